@@ -1,0 +1,132 @@
+"""params.yaml as checked, typed values."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+PARAMS_FILE = Path("params.yaml")
+
+
+class ParamsError(ValueError):
+    """params.yaml cannot be used; the message has one line for each fault."""
+
+
+def _number(value: Any) -> Any:
+    """Read '1e-05' as the number it is: YAML 1.1, and so PyYAML, takes a mantissa without a point for a string."""
+    if isinstance(value, bool):
+        return repr(value)  # pydantic takes True for 1.0; a string that is no number is refused
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return value
+
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Width = Annotated[int, Field(strict=True, ge=1, le=100_000)]
+
+
+class Params(BaseModel):
+    """One run of the pipeline: the keys of params.yaml, each with its type and its range."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dataset: Literal["pendigits", "synthetic"]
+    synthetic_rows_per_writer: Annotated[int, Field(strict=True, ge=10, le=1_000_000)]
+
+    split_by: Literal["writer", "random"]
+    validation_writers: Count
+    validation_fraction: Annotated[Number, Field(gt=0, lt=1)]
+    split_seed: Seed
+
+    hidden_layers: list[Width]
+    activation: str | list[str]
+
+    optimizer: str
+    lr: Annotated[Number, Field(gt=0)]
+    epochs: Count
+    batch_size: Count | Literal["full"]
+    seed: Seed
+
+    ece_bins: Annotated[int, Field(strict=True, ge=1, le=1000)]
+    mistakes_shown: Annotated[int, Field(strict=True, ge=1, le=200)]
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader, which also refuses a key that is given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = str(key_node.value)
+            if key in seen:
+                raise ParamsError(f"{{file}}: {key} is given twice")
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check a params.yaml.
+
+    Raises:
+        ParamsError: with one line for each fault, all faults at once, each naming the file, the key, what is allowed
+            and the value found.
+    """
+    return check_params(_read(path), path.name)
+
+
+def check_params(values: dict[str, Any], file: str = PARAMS_FILE.name) -> Params:
+    """Check values that were read already; errors as in ``load_params``."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(dict(fault), values) for fault in error.errors()]
+        raise ParamsError("\n".join(f"{file}: {line}" for line in dict.fromkeys(lines))) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            values = yaml.load(stream, Loader=_Loader)  # noqa: S506 (a safe loader)
+    except ParamsError as error:
+        raise ParamsError(str(error).format(file=path.name)) from None
+    except FileNotFoundError:
+        raise ParamsError(f"{path} does not exist; run from the top folder of the project") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise ParamsError(f"{path.name} is not valid YAML: {reason}") from None
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path.name} must hold keys and values, got {_shown(values)}")
+    return values
+
+
+def _explain(fault: dict[str, Any], values: dict[str, Any]) -> str:
+    """Say one of pydantic's findings in a line: key, what is allowed, what came."""
+    key = str(fault["loc"][0])
+    if fault["type"] == "missing":
+        return f"{key} is missing"
+    if fault["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, Params.model_fields, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(Params.model_fields)}"
+        return f"{_shown(key, quote=False)} is not a parameter; {hint}"
+    got = _shown(values[key])
+    if key in _ALTERNATIVES:  # a union: pydantic reports each member's fault; say what is allowed as a whole
+        return f"{key} must be {_ALTERNATIVES[key]}, got {got}"
+    where = "".join(f"[{place}]" for place in fault["loc"][1:] if isinstance(place, int))
+    allowed = str(fault["msg"]).replace("Input should be", "must be").replace("a valid ", "a ")
+    return f"{key}{where} {allowed}, got {got}"
+
+
+_ALTERNATIVES = {
+    "activation": "a name, or a list of names with one a hidden layer",
+    "batch_size": "a whole number greater than or equal to 1, or full",
+}
+
+
+def _shown(value: Any, quote: bool = True) -> str:
+    text = repr(value) if quote else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."

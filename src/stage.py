@@ -1,0 +1,86 @@
+"""What the stage scripts share: errors said in one line, files written whole or not at all, words to the terminal."""
+
+import errno
+import hashlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from params import ParamsError
+
+
+class StageError(Exception):
+    """The stage cannot go on; the message says what is wrong and what the user can do."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's ``main`` and end the process: 0, 1 for a fault of the data or the disk, 2 for one of params.yaml.
+
+    A fault that a user can mend is said in a line or two on stderr, without a traceback.
+    """
+    try:
+        main()
+    except ParamsError as error:
+        _fail(str(error), 2)
+    except StageError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise
+        _fail(f"{error.filename or 'a file'}: {_DISK_FAULTS[error.errno]}", 1)
+    except KeyboardInterrupt:
+        _fail("stopped", 130)
+
+
+_DISK_FAULTS = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EACCES: "no permission; check who owns the folder",
+    errno.EPERM: "no permission; check who owns the folder",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOENT: "does not exist; `dvc repro` makes what a stage reads",
+}
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write(message.rstrip() + "\n")
+    sys.exit(code)
+
+
+def say(text: str) -> None:
+    """Write a line for the user to the terminal or the log."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: into a temporary file beside it, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a metrics file: indented, keys in the order given, no NaN or infinity."""
+    write_bytes(path, (json.dumps(values, indent=2, allow_nan=False) + "\n").encode())
+
+
+def sha256_of(paths: Iterable[Path]) -> str:
+    """The SHA-256 of the files' contents, one after the other."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,82 @@
+"""Small array helpers, for the stages and for readers."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def scale_features(X: ArrayLike, low: float = 0.0, high: float = 100.0) -> NDArray[np.float64]:
+    """Map the interval [low, high] linearly onto [-1, 1], by default the range of the pen's coordinates.
+
+    The bounds are known beforehand and not taken from the rows, so nothing leaks from rows that validate or test.
+
+    Args:
+        X: any shape.
+
+    Returns:
+        ``(X - middle) / half``, of X's shape, with ``middle = (low + high) / 2`` and ``half = (high - low) / 2``.
+
+    Raises:
+        ValueError: if ``high`` is not greater than ``low``.
+    """
+    if not high > low:
+        raise ValueError(f"scale_features: high must be greater than low, got low={low}, high={high}")
+    return (np.asarray(X, dtype=np.float64) - (low + high) / 2) / ((high - low) / 2)
+
+
+def split_data(
+    X: ArrayLike, y: ArrayLike, test_size: float = 0.2, *, rng: np.random.Generator
+) -> tuple[NDArray, NDArray, NDArray, NDArray]:
+    """Split rows at random, class by class, so that each class has its share on both sides.
+
+    Args:
+        X: (rows, ...); y: (rows,) labels.
+        test_size: the share of rows held out, strictly between 0 and 1; each class holds out the nearest whole number of its rows,
+            and never its last one.
+        rng: the generator that shuffles.
+
+    Returns:
+        ``X_train, X_test, y_train, y_test``, copies, in shuffled order.
+
+    Raises:
+        ValueError: if X and y differ in length, or ``test_size`` leaves one side without a row.
+    """
+    X, y = np.asarray(X), np.asarray(y)
+    if len(X) != len(y):
+        raise ValueError(f"split_data: X has {len(X)} rows and y has {len(y)}")
+    if not 0 < test_size < 1:
+        raise ValueError(f"split_data: test_size must lie strictly between 0 and 1, got {test_size}")
+    held_out = np.zeros(len(y), dtype=bool)
+    for label in np.unique(y):
+        rows = rng.permutation(np.flatnonzero(y == label))
+        held_out[rows[: min(round(test_size * len(rows)), len(rows) - 1)]] = True
+    order = rng.permutation(len(y))
+    test, train = order[held_out[order]], order[~held_out[order]]
+    if not len(test) or not len(train):
+        raise ValueError(f"split_data: test_size={test_size} of {len(y)} rows leaves one side without a row")
+    return X[train], X[test], y[train], y[test]
+
+
+def one_hot(y: ArrayLike, n_classes: int) -> NDArray[np.float64]:
+    """Turn labels 0..n_classes-1 into rows of zeros with a single one: (rows,) -> (rows, n_classes).
+
+    Raises:
+        ValueError: if a label is not a whole number from 0 to n_classes - 1.
+    """
+    y = np.asarray(y)
+    if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
+        raise ValueError(f"one_hot: labels must be a vector of integers, got shape {y.shape}, dtype {y.dtype}")
+    if len(y) and (y.min() < 0 or y.max() >= n_classes):
+        raise ValueError(f"one_hot: labels must lie in 0..{n_classes - 1}, got {y.min()}..{y.max()}")
+    return np.eye(n_classes)[y]
+
+
+def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
+    """The share of rows whose predicted class is the true one, from 0 to 1.
+
+    Raises:
+        ValueError: if the two differ in shape or have no row.
+    """
+    y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+    if y_true.shape != y_pred.shape or not y_true.size:
+        raise ValueError(f"accuracy: labels of shape {y_true.shape} against predictions of shape {y_pred.shape}")
+    return float(np.mean(y_true == y_pred))
