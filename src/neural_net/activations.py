@@ -1,0 +1,319 @@
+"""Activations: layers without parameters that act on each number alone (softmax: on each row).
+
+Each is two short methods: ``_value`` writes ``y = f(z)``, ``_gradient`` writes ``dL/dz = dL/dy * f'(z)``. Inputs and
+outputs have any shape (batch, ...); all arithmetic stays in the dtype that comes in.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from .base import Array, Layer, Shape, check
+
+
+class Activation(Layer):
+    """What activations share: remember the latest input and output, which the derivative is written in."""
+
+    suited_init = "xavier_uniform"  # what `init: auto` gives the weights before this activation
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if x.dtype is not self.dtype:
+            self.adopt(x.dtype)
+        self.z, self.y = x, self.output(x.shape)
+        self._value(x, self.y)
+        return self.y
+
+    def backward(self, grad_out: Array) -> Array:
+        grad_in = self.buffer("grad_in", grad_out.shape)
+        self._gradient(self.z, self.y, grad_out, grad_in)
+        return grad_in
+
+    def _value(self, z: Array, y: Array) -> None:
+        """Write f(z) into y."""
+        raise NotImplementedError
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        """Write grad_y * f'(z) into grad_z, knowing y = f(z)."""
+        raise NotImplementedError
+
+    def _positive(self, z: Array) -> Array:
+        return np.greater(z, 0, out=self.buffer("positive", z.shape, np.bool_))
+
+    def Forward_prop(self, Z: Array) -> Array:  # noqa: N802 (the original project's name)
+        """``forward`` as the original interface calls it: on anything array-like; returns a copy."""
+        return self.forward(np.asarray(Z)).copy()
+
+    def Backward_prop(self, dA: Array) -> Array:  # noqa: N802
+        """The gradient by the Z of the latest ``Forward_prop``, from the gradient by its result; a copy."""
+        return self.backward(np.asarray(dA, dtype=self.dtype)).copy()
+
+
+class Identity(Activation):
+    """``y = z``."""
+
+    def _value(self, z: Array, y: Array) -> None:
+        np.copyto(y, z)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        np.copyto(grad_z, grad_y)
+
+
+class ReLU(Activation):
+    """``y = max(z, 0)``; the derivative at 0 is taken as 0 (Nair and Hinton 2010)."""
+
+    suited_init = "he_normal"
+
+    def _value(self, z: Array, y: Array) -> None:
+        np.maximum(z, 0, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        np.sign(y, out=grad_z)  # 1 where the unit is active, 0 elsewhere
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+class LeakyReLU(Activation):
+    """``y = max(z, slope * z)`` with a small positive slope: no unit dies (Maas et al. 2013)."""
+
+    suited_init = "he_normal"
+
+    def __init__(self, slope: float = 0.01) -> None:
+        super().__init__()
+        check(0 <= slope < 1, self, f"slope must be at least 0 and less than 1, got {slope}")
+        self.slope = slope
+
+    def _value(self, z: Array, y: Array) -> None:
+        np.multiply(z, self.slope, out=y)
+        np.maximum(z, y, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        np.multiply(grad_y, self.slope, out=grad_z)
+        np.copyto(grad_z, grad_y, where=self._positive(z))
+
+
+class ELU(Activation):
+    """``y = z`` for z > 0, else ``alpha * (exp(z) - 1)`` (Clevert et al. 2016)."""
+
+    suited_init = "he_normal"
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        check(alpha > 0, self, f"alpha must be greater than 0, got {alpha}")
+        self.alpha = alpha
+
+    def _value(self, z: Array, y: Array) -> None:
+        np.minimum(z, 0, out=y)  # exp of what is positive could overflow, and is not wanted
+        np.expm1(y, out=y)
+        np.multiply(y, self.alpha, out=y)
+        np.copyto(y, z, where=self._positive(z))
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        np.add(y, self.alpha, out=grad_z)  # alpha * exp(z)
+        np.copyto(grad_z, 1, where=self._positive(z))
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+class SELU(Activation):
+    """``y = scale * ELU(z)``, whose constants make mean 0 and variance 1 a fixed point (Klambauer et al. 2017)."""
+
+    suited_init = "lecun_normal"
+    alpha = 1.6732632423543772
+    scale = 1.0507009873554805
+
+    def _value(self, z: Array, y: Array) -> None:
+        np.minimum(z, 0, out=y)
+        np.expm1(y, out=y)
+        np.multiply(y, self.alpha, out=y)
+        np.copyto(y, z, where=self._positive(z))
+        np.multiply(y, self.scale, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        np.add(y, self.scale * self.alpha, out=grad_z)
+        np.copyto(grad_z, self.scale, where=self._positive(z))
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+def sigmoid(z: Array, out: Array) -> Array:
+    """``1 / (1 + exp(-z))``, written ``(1 + tanh(z / 2)) / 2``, which cannot overflow."""
+    np.multiply(z, 0.5, out=out)
+    np.tanh(out, out=out)
+    np.add(out, 1, out=out)
+    return np.multiply(out, 0.5, out=out)
+
+
+def softplus(z: Array, out: Array) -> Array:
+    """``log(1 + exp(z)) = log(exp(0) + exp(z))``, by NumPy's ``logaddexp``, which cannot overflow."""
+    return np.logaddexp(z, 0, out=out)
+
+
+class Sigmoid(Activation):
+    """``y = 1 / (1 + exp(-z))``, between 0 and 1."""
+
+    def _value(self, z: Array, y: Array) -> None:
+        sigmoid(z, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        np.subtract(1, y, out=grad_z)
+        np.multiply(grad_z, y, out=grad_z)  # y (1 - y)
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+class Tanh(Activation):
+    """``y = tanh(z)``, between -1 and 1."""
+
+    def _value(self, z: Array, y: Array) -> None:
+        np.tanh(z, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        np.multiply(y, y, out=grad_z)
+        np.subtract(1, grad_z, out=grad_z)  # 1 - y^2
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+class Softplus(Activation):
+    """``y = log(1 + exp(z))``, a smooth ReLU (Dugas et al. 2001)."""
+
+    suited_init = "he_normal"
+
+    def _value(self, z: Array, y: Array) -> None:
+        softplus(z, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        sigmoid(z, out=grad_z)
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+class SiLU(Activation):
+    """``y = z * sigmoid(z)``, also called swish (Elfwing et al. 2018)."""
+
+    suited_init = "he_normal"
+
+    def _value(self, z: Array, y: Array) -> None:
+        sigmoid(z, out=y)
+        np.multiply(y, z, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        s = sigmoid(z, out=self.buffer("sigmoid", z.shape))
+        np.subtract(1, y, out=grad_z)
+        np.multiply(grad_z, s, out=grad_z)
+        np.add(grad_z, y, out=grad_z)  # s (1 - y) + y
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+class GELU(Activation):
+    """``y = z/2 (1 + tanh(c (z + a z^3)))``, ``c = sqrt(2/pi)``, ``a = 0.044715`` (Hendrycks and Gimpel 2016).
+
+    This is the tanh approximation. It differs from the exact ``z Phi(z)``, which needs the error function, by less
+    than 0.0005 everywhere.
+    """
+
+    suited_init = "he_normal"
+    _c = math.sqrt(2 / math.pi)
+    _a = 0.044715
+
+    def _value(self, z: Array, y: Array) -> None:
+        self.t = t = self.buffer("tanh", z.shape)
+        np.multiply(z, z, out=t)
+        np.multiply(t, self._c * self._a, out=t)
+        np.add(t, self._c, out=t)
+        np.multiply(t, z, out=t)
+        np.tanh(t, out=t)
+        np.multiply(z, 0.5, out=y)
+        np.add(t, 1, out=t)
+        np.multiply(y, t, out=y)  # t is kept as 1 + tanh(u) for the gradient
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        # With t = 1 + tanh(u): f' = t/2 + z/2 (1 - tanh^2) u' = t/2 + y (2 - t) u', since 1 - tanh^2 = t (2 - t)
+        t = self.t
+        np.multiply(z, z, out=grad_z)
+        np.multiply(grad_z, 3 * self._c * self._a, out=grad_z)
+        np.add(grad_z, self._c, out=grad_z)  # u'
+        np.multiply(grad_z, y, out=grad_z)
+        rest = self.buffer("rest", z.shape)
+        np.subtract(2, t, out=rest)
+        np.multiply(grad_z, rest, out=grad_z)
+        np.multiply(t, 0.5, out=rest)
+        np.add(grad_z, rest, out=grad_z)
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+class Mish(Activation):
+    """``y = z * tanh(softplus(z))`` (Misra 2019)."""
+
+    suited_init = "he_normal"
+
+    def _value(self, z: Array, y: Array) -> None:
+        self.t = softplus(z, out=self.buffer("tanh", z.shape))
+        np.tanh(self.t, out=self.t)
+        np.multiply(z, self.t, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        # f' = t + z sigmoid(z) (1 - t^2) = t + sigmoid(z) (z - y t), with t = tanh(softplus(z))
+        np.multiply(y, self.t, out=grad_z)
+        np.subtract(z, grad_z, out=grad_z)
+        np.multiply(grad_z, sigmoid(z, out=self.buffer("sigmoid", z.shape)), out=grad_z)
+        np.add(grad_z, self.t, out=grad_z)
+        np.multiply(grad_z, grad_y, out=grad_z)
+
+
+def softmax(z: Array, out: Array | None = None) -> Array:
+    """``exp(z) / sum(exp(z))`` along the last axis, with the row's maximum taken off first, which cannot overflow."""
+    out = np.subtract(z, z.max(axis=-1, keepdims=True), out=out)
+    np.exp(out, out=out)
+    return np.divide(out, out.sum(axis=-1, keepdims=True), out=out)
+
+
+class Softmax(Activation):
+    """``y_i = exp(z_i) / sum_j exp(z_j)`` along the last axis: the one activation whose units depend on each other.
+
+    A classifier's output needs none: the cross-entropy takes logits and holds the softmax inside.
+    """
+
+    def _value(self, z: Array, y: Array) -> None:
+        softmax(z, out=y)
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        np.multiply(grad_y, y, out=grad_z)
+        np.subtract(grad_y, grad_z.sum(axis=-1, keepdims=True), out=grad_z)
+        np.multiply(grad_z, y, out=grad_z)  # y (g - sum(g y))
+
+
+class UserActivation(Activation):
+    """A user's object with ``Forward_prop(Z)`` and ``Backward_prop(dA)``, made to fit as a layer.
+
+    Such an object cannot be made again from a name, so a network with it can be saved only if its class is
+    registered in ``ACTIVATIONS``.
+    """
+
+    def __init__(self, user: Any) -> None:
+        super().__init__()
+        self.user = user
+
+    def _value(self, z: Array, y: Array) -> None:
+        self._write(y, self.user.Forward_prop(z.copy()), "Forward_prop")
+
+    def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
+        self._write(grad_z, self.user.Backward_prop(grad_y.copy()), "Backward_prop")
+
+    def _write(self, place: Array, result: Any, method: str) -> None:
+        shape: Shape = np.shape(result)
+        if shape != place.shape:
+            name = f"{type(self.user).__name__}.{method}"
+            raise ValueError(f"{name} must return an array of shape {place.shape}, got {shape}")
+        np.copyto(place, result, casting="same_kind")
+
+
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "identity": Identity,
+    "relu": ReLU,
+    "leaky_relu": LeakyReLU,
+    "elu": ELU,
+    "selu": SELU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "softplus": Softplus,
+    "silu": SiLU,
+    "gelu": GELU,
+    "mish": Mish,
+    "softmax": Softmax,
+}

@@ -1,0 +1,226 @@
+"""What every part of the network shares: the layer's contract, its place in the parameter vector, parts by name."""
+
+import difflib
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+Part = TypeVar("Part")
+
+
+class Parameter(NamedTuple):
+    """One array of a layer's parameters, before it has a place in the network's vector."""
+
+    shape: Shape
+    init: str
+    fan_in: int
+    fan_out: int
+    decay: bool  # weight decay shrinks weights, never biases and normalisation
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+class Layer:
+    """A differentiable function from a batch of arrays to a batch of arrays.
+
+    The life of a layer: ``build`` fixes its sizes from the shape of one sample and declares its parameters; ``bind``
+    gives each declared parameter ``W`` its place: ``layer.W`` and its gradient ``layer.dW`` become views into two
+    vectors that belong to the network. From then on ``forward`` and ``backward`` alternate.
+
+    Arrays that ``forward`` and ``backward`` return are buffers of the layer and hold until its next call with
+    a batch of the same size: copy what you keep. What is handed to a layer is never written to.
+
+    A subclass keeps each argument of its ``__init__`` in an attribute of the same name, so that a saved network can
+    be made again from them.
+    """
+
+    name = ""  # a network names its layers by kind and position
+    rng: np.random.Generator | None = None  # for layers that draw at random; the training hands it in
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, Parameter] = {}
+        self.state: dict[str, Array] = {}  # saved with the network, but not trained: running means, for one
+        self.shape_in: Shape = ()
+        self.shape_out: Shape = ()
+        self.follower: Layer | None = None
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._buffers: dict[tuple[str, Shape], Array] = {}
+
+    # What a layer is
+
+    def build(self, shape_in: Shape) -> Shape:
+        """Fix the sizes for samples of ``shape_in``, without the batch axis; returns the shape that comes out."""
+        self.shape_in, self.shape_out = shape_in, self._shapes(shape_in)
+        return self.shape_out
+
+    def _shapes(self, shape_in: Shape) -> Shape:
+        """Declare the parameters, if any, and return the output's shape; ValueError if the input's does not fit."""
+        return shape_in
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """The layer's function of ``x`` (batch, *shape_in); returns (batch, *shape_out)."""
+        raise NotImplementedError
+
+    def backward(self, grad_out: Array) -> Array:
+        """From the loss's gradient by the latest output to that by its input; fills ``dW`` and its like on the way."""
+        raise NotImplementedError
+
+    def backward_parameters(self, grad_out: Array) -> None:
+        """``backward`` where nobody asks for the gradient by the input, as for a network's first layer."""
+        self.backward(grad_out)
+
+    def children(self) -> Iterator["Layer"]:
+        """The layers inside this one."""
+        yield from ()
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return {name: getattr(self, name) for name in _arguments(type(self))}
+
+    # Its place in the network's vector
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(parameter.size for parameter in self.parameters.values())
+
+    def declare(
+        self, name: str, shape: Shape, init: str, fan_in: int = 1, fan_out: int = 1, decay: bool = False
+    ) -> None:
+        """Announce a parameter; ``bind`` makes it the attribute ``name``, and its gradient ``"d" + name``."""
+        self.parameters[name] = Parameter(shape, init, fan_in, fan_out, decay)
+
+    def bind(self, params: Array, grads: Array) -> None:
+        """Make each parameter and gradient a view into vectors of length ``n_parameters``, in order of declaration."""
+        self.adopt(params.dtype)
+        start = 0
+        for name, parameter in self.parameters.items():
+            stop = start + parameter.size
+            setattr(self, name, params[start:stop].reshape(parameter.shape))
+            setattr(self, "d" + name, grads[start:stop].reshape(parameter.shape))
+            start = stop
+
+    def initialize(self, rng: np.random.Generator) -> None:
+        """Draw the parameters anew, each by its initializer."""
+        from .initializers import initialize  # here, since initializers look at layers
+
+        for name, parameter in self.parameters.items():
+            initialize(getattr(self, name), parameter, self, rng)
+
+    def setup(self, shape_in: Shape, rng: np.random.Generator, dtype: DTypeLike = np.float64) -> Shape:
+        """Make the layer usable without a network: ``build``, two vectors of its own, and initial values."""
+        shape_out = self.build(shape_in)
+        self.rng = rng
+        self.bind(np.zeros(self.n_parameters, dtype), np.zeros(self.n_parameters, dtype))
+        self.initialize(rng)
+        return shape_out
+
+    # Buffers: a step in the steady state allocates nothing
+
+    def buffer(self, name: str, shape: Shape, dtype: Any = None) -> Array:
+        """An array of this layer's to write into: the same one for the same name and shape."""
+        found = self._buffers.get((name, shape))
+        return self._keep(name, np.empty(shape, dtype or self.dtype)) if found is None else found
+
+    def output(self, shape: Shape) -> Array:
+        """Where ``forward`` writes: straight into the next layer's input where that layer offers one."""
+        found = self._buffers.get(("output", shape))
+        if found is None:
+            offered = self.follower.input_place(shape) if self.follower else None
+            found = self._keep("output", np.empty(shape, self.dtype) if offered is None else offered)
+        return found
+
+    def input_place(self, shape: Shape) -> Array | None:
+        """An array for the layer before to write its output into, or None if this layer does not care."""
+        return None
+
+    def _keep(self, name: str, array: Array) -> Array:
+        if len(self._buffers) >= _MOST_BUFFERS:  # many batch sizes: start afresh, so that memory stays bounded
+            self._buffers.clear()
+        self._buffers[name, array.shape] = array
+        return array
+
+    def adopt(self, dtype: np.dtype[Any]) -> None:
+        """Calculate in ``dtype`` from now on; integers count as float64."""
+        self.dtype = np.result_type(dtype, np.float32)
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of all buffers."""
+        self._buffers.clear()
+
+
+_MOST_BUFFERS = 48
+
+
+def _arguments(kind: type) -> list[str]:
+    if kind.__init__ is object.__init__:  # type: ignore[misc]
+        return []
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, p in inspect.signature(kind).parameters.items() if p.kind in kinds]
+
+
+# Parts by name
+
+
+class UnknownNameError(ValueError):
+    """A name that no part has; the message lists the known ones and the nearest."""
+
+
+def lookup(kind: str, table: Mapping[str, Part], name: str) -> Part:
+    """The entry of a table of parts.
+
+    Raises:
+        UnknownNameError: naming what was looked for, the nearest name and all that are known.
+    """
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name), table, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UnknownNameError(f"{kind} must be one of {', '.join(sorted(table))}, got {name!r}{hint}")
+
+
+def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any) -> Part:
+    """Make a part from ``"name"`` or ``{"name": {option: value}}``; hand ``spec`` back if it is an object already.
+
+    ``defaults`` are options that are used where the part has them and ``spec`` does not set them.
+
+    Raises:
+        UnknownNameError: for a name or an option that is not known.
+        ValueError: for an option's value that the part refuses.
+    """
+    if isinstance(spec, str):
+        spec = {spec: {}}
+    if not isinstance(spec, Mapping):
+        return spec
+    if len(spec) != 1:
+        raise ValueError(f"{kind} must be a name, or one name with its options, got {dict(spec)!r}")
+    name, options = next(iter(spec.items()))
+    part, options = lookup(kind, table, name), dict(options or {})
+    known = _arguments(part)
+    for option in options:
+        lookup(f"the option of {kind} {name}", dict.fromkeys(known), option)
+    options = {key: value for key, value in defaults.items() if key in known} | options
+    missing = [
+        key for key, p in inspect.signature(part).parameters.items()
+        if p.default is p.empty and key in known and key not in options
+    ]  # fmt: skip
+    if missing:
+        raise ValueError(f"{kind} {name} needs the option {missing[0]}")
+    try:
+        return part(**options)
+    except TypeError as error:  # an option of the wrong type met its constraint
+        raise ValueError(f"{kind} {name}: {error}") from None
+
+
+def check(condition: bool, owner: object, message: str) -> None:
+    """Raise ValueError, naming the owner, unless the condition holds: for the constraints on options."""
+    if not condition:
+        raise ValueError(f"{type(owner).__name__}: {message}")

@@ -1,0 +1,203 @@
+"""Is the derivative that the code computes the derivative of the function it computes?
+
+``backward`` is compared with central differences, ``(f(v + h) - f(v - h)) / 2h``, number by number, in float64, for
+the inputs and for the parameters. A layer has many outputs, so f is their sum with random weights, which every
+output's derivative enters.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from .activations import ACTIVATIONS
+from .base import Array, Layer, Shape
+from .layers import LAYERS, make_layer
+from .losses import LOSSES, Loss, make_loss
+from .network import Network
+
+STEP = 1e-5
+TOLERANCE = 1e-6
+
+
+def numerical_gradient(f: Callable[[], float], place: Array, step: float = STEP) -> Array:
+    """The gradient of f by the numbers in ``place``, by central differences; ``place`` is changed and put back."""
+    gradient = np.empty(place.shape)
+    for index in np.ndindex(place.shape):
+        value = place[index]
+        place[index] = value + step
+        above = f()
+        place[index] = value - step
+        below = f()
+        place[index] = value
+        gradient[index] = (above - below) / (2 * step)
+    return gradient
+
+
+def relative_error(ours: Array, reference: Array) -> float:
+    """The largest ``|a - b| / max(|a|, |b|)``; numbers below a thousandth of the largest count as that large, since the
+    differences' rounding error is no smaller for them."""
+    if not ours.size:
+        return 0.0
+    size = np.maximum(np.abs(ours), np.abs(reference))
+    return float((np.abs(ours - reference) / np.maximum(size, max(1e-3 * size.max(), 1e-9))).max())
+
+
+def check_layer(
+    layer: Layer, shape_in: Shape, rng: np.random.Generator, batch: int = 4, training: bool = True
+) -> float:
+    """The worst relative error of a layer's gradients by its inputs and by every parameter."""
+    layer.setup(shape_in, rng, np.float64)
+    for name in layer.parameters:  # away from special values such as zero biases
+        place = getattr(layer, name)
+        place += rng.normal(0, 0.3, place.shape)
+    x = rng.normal(0, 1.5, (batch, *shape_in))
+    x += 0.05 * np.sign(x)  # away from the kink of ReLU and its like
+    mix = rng.normal(size=(batch, *layer.shape_out))
+
+    def f() -> float:
+        _same_draws(layer)
+        return float((layer.forward(x, training) * mix).sum())
+
+    f()
+    grad_x = layer.backward(mix).copy()
+    pairs = [(grad_x, x)]
+    for part in (layer, *_inside(layer)):
+        pairs += [(getattr(part, f"d{name}").copy(), getattr(part, name)) for name in part.parameters]
+    return max(relative_error(ours, numerical_gradient(f, place)) for ours, place in pairs)
+
+
+def check_loss(loss: Loss, rng: np.random.Generator, batch: int = 5, n_outputs: int = 4) -> float:
+    """The worst relative error of a loss's gradient: for class numbers, soft targets, and both with sample weights."""
+    outputs = rng.normal(0, 2, (batch, n_outputs))
+    labels = rng.integers(n_outputs, size=batch)
+    soft = rng.dirichlet(np.ones(n_outputs), batch)
+    worst = 0.0
+    for y in (labels, soft):
+        targets = loss.targets(y, n_outputs)
+        for weight in (None, rng.uniform(0.2, 2, batch)):
+
+            def f(targets: Array = targets, weight: Array | None = weight) -> float:
+                return loss.forward(outputs, targets, weight)
+
+            f()
+            ours = loss.backward().copy()
+            worst = max(worst, relative_error(ours, numerical_gradient(f, outputs)))
+    return worst
+
+
+def check_network(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> float:
+    """The worst relative error of a whole float64 network's gradients of a loss, by its parameters and its inputs.
+
+    Raises:
+        ValueError: for a float32 network, whose rounding hides what is looked for.
+    """
+    if network.dtype != np.float64:
+        raise ValueError(f"gradients are checked in float64, and this network is {network.dtype}")
+    loss, X = make_loss(loss), network.check_inputs(np.array(X, dtype=np.float64))
+    targets = loss.targets(y, network.n_outputs)
+
+    def f() -> float:
+        for layer in network.walk():
+            _same_draws(layer)
+        return loss.forward(network.forward(X, training=True), targets)
+
+    f()
+    grad_X = network.backward(loss.backward()).copy()
+    grads = network.grads.copy()
+    by_parameters = relative_error(grads, numerical_gradient(f, network.params))
+    return max(by_parameters, relative_error(grad_X, numerical_gradient(f, X)))
+
+
+def _same_draws(layer: Layer) -> None:
+    """Let every call of a layer that draws at random draw the same."""
+    for part in (layer, *_inside(layer)):
+        part.rng = np.random.default_rng(1)
+
+
+def _inside(layer: Layer) -> Iterator[Layer]:
+    for child in layer.children():
+        yield child
+        yield from _inside(child)
+
+
+# Everything that has a name, with all its options
+
+_PATH: Shape = (8, 2)
+_ROW: Shape = (6,)
+
+#: What a part is checked with beside its defaults; the tests see to it that no option of any part is left out.
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "leaky_relu": [{"slope": 0.2}],
+    "elu": [{"alpha": 0.7}],
+    "linear": [{"n_out": 3}, {"n_out": 5, "n_in": 6, "init": "orthogonal", "bias_init": "normal"}],
+    "conv1d": [
+        {"filters": 3},
+        {"filters": 2, "kernel_size": 5, "stride": 2, "init": "lecun_normal", "bias_init": "uniform"},
+        {"filters": 2, "kernel_size": 2, "padding": "valid"},
+        {"filters": 3, "kernel_size": 4, "stride": 3, "padding": "valid"},
+    ],
+    "max_pool1d": [{"size": 3}],
+    "average_pool1d": [{"size": 3}],
+    "reshape": [{"shape": [4, 4]}],
+    "dropout": [{"rate": 0.3}],
+    "batch_norm": [{"momentum": 0.5, "eps": 1e-3}],
+    "layer_norm": [{"eps": 1e-2}],
+    "residual": [
+        {"layers": [{"linear": {"n_out": 6}}, "tanh"]},
+        {
+            "layers": [
+                {"linear": {"n_out": 9}},
+                "gelu",
+                "layer_norm",
+                {"dropout": {"rate": 0.2}},
+                {"linear": {"n_out": 6}},
+            ]
+        },
+    ],
+    "cross_entropy": [{"label_smoothing": 0.1}, {"class_weights": [0.5, 1, 2, 3], "label_smoothing": 0.2}],
+    "focal": [{"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 3.0}],
+}
+_ON_PATHS = {"conv1d", "max_pool1d", "average_pool1d", "reshape", "flatten", "batch_norm", "layer_norm"}
+_NEEDS_OPTIONS = {"linear", "conv1d", "reshape", "residual"}
+
+
+def check_all(seed: int = 0) -> Iterator[tuple[str, str, dict[str, Any], float]]:
+    """Check all registered parts, with defaults and each of ``OPTIONS``: yields (kind, name, options, error)."""
+    for kind, table in (("activation", ACTIVATIONS), ("layer", LAYERS), ("loss", LOSSES)):
+        for name in table:
+            defaults: list[dict[str, Any]] = [] if name in _NEEDS_OPTIONS else [{}]
+            for options in defaults + OPTIONS.get(name, []):
+                rng = np.random.default_rng(seed)
+                yield kind, name, options, _check_named(kind, {name: options}, rng)
+
+
+def _check_named(kind: str, spec: dict[str, dict[str, Any]], rng: np.random.Generator) -> float:
+    if kind == "loss":
+        return check_loss(make_loss(spec), rng)
+    (name,) = spec
+    shapes = [_PATH] if name in _ON_PATHS else [_ROW]
+    if kind == "activation" or name in ("batch_norm", "layer_norm"):
+        shapes = [_ROW, _PATH]
+    return max(
+        check_layer(make_layer(spec), shape, rng, training=training) for shape in shapes for training in (True, False)
+    )
+
+
+def main() -> None:
+    """Print a table of the worst relative errors; exit with 1 if one is too large."""
+    worst = 0.0
+    sys.stdout.write(f"{'part':<16} {'options':<72} {'worst relative error':>20}\n")
+    for _, name, options, error in check_all():
+        shown = ", ".join(f"{key}={value}" for key, value in options.items())
+        shown = shown if len(shown) <= 72 else shown[:69] + "..."
+        sys.stdout.write(f"{name:<16} {shown:<72} {error:>20.1e}{'' if error < TOLERANCE else '  WRONG'}\n")
+        worst = max(worst, error)
+    verdict = "all gradients are right" if worst < TOLERANCE else "there are wrong gradients"
+    sys.stdout.write(f"\n{verdict}: the worst relative error is {worst:.1e}, the limit {TOLERANCE:.0e}\n")
+    sys.exit(worst >= TOLERANCE)
+
+
+if __name__ == "__main__":
+    main()

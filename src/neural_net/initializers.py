@@ -1,0 +1,117 @@
+"""How weights start: each initializer fills an array in place from a generator that the caller hands in.
+
+``fan_in`` and ``fan_out`` are the numbers of inputs that one output sums over, and of outputs that one input reaches.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .base import Array, Layer, Parameter, lookup
+
+Initializer = Callable[[Array, int, int, np.random.Generator], None]
+
+
+def zeros(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w = 0``: right for biases; for weights it leaves all units of a layer alike forever."""
+    w[...] = 0
+
+
+def ones(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w = 1``: the scale of a normalisation."""
+    w[...] = 1
+
+
+def normal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w ~ N(0, 0.05^2)``, whatever the size of the layer."""
+    w[...] = rng.normal(0.0, 0.05, w.shape)
+
+
+def uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w ~ U(-0.05, 0.05)``, whatever the size of the layer."""
+    w[...] = rng.uniform(-0.05, 0.05, w.shape)
+
+
+def xavier_normal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w ~ N(0, 2 / (fan_in + fan_out))`` keeps variance both ways through tanh (Glorot and Bengio 2010)."""
+    w[...] = rng.normal(0.0, math.sqrt(2 / (fan_in + fan_out)), w.shape)
+
+
+def xavier_uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w ~ U(-a, a)``, ``a = sqrt(6 / (fan_in + fan_out))`` (Glorot and Bengio 2010, eq. 16)."""
+    limit = math.sqrt(6 / (fan_in + fan_out))
+    w[...] = rng.uniform(-limit, limit, w.shape)
+
+
+def he_normal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w ~ N(0, 2 / fan_in)`` keeps variance through ReLU, which zeroes half (He et al. 2015, eq. 10)."""
+    w[...] = rng.normal(0.0, math.sqrt(2 / fan_in), w.shape)
+
+
+def he_uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w ~ U(-a, a)``, ``a = sqrt(6 / fan_in)``: the variance of ``he_normal``."""
+    limit = math.sqrt(6 / fan_in)
+    w[...] = rng.uniform(-limit, limit, w.shape)
+
+
+def lecun_normal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w ~ N(0, 1 / fan_in)``: what SELU's fixed point asks for (LeCun et al. 1998; Klambauer et al. 2017)."""
+    w[...] = rng.normal(0.0, math.sqrt(1 / fan_in), w.shape)
+
+
+def lecun_uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """``w ~ U(-a, a)``, ``a = sqrt(3 / fan_in)``: the variance of ``lecun_normal``."""
+    limit = math.sqrt(3 / fan_in)
+    w[...] = rng.uniform(-limit, limit, w.shape)
+
+
+def orthogonal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
+    """Orthonormal columns, or rows where there are fewer: Q of a normal matrix's QR decomposition (Saxe et al. 2014).
+
+    The signs of R's diagonal are moved into Q, without which Q would not be uniformly distributed. An array of
+    more than two axes counts as a matrix of its last axis against all the others.
+    """
+    rows, columns = w.size // w.shape[-1], w.shape[-1]
+    q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
+    q *= np.sign(np.diagonal(r))
+    w[...] = (q if rows >= columns else q.T).reshape(w.shape)
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    "zeros": zeros,
+    "ones": ones,
+    "normal": normal,
+    "uniform": uniform,
+    "xavier_normal": xavier_normal,
+    "xavier_uniform": xavier_uniform,
+    "he_normal": he_normal,
+    "he_uniform": he_uniform,
+    "lecun_normal": lecun_normal,
+    "lecun_uniform": lecun_uniform,
+    "orthogonal": orthogonal,
+}
+
+
+def check_initializer(name: str) -> None:
+    """Raise UnknownNameError unless ``name`` is ``auto`` or an initializer's."""
+    lookup("init", {**INITIALIZERS, "auto": None}, name)
+
+
+def initialize(w: Array, parameter: Parameter, layer: Layer, rng: np.random.Generator) -> None:
+    """Fill ``w`` by its parameter's initializer; ``auto`` is what suits the activation after the layer."""
+    name = suited_to(layer) if parameter.init == "auto" else parameter.init
+    lookup("init", INITIALIZERS, name)(w, parameter.fan_in, parameter.fan_out, rng)
+
+
+def suited_to(layer: Layer) -> str:
+    """The initializer's name that the next activation after ``layer`` asks for; Xavier where none follows."""
+    follower = layer.follower
+    while follower is not None:
+        suited = getattr(follower, "suited_init", None)
+        if suited:
+            return str(suited)
+        if follower.n_parameters and type(follower) is type(layer):  # the next weights: nothing lies between
+            break
+        follower = follower.follower
+    return "xavier_uniform"

@@ -1,0 +1,215 @@
+"""Losses: how far the outputs are from the targets, as a mean over the batch, and its gradient by the outputs.
+
+A loss takes targets as class numbers (batch,), or as one row of numbers a sample (batch, n_outputs). ``targets``
+checks them and turns them into rows once, before training; ``forward`` and ``backward`` then do arithmetic alone.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .base import Array, check, make
+
+
+class Loss:
+    """The contract: ``forward(outputs, targets)`` is the value, ``backward()`` its gradient by the outputs.
+
+    The gradient is a buffer that holds until the next call.
+    """
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[str, tuple[int, ...], Any], Array] = {}
+
+    def targets(self, y: Any, n_outputs: int, dtype: Any = np.float64) -> Array:
+        """Check targets and turn them into what ``forward`` takes.
+
+        Args:
+            y: class numbers (batch,) from 0 to n_outputs - 1, or rows (batch, n_outputs).
+
+        Returns:
+            rows (batch, n_outputs) in ``dtype``.
+
+        Raises:
+            ValueError: saying what was expected and what came.
+        """
+        name, y = type(self).__name__, np.asarray(y)
+        if y.ndim == 1 and n_outputs > 1:
+            return self.table(n_outputs, dtype)[class_numbers(y, n_outputs, name)]
+        if y.ndim == 1:
+            y = y[:, None]
+        if y.ndim != 2 or y.shape[1] != n_outputs:
+            raise ValueError(
+                f"{name} expects targets of shape (rows, {n_outputs}), or class numbers, got shape {y.shape}"
+            )
+        rows = y.astype(dtype)
+        if not np.isfinite(rows).all():
+            raise ValueError(f"{name}: the targets hold NaN or infinity")
+        return self._rows(rows)
+
+    def table(self, n_outputs: int, dtype: Any = np.float64) -> Array:
+        """The target row of each class: (n_outputs, n_outputs)."""
+        return self._rows(np.eye(n_outputs, dtype=dtype))
+
+    def _rows(self, rows: Array) -> Array:
+        """What the loss does to target rows beforehand."""
+        return rows
+
+    def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
+        """The mean over the batch. With weights w (batch,): ``sum(w_i * loss_i) / sum(w_i)``."""
+        raise NotImplementedError
+
+    def backward(self) -> Array:
+        """The gradient of the latest value by the outputs: (batch, n_outputs)."""
+        raise NotImplementedError
+
+    def _buffer(self, name: str, like: Array, shape: tuple[int, ...] | None = None) -> Array:
+        key = (name, like.shape if shape is None else shape, like.dtype)
+        if key not in self._buffers:
+            if len(self._buffers) >= _MOST_BUFFERS:
+                self._buffers.clear()
+            self._buffers[key] = np.empty(key[1], like.dtype)
+        return self._buffers[key]
+
+
+_MOST_BUFFERS = 48
+
+
+def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
+    """Check a vector of class numbers; floats that are whole numbers count."""
+    if not np.issubdtype(y.dtype, np.number) or np.issubdtype(y.dtype, np.complexfloating):
+        raise ValueError(f"{owner} expects class numbers from 0 to {n_classes - 1}, got dtype {y.dtype}")
+    if np.issubdtype(y.dtype, np.floating) and not (np.isfinite(y).all() and (y == np.floor(y)).all()):
+        raise ValueError(f"{owner} expects class numbers, got numbers that are not whole")
+    if len(y) and (y.min() < 0 or y.max() >= n_classes):
+        raise ValueError(f"{owner} expects class numbers from 0 to {n_classes - 1}, got {y.min()} to {y.max()}")
+    return y.astype(np.intp)
+
+
+class CrossEntropy(Loss):
+    """Softmax and cross-entropy on logits z: ``loss = -sum_c t_c log softmax(z)_c = logsumexp(z) - sum_c t_c z_c``.
+
+    ``dL/dz = (softmax(z) - t) / batch``. The logarithm is taken of a sum that is at least 1, so nothing needs an
+    epsilon.
+
+    Args:
+        label_smoothing: e in ``t' = (1 - e) t + e / classes`` (Szegedy et al. 2016, section 7). class_weights: w
+        (classes,): ``loss = -sum_c w_c t_c log softmax(z)_c``, and the mean over the batch is weighted with
+            ``sum_c w_c t_c`` before smoothing, as in PyTorch for class numbers.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        check(
+            0 <= label_smoothing < 1, self, f"label_smoothing must be at least 0 and less than 1, got {label_smoothing}"
+        )
+        if class_weights is not None:
+            usable = len(class_weights) > 0 and all(np.isfinite(w) and w > 0 for w in class_weights)
+            check(usable, self, f"class_weights must be numbers greater than 0, got {list(class_weights)}")
+        self.label_smoothing, self.class_weights = label_smoothing, class_weights
+
+    def _rows(self, rows: Array) -> Array:
+        name, e, n = type(self).__name__, self.label_smoothing, rows.shape[1]
+        if (rows < 0).any() or not np.allclose(rows.sum(axis=1), 1, atol=1e-3):
+            raise ValueError(f"{name}: rows of targets must be probabilities that add up to 1")
+        if self.class_weights is not None and len(self.class_weights) != n:
+            raise ValueError(f"{name} has {len(self.class_weights)} class_weights for {n} outputs")
+        return (1 - e) * rows + e / n if e else rows
+
+    def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
+        batch = len(outputs)
+        row = (batch, 1)
+        weighted, scale = self._weigh(targets, sample_weight)
+        top = np.maximum.reduce(outputs, axis=1, keepdims=True, out=self._buffer("top", outputs, row))
+        p = np.subtract(outputs, top, out=self._buffer("p", outputs))
+        product = np.multiply(p, weighted, out=self._buffer("product", outputs))
+        np.exp(p, out=p)
+        total = np.add.reduce(p, axis=1, keepdims=True, out=self._buffer("total", outputs, row))
+        np.divide(p, total, out=p)
+        np.log(total, out=total)
+        self._p, self._weighted, self._mass, self._scale = p, weighted, None, scale
+        if weighted is not targets:
+            self._mass = weighted.sum(axis=1, keepdims=True)
+            total *= self._mass
+        return float((np.add.reduce(total, axis=None) - np.add.reduce(product, axis=None)) * scale)
+
+    def backward(self) -> Array:
+        grad = self._p
+        if self._mass is not None:
+            np.multiply(grad, self._mass, out=grad)
+        np.subtract(grad, self._weighted, out=grad)
+        return np.multiply(grad, self._scale, out=grad)
+
+    def _weigh(self, targets: Array, sample_weight: Array | None) -> tuple[Array, float]:
+        """The targets times the weights of their class and sample, and one over the weight of the batch."""
+        if self.class_weights is None and sample_weight is None:
+            return targets, 1 / len(targets)
+        weighted, of_samples = targets, np.ones(len(targets), targets.dtype)
+        if self.class_weights is not None:
+            w = np.asarray(self.class_weights, targets.dtype)
+            weighted = weighted * w
+            e = self.label_smoothing
+            of_samples = (targets @ w - e * w.mean()) / (1 - e)  # the weight before smoothing
+        if sample_weight is not None:
+            weighted, of_samples = weighted * sample_weight[:, None], of_samples * sample_weight
+        return weighted, 1 / float(of_samples.sum())
+
+
+class MeanSquaredError(Loss):
+    """``loss = mean over batch and outputs of (y - t)^2``, ``dL/dy = 2 (y - t) / (batch * outputs)``."""
+
+    def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
+        self._difference = difference = np.subtract(outputs, targets, out=self._buffer("difference", outputs))
+        squares = np.multiply(difference, difference, out=self._buffer("squares", outputs))
+        if sample_weight is None:
+            self._factor: Any = 2 / outputs.size
+            return float(squares.mean())
+        share = (sample_weight / sample_weight.sum())[:, None] / outputs.shape[1]
+        self._factor = 2 * share
+        return float((squares * share).sum())
+
+    def backward(self) -> Array:
+        return np.multiply(self._difference, self._factor, out=self._difference)
+
+
+class FocalLoss(Loss):
+    """``loss = -sum_c t_c (1 - p_c)^gamma log p_c``, p = softmax(z): easy samples count less (Lin et al. 2017, eq. 4).
+
+    With ``h_c = dloss/dlog p_c = t_c (gamma (1 - p_c)^(gamma - 1) p_c log p_c - (1 - p_c)^gamma)`` the gradient is
+    ``dL/dz = (h - p sum(h)) / batch``, since ``dlog p_c / dz_j = [c = j] - p_j``.
+
+    Args:
+        gamma: the focus; 0 is the cross-entropy.
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        check(gamma >= 0, self, f"gamma must be at least 0, got {gamma}")
+        self.gamma = gamma
+
+    def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
+        shifted = outputs - outputs.max(axis=1, keepdims=True)
+        self._log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+        p = np.exp(self._log_p)
+        self._rest = np.maximum(-np.expm1(self._log_p), np.finfo(outputs.dtype).tiny)  # 1 - p, exact near p = 1
+        self._p, self._targets = p, targets
+        weight = np.ones(len(outputs), outputs.dtype) if sample_weight is None else sample_weight
+        self._share = (weight / weight.sum())[:, None]
+        return float(-(self._share * targets * self._rest**self.gamma * self._log_p).sum())
+
+    def backward(self) -> Array:
+        g, rest, p = self.gamma, self._rest, self._p
+        h = self._targets * (g * rest ** (g - 1) * p * self._log_p - rest**g)
+        return np.asarray(self._share * (h - p * h.sum(axis=1, keepdims=True)), dtype=p.dtype)
+
+
+LOSSES: dict[str, type[Loss]] = {
+    "cross_entropy": CrossEntropy,
+    "mean_squared_error": MeanSquaredError,
+    "focal": FocalLoss,
+}
+
+
+def make_loss(spec: Any, **defaults: Any) -> Loss:
+    """A loss from its name, from ``{"name": {option: value}}``, or the object itself."""
+    return make("loss", LOSSES, spec, **defaults)

@@ -1,0 +1,264 @@
+"""A network: a chain of layers over one vector of parameters."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .activations import softmax
+from .base import Array, Layer, Shape
+from .layers import Chain, Linear, Residual, make_layer
+
+
+class Network:
+    """Layers one after the other, from a row of inputs to a row of outputs.
+
+    All parameters lie in the vector ``params`` and all gradients in ``grads``, of one length and dtype; each layer
+    holds views into both. ``decays`` has a 1 where a parameter is a weight, which weight decay may shrink, and a 0
+    elsewhere.
+
+    Args:
+        layers: layers, activations, or their names or specs as ``make_layer`` takes them.
+        n_in: the number of inputs, or the shape of one sample; None: taken from the first data that comes.
+        rng: draws the initial weights.
+        dtype: float32 to train fast, float64 to check gradients.
+        classes: the labels of the outputs, which ``predict`` returns; None: 0, 1, 2, ...
+
+    Raises:
+        ValueError: naming the layer, what it expects and what comes to it, if two layers do not fit.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Any],
+        n_in: int | Sequence[int] | None = None,
+        *,
+        rng: np.random.Generator,
+        dtype: DTypeLike = np.float32,
+        classes: Sequence[Any] | None = None,
+    ) -> None:
+        if not layers:
+            raise ValueError("a network needs at least one layer")
+        self.dtype = np.dtype(dtype)
+        if self.dtype not in (np.float32, np.float64):
+            raise ValueError(f"a network's dtype must be float32 or float64, got {self.dtype}")
+        self.rng = rng
+        self.classes = None if classes is None else np.asarray(classes)
+        self.chain = Chain([make_layer(layer) for layer in layers])
+        self._name_layers()
+        self.shape_in: Shape = ()
+        if n_in is not None:
+            self.build((n_in,) if isinstance(n_in, int) else tuple(n_in))
+
+    @property
+    def layers(self) -> list[Layer]:
+        return self.chain.layers
+
+    @property
+    def built(self) -> bool:
+        return bool(self.shape_in)
+
+    @property
+    def n_parameters(self) -> int:
+        return self.chain.n_parameters
+
+    @property
+    def n_outputs(self) -> int:
+        return self.chain.shape_out[0]
+
+    def build(self, shape_in: Shape) -> None:
+        """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights."""
+        if not shape_in or any(n < 1 for n in shape_in):
+            raise ValueError(f"a sample's shape must be of numbers greater than 0, got {shape_in}")
+        shape_out = self.chain.build(shape_in)
+        if len(shape_out) != 1:
+            raise ValueError(f"a network must end in rows of numbers, got samples of shape {shape_out}; add flatten")
+        if self.classes is not None and len(self.classes) != shape_out[0]:
+            raise ValueError(f"the network has {shape_out[0]} outputs for {len(self.classes)} classes")
+        self.shape_in = shape_in
+        self.params = np.zeros(self.n_parameters, self.dtype)
+        self.grads = np.zeros_like(self.params)
+        self.decays = np.zeros_like(self.params)
+        self.chain.bind(self.params, self.grads)
+        start = 0
+        for _, _, parameter in self.parameters():
+            self.decays[start : start + parameter.size] = parameter.decay
+            start += parameter.size
+        self.chain.initialize(self.rng)
+
+    # The function itself
+
+    def forward(self, X: Array, training: bool = False) -> Array:
+        """The outputs (batch, n_outputs) for X (batch, *shape_in), in a buffer that holds until the next call."""
+        if not self.built:
+            self.build(X.shape[1:])
+        return self.chain.forward(X, training)
+
+    def backward(self, grad_out: Array) -> Array:
+        """Fill ``grads`` from the loss's gradient by the latest outputs; returns the gradient by their inputs."""
+        return self.chain.backward(grad_out)
+
+    def backward_parameters(self, grad_out: Array) -> None:
+        """``backward`` without the gradient by the inputs, which training does not need."""
+        self.chain.backward_parameters(grad_out)
+
+    # What it says about data
+
+    def outputs(self, X: Any) -> Array:
+        """The outputs for any number of rows, in a new array; for a classifier these are the logits."""
+        X = self.check_inputs(X)
+        result = np.empty((len(X), self.n_outputs), self.dtype)
+        for start in range(0, len(X), _ROWS_AT_ONCE):
+            rows = X[start : start + _ROWS_AT_ONCE]
+            result[start : start + len(rows)] = self.chain.forward(rows)
+        return result
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probabilities of the classes, (rows, n_outputs): the softmax of the outputs."""
+        logits = self.outputs(X)
+        return softmax(logits, out=logits) if len(logits) else logits
+
+    def predict(self, X: Any) -> Array:
+        """The most probable class of each row, (rows,)."""
+        best = self.outputs(X).argmax(axis=1)
+        return best if self.classes is None else self.classes[best]
+
+    def check_inputs(self, X: Any) -> Array:
+        """X as an array of the network's dtype whose rows fit the first layer; a copy only where one is needed.
+
+        Raises:
+            ValueError: naming what was expected and what came: the shape, NaN or infinity, or no numbers at all.
+        """
+        X = as_rows(X, self.dtype)
+        if not self.built:
+            self.build(X.shape[1:])
+        if X.shape[1:] != self.shape_in:
+            name = self.layers[0].name
+            raise ValueError(f"{name}, the first layer, expects samples of shape {self.shape_in}, got {X.shape[1:]}")
+        return X
+
+    # Its parts
+
+    def parameters(self) -> Iterator[tuple[Layer, str, Any]]:
+        """Every parameter as (layer, name, declaration), in the order of the vector."""
+        for layer in self.walk():
+            for name, parameter in layer.parameters.items():
+                yield layer, name, parameter
+
+    def walk(self) -> Iterator[Layer]:
+        """All layers, those inside others included."""
+        yield from _walk(self.chain.layers)
+
+    def set_rng(self, rng: np.random.Generator) -> None:
+        """Hand a generator to the layers that draw at random."""
+        self.rng = rng
+        for layer in self.walk():
+            layer.rng = rng
+
+    def summary(self) -> str:
+        """A table of layers, the shapes that come out of them, and their numbers of parameters."""
+        rows = [("layer", "kind", "output shape", "parameters")]
+        for layer, depth in _walk_deep(self.chain.layers):
+            shape = str(tuple(layer.shape_out)) if self.built else "not built"
+            count = f"{layer.n_parameters:,}" if self.built else "?"
+            rows.append(("  " * depth + layer.name, type(layer).__name__, shape, count))
+        widths = [max(len(row[i]) for row in rows) for i in range(4)]
+        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
+        rule = "-" * len(lines[0])
+        total = (
+            f"{self.n_parameters:,} parameters, {self.dtype}" if self.built else "sizes are taken from the first data"
+        )
+        return "\n".join([lines[0], rule, *lines[1:], rule, total])
+
+    def _name_layers(self) -> None:
+        seen: Counter[str] = Counter()
+        for layer in self.walk():
+            kind = type(getattr(layer, "user", layer)).__name__.lower()
+            seen[kind] += 1
+            layer.name = f"{kind}{seen[kind]}"
+
+
+_ROWS_AT_ONCE = 1024
+
+
+def _walk_deep(layers: Sequence[Layer], depth: int = 0) -> Iterator[tuple[Layer, int]]:
+    for layer in layers:
+        yield layer, depth
+        yield from _walk_deep(list(layer.children()), depth + 1)
+
+
+def _walk(layers: Sequence[Layer]) -> Iterator[Layer]:
+    return (layer for layer, _ in _walk_deep(layers))
+
+
+def as_rows(X: Any, dtype: DTypeLike) -> Array:
+    """Anything array-like with a row a sample, as a finite float array.
+
+    Raises:
+        ValueError: for what are no numbers, no rows, or numbers that are not finite.
+    """
+    X = np.asarray(X)
+    if X.dtype == object or not (np.issubdtype(X.dtype, np.number) or X.dtype == bool):
+        try:
+            X = X.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"expected an array of numbers, got dtype {X.dtype}: {error}") from None
+    if np.issubdtype(X.dtype, np.complexfloating):
+        raise ValueError("expected real numbers, got complex ones. Complex data not supported")
+    if X.ndim < 2:
+        raise ValueError(
+            f"expected one row a sample, got an array of shape {X.shape}; a single sample is X.reshape(1, -1)"
+        )
+    with np.errstate(over="ignore"):  # said below
+        X = X.astype(dtype, copy=False)
+    if not np.isfinite(X).all():
+        raise ValueError("expected finite numbers, got NaN or infinity")
+    return X
+
+
+def dense_layers(
+    hidden_layers: Sequence[Any],
+    n_out: int,
+    activation: Any = "relu",
+    *,
+    init: str = "auto",
+    normalization: str | None = None,
+    dropout: float = 0.0,
+    residual: bool = False,
+) -> list[Layer]:
+    """The layers of a network, from the widths of its hidden layers.
+
+    Args:
+        hidden_layers: an integer n stands for ``linear(n)``, then ``normalization``, the activation and ``dropout``;
+        anything else
+            is a layer of its own, as ``make_layer`` takes it.
+        n_out: the number of outputs, of the last, linear layer.
+        activation: one for all hidden layers, or a list with one for each integer.
+        normalization: ``batch_norm``, ``layer_norm`` or None.
+        residual: put a way around each hidden layer that is as wide as the one before it.
+
+    Raises:
+        ValueError: if there are not as many activations as hidden layers, or a name is unknown.
+    """
+    n_dense = sum(isinstance(width, int) for width in hidden_layers)
+    activations = list(activation) if isinstance(activation, list | tuple) else [activation] * n_dense
+    if len(activations) != n_dense:
+        raise ValueError(
+            f"activation lists {len(activations)} names for {n_dense} hidden layers; give one for each, or one for all"
+        )
+    layers: list[Layer] = []
+    width_before, remaining = None, iter(activations)
+    for width in hidden_layers:
+        if not isinstance(width, int):
+            layers.append(make_layer(width))
+            width_before = None
+            continue
+        block = [Linear(width, init=init)]
+        block += [make_layer(normalization)] if normalization else []  # type: ignore[list-item]
+        block += [make_layer(next(remaining))]  # type: ignore[list-item]
+        block += [make_layer({"dropout": {"rate": dropout}})] if dropout else []  # type: ignore[list-item]
+        layers += [Residual(block)] if residual and width == width_before else block
+        width_before = width
+    return [*layers, Linear(n_out, init=init)]

@@ -1,0 +1,56 @@
+"""The interface that the project began with: ``Neural_Net(layers_dim, activations)``, ``train``, ``predict``."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .base import Array
+from .network import Network, dense_layers
+from .optimizers import SGD
+from .training import Training
+
+
+class Neural_Net:  # noqa: N801 (the original's name)
+    """A door to ``Network`` for dense layers and a softmax output, trained by full-batch gradient descent.
+
+    Args:
+        layers_dim: the widths, from the inputs over the hidden layers to the classes: ``[16, 48, 32, 10]``.
+        activations: one object or name a hidden layer; the output layer is always softmax. An object needs no more than
+            ``Forward_prop(Z)`` and ``Backward_prop(dA)``.
+        rng: draws the initial weights; None: a generator with seed 0, so that a program gives the same numbers each
+        time.
+
+    Raises:
+        ValueError: if the number of activations is neither that of the hidden layers nor one more.
+    """
+
+    def __init__(
+        self, layers_dim: Sequence[int], activations: Sequence[Any], rng: np.random.Generator | None = None
+    ) -> None:
+        n_in, *hidden, n_out = layers_dim
+        activations = list(activations)
+        if len(activations) == len(hidden) + 1:
+            message = f"the output layer is always softmax: the last of {len(activations)} activations is ignored"
+            warnings.warn(message, stacklevel=2)
+            activations.pop()
+        if len(activations) != len(hidden):
+            raise ValueError(f"{len(hidden)} hidden layers need {len(hidden)} activations, got {len(activations)}")
+        self.rng = np.random.default_rng(0) if rng is None else rng
+        self.network = Network(dense_layers(hidden, n_out, activations), n_in, rng=self.rng)
+
+    def train(self, X: Any, y: Any, lr: float, n_iters: int) -> list[float]:
+        """``n_iters`` steps of gradient descent on all rows at once; returns the loss before each step."""
+        training = Training(
+            self.network, X, y, rng=self.rng, optimizer=SGD(lr), epochs=n_iters, batch_size=None, accuracy=False
+        )
+        return training.run()["train_loss"]
+
+    def predict(self, X: Any) -> Array:
+        """The most probable class of each row, (rows,)."""
+        return self.network.predict(X)
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probabilities of the classes, (rows, classes)."""
+        return self.network.predict_proba(X)

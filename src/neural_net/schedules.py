@@ -1,0 +1,153 @@
+"""Schedules: what becomes of the learning rate as training goes on.
+
+A schedule is a function: ``factor(t, total)`` is what the learning rate is multiplied with after ``t`` of ``total``
+epochs; ``t`` has a fraction within an epoch.
+"""
+
+import math
+from typing import Any
+
+from .base import check, make
+
+
+class Schedule:
+    """The contract of all schedules."""
+
+    def factor(self, t: float, total: float) -> float:
+        """The learning rate's factor after t epochs of ``total``, 0 <= t <= total."""
+        raise NotImplementedError
+
+    def observe(self, metric: float) -> None:
+        """Told the validation loss (the training loss where there is no validation) at the end of each epoch."""
+
+    def start(self) -> None:
+        """Told that a training begins."""
+
+
+class Constant(Schedule):
+    """``factor = 1``."""
+
+    def factor(self, t: float, total: float) -> float:
+        return 1.0
+
+
+class Step(Schedule):
+    """``factor = rate^floor(t / every)``."""
+
+    def __init__(self, every: float = 10, rate: float = 0.5) -> None:
+        check(every > 0, self, f"every must be greater than 0, got {every}")
+        check(0 < rate <= 1, self, f"rate must be greater than 0 and at most 1, got {rate}")
+        self.every, self.rate = every, rate
+
+    def factor(self, t: float, total: float) -> float:
+        return float(self.rate ** math.floor(t / self.every))
+
+
+class Exponential(Schedule):
+    """``factor = rate^t``."""
+
+    def __init__(self, rate: float = 0.95) -> None:
+        check(0 < rate <= 1, self, f"rate must be greater than 0 and at most 1, got {rate}")
+        self.rate = rate
+
+    def factor(self, t: float, total: float) -> float:
+        return float(self.rate**t)
+
+
+class Cosine(Schedule):
+    """``factor = floor + (1 - floor) (1 + cos(pi t / total)) / 2`` (Loshchilov and Hutter 2017, eq. 5)."""
+
+    def __init__(self, floor: float = 0.0) -> None:
+        check(0 <= floor <= 1, self, f"floor must be at least 0 and at most 1, got {floor}")
+        self.floor = floor
+
+    def factor(self, t: float, total: float) -> float:
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * t / total)) / 2
+
+
+class OneCycle(Schedule):
+    """Up from ``1 / start_divisor`` to 1 over the share ``rise`` of the training, then down far below the start.
+
+    The end is ``1 / (start_divisor * end_divisor)``. Both ways along half a cosine (Smith and Topin 2018, with
+    PyTorch's defaults); ``lr`` is the peak.
+    """
+
+    def __init__(self, rise: float = 0.3, start_divisor: float = 25.0, end_divisor: float = 1e4) -> None:
+        check(0 < rise < 1, self, f"rise must lie strictly between 0 and 1, got {rise}")
+        check(start_divisor >= 1, self, f"start_divisor must be at least 1, got {start_divisor}")
+        check(end_divisor >= 1, self, f"end_divisor must be at least 1, got {end_divisor}")
+        self.rise, self.start_divisor, self.end_divisor = rise, start_divisor, end_divisor
+
+    def factor(self, t: float, total: float) -> float:
+        start, end, share = 1 / self.start_divisor, 1 / (self.start_divisor * self.end_divisor), t / total
+        if share < self.rise:
+            return _half_cosine(start, 1.0, share / self.rise)
+        return _half_cosine(1.0, end, (share - self.rise) / (1 - self.rise))
+
+
+def _half_cosine(first: float, last: float, share: float) -> float:
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
+
+
+class ReduceOnPlateau(Schedule):
+    """Multiply the factor by ``rate`` when for more than ``patience`` epochs the loss has not improved.
+
+    To improve is to fall by more than the share ``threshold`` of the best.
+    """
+
+    def __init__(self, rate: float = 0.1, patience: int = 10, threshold: float = 1e-4, floor: float = 0.0) -> None:
+        check(0 < rate < 1, self, f"rate must lie strictly between 0 and 1, got {rate}")
+        check(patience >= 0, self, f"patience must be at least 0, got {patience}")
+        check(0 <= threshold < 1, self, f"threshold must be at least 0 and less than 1, got {threshold}")
+        check(0 <= floor <= 1, self, f"floor must be at least 0 and at most 1, got {floor}")
+        self.rate, self.patience, self.threshold, self.floor = rate, patience, threshold, floor
+        self.start()
+
+    def start(self) -> None:
+        self.current, self.best, self.waited = 1.0, math.inf, 0
+
+    def factor(self, t: float, total: float) -> float:
+        return self.current
+
+    def observe(self, metric: float) -> None:
+        if metric < self.best * (1 - self.threshold):
+            self.best, self.waited = metric, 0
+        else:
+            self.waited += 1
+        if self.waited > self.patience:
+            self.current, self.waited = max(self.current * self.rate, self.floor), 0
+
+
+class Warmup(Schedule):
+    """``factor = t / epochs`` at first, then the other schedule over what is left (Goyal et al. 2017)."""
+
+    def __init__(self, schedule: Any = "constant", epochs: float = 1.0) -> None:
+        check(epochs > 0, self, f"epochs must be greater than 0, got {epochs}")
+        self.schedule, self.epochs = make_schedule(schedule), epochs
+
+    def start(self) -> None:
+        self.schedule.start()
+
+    def factor(self, t: float, total: float) -> float:
+        if t < self.epochs:
+            return t / self.epochs
+        return self.schedule.factor(t - self.epochs, max(total - self.epochs, 1e-9))
+
+    def observe(self, metric: float) -> None:
+        self.schedule.observe(metric)
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Constant,
+    "step": Step,
+    "exponential": Exponential,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+    "reduce_on_plateau": ReduceOnPlateau,
+    "warmup": Warmup,
+}
+
+
+def make_schedule(spec: Any) -> Schedule:
+    """A schedule from its name, from ``{"name": {option: value}}``, or the object itself."""
+    return make("schedule", SCHEDULES, spec)

@@ -1,0 +1,170 @@
+"""Saved networks: ``network.npz`` holds the arrays, ``network.json`` how the network is made. Neither can run code.
+
+The json file has the format's version, dtype, the shape of a sample, the classes, the layers as ``make_layer`` takes
+them, and whatever else the caller wants to travel along. The npz file has one array a parameter and a state, named
+``layer.name``: ``linear1.W``, ``batchnorm1.mean``. Equal networks give equal bytes.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .base import Array, Shape
+from .layers import layer_spec
+from .network import Network
+
+FORMAT = 1
+
+
+class StorageError(ValueError):
+    """A saved network cannot be read; the message names the file and what is wrong with it."""
+
+
+def save(network: Network, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
+    """Write a network into ``folder``, as network.npz and network.json.
+
+    Args:
+        extra: whatever json can hold, to travel with the network; ``load`` hands it back.
+
+    Raises:
+        ValueError: if a layer is not registered under a name, or the network was not built yet.
+    """
+    if not network.built:
+        raise ValueError("a network without sizes cannot be saved; build it, or show it data first")
+    description = {
+        "format": FORMAT,
+        "dtype": str(network.dtype),
+        "shape_in": list(network.shape_in),
+        "classes": None if network.classes is None else network.classes.tolist(),
+        "layers": [layer_spec(layer) for layer in network.layers],
+        "extra": dict(extra or {}),
+    }
+    text = json.dumps(description, indent=2, allow_nan=False) + "\n"
+    content = io.BytesIO()
+    np.savez(content, **dict(_arrays(network)))  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in (("network.npz", content.getvalue()), ("network.json", text.encode())):
+        partial = folder / f".{name}.part"
+        partial.write_bytes(data)
+        partial.replace(folder / name)
+
+
+def load(folder: Path) -> tuple[Network, dict[str, Any]]:
+    """Read what ``save`` wrote; returns the network, which predicts exactly as before, and ``extra``.
+
+    Raises:
+        StorageError: for a file that is damaged or of a newer format, and for an array that is missing, not expected,
+        or of
+            another shape or dtype, each by name.
+        FileNotFoundError: if a file is not there.
+    """
+    description = _description(folder / "network.json")
+    path = folder / "network.npz"
+    try:
+        network = Network(description["layers"], dtype=description["dtype"], rng=np.random.default_rng(0))
+        network.chain.build(tuple(description["shape_in"]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise StorageError(f"{folder / 'network.json'}: {error}") from None
+    expected = {f"{layer.name}.{name}": parameter.shape for layer, name, parameter in network.parameters()}
+    with _opened(path) as archive:
+        headers = _headers(archive, path)  # before anything is as large as the files say
+        for name in expected:
+            if name not in headers:
+                raise StorageError(f"{path}: the array {name} is missing")
+        for name, shape in expected.items():
+            _check_header(path, name, headers[name], shape, network.dtype)
+        network.build(tuple(description["shape_in"]))
+        places = dict(_arrays(network))
+        for name in headers:
+            if name not in places:
+                raise StorageError(f"{path}: the array {name} belongs to no layer of this network")
+        for name, place in places.items():
+            if name not in headers:
+                raise StorageError(f"{path}: the array {name} is missing")
+            _check_header(path, name, headers[name], place.shape, network.dtype)
+            np.copyto(place, _read(archive, path, name))
+            if not np.isfinite(place).all():
+                raise StorageError(f"{path}: the array {name} holds NaN or infinity")
+    if description["classes"] is not None:
+        network.classes = np.asarray(description["classes"])
+        if network.classes.shape != (network.n_outputs,):
+            raise StorageError(
+                f"{folder / 'network.json'}: {network.n_outputs} outputs for {network.classes.size} classes"
+            )
+    return network, description["extra"]
+
+
+def _arrays(network: Network) -> Iterator[tuple[str, Array]]:
+    """Every array that makes the network what it is, as a view, with its name."""
+    for layer in network.walk():
+        for name in layer.parameters:
+            yield f"{layer.name}.{name}", getattr(layer, name)
+        for name, array in layer.state.items():
+            yield f"{layer.name}.{name}", array
+
+
+_KEYS = {"format": int, "dtype": str, "shape_in": list, "classes": list | None, "layers": list, "extra": dict}
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{path} is not valid json: {error}") from None
+    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+        raise StorageError(f"{path} is not a saved network: it names no format")
+    if description["format"] != FORMAT:
+        newer = "; a newer version of this project wrote it" if description["format"] > FORMAT else ""
+        raise StorageError(f"{path} has format {description['format']}, and this version reads format {FORMAT}{newer}")
+    for key, kind in _KEYS.items():
+        if key not in description or not isinstance(description[key], kind):
+            raise StorageError(f"{path}: {key} is missing or of the wrong type")
+    if not all(isinstance(n, int) and 0 < n < 10**6 for n in description["shape_in"]):
+        raise StorageError(f"{path}: shape_in must list numbers greater than 0, got {description['shape_in']}")
+    return description
+
+
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except zipfile.BadZipFile as error:
+        raise StorageError(f"{path} is not a whole npz file: {error}") from None
+
+
+def _headers(archive: zipfile.ZipFile, path: Path) -> dict[str, tuple[Shape, np.dtype[Any]]]:
+    headers: dict[str, tuple[Shape, np.dtype[Any]]] = {}
+    for member in archive.namelist():
+        name = member.removesuffix(".npy")
+        if name in headers:
+            raise StorageError(f"{path}: the array {name} is there twice")
+        try:
+            with archive.open(member) as stream:
+                version = np.lib.format.read_magic(stream)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, _, dtype = read(stream)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise StorageError(f"{path}: the array {name} cannot be read: {error}") from None
+        headers[name] = shape, dtype
+    return headers
+
+
+def _check_header(
+    path: Path, name: str, header: tuple[Shape, np.dtype[Any]], shape: Shape, dtype: np.dtype[Any]
+) -> None:
+    if header[0] != shape:
+        raise StorageError(f"{path}: the array {name} must have shape {shape}, got {header[0]}")
+    if header[1] != dtype:
+        raise StorageError(f"{path}: the array {name} must have dtype {dtype}, got {header[1]}")
+
+
+def _read(archive: zipfile.ZipFile, path: Path, name: str) -> Array:
+    try:
+        with archive.open(f"{name}.npy") as stream:
+            return np.lib.format.read_array(stream, allow_pickle=False)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise StorageError(f"{path}: the array {name} cannot be read: {error}") from None

@@ -1,0 +1,340 @@
+"""Training: the loop that every network goes through, and what can be hung into it.
+
+One step is five lines: outputs, loss, its gradient by the outputs, by the parameters, and the optimizer's change.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from .base import Array
+from .losses import Loss, make_loss
+from .network import Network
+from .optimizers import Optimizer, make_optimizer
+from .schedules import Schedule, make_schedule
+
+Record = dict[str, float]
+Snapshot = tuple[Array, list[dict[str, Array]]]
+Augment = Callable[[Array, np.random.Generator], Array]
+
+
+class DivergedError(ArithmeticError):
+    """Training met a NaN or an infinity; the message says in which epoch, layer and quantity, and what helps."""
+
+
+class History:
+    """What was measured after each epoch, oldest first: ``records`` is a list of dictionaries with one set of keys."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, key: str) -> list[float]:
+        """One quantity over all epochs."""
+        return [record[key] for record in self.records]
+
+    @property
+    def last(self) -> Record:
+        return self.records[-1]
+
+
+class Callback:
+    """What training calls as it goes; a subclass overrides what it needs. ``training`` is the running ``Training``."""
+
+    def on_train_begin(self, training: "Training") -> None: ...
+
+    def on_epoch_begin(self, training: "Training") -> None: ...
+
+    def on_batch_begin(self, training: "Training") -> None: ...
+
+    def on_batch_end(self, training: "Training") -> None: ...
+
+    def on_validation_begin(self, training: "Training") -> None: ...
+
+    def on_epoch_end(self, training: "Training", record: Record) -> None: ...
+
+    def on_train_end(self, training: "Training") -> None: ...
+
+
+class Training:
+    """One training of one network; ``run`` does it, and what it holds is for callbacks to look at.
+
+    Args:
+        network: is changed in place.
+        X, y: (rows, *shape_in) and targets as the loss takes them.
+        loss, optimizer, schedule: objects, names or ``{"name": {option: value}}``.
+        epochs: how many times each row is seen.
+        batch_size: rows a step; None: all of them, full-batch gradient descent.
+        rng: shuffles the rows anew every epoch and feeds dropout and augmentation.
+        validation: (X, y) to measure after each epoch, or None.
+        sample_weight: (rows,) how much each row counts in the training loss.
+        augment: ``augment(X, rng) -> X`` makes each epoch's rows from the given ones.
+        callbacks: see ``Callback``.
+        accuracy: measure the share of right predictions too; for class targets.
+
+    Attributes:
+        epoch: the number of the running epoch, from 1. step: optimizer steps done. history: see ``History``.
+        stopping: set it to end the training after this epoch.
+
+    Raises:
+        ValueError: if the data do not fit the network, the loss, or each other.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        X: Any,
+        y: Any,
+        *,
+        rng: np.random.Generator,
+        loss: Any = "cross_entropy",
+        optimizer: Any = "adam",
+        schedule: Any = "constant",
+        epochs: int = 100,
+        batch_size: int | None = 64,
+        validation: tuple[Any, Any] | None = None,
+        sample_weight: Any = None,
+        augment: Augment | None = None,
+        callbacks: Sequence[Callback] = (),
+        accuracy: bool = True,
+    ) -> None:
+        self.network, self.rng = network, rng
+        self.loss: Loss = make_loss(loss)
+        self.optimizer: Optimizer = make_optimizer(optimizer)
+        self.schedule: Schedule = make_schedule(schedule)
+        self.X = network.check_inputs(X)
+        self.y = _labels_or_rows(y, len(self.X), "y")
+        if not len(self.X):
+            raise ValueError("training needs at least one row, got none")
+        if epochs < 1 or (batch_size is not None and batch_size < 1):
+            raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
+        self.epochs, self.batch_size = epochs, min(batch_size or len(self.X), len(self.X))
+        self.validation = None
+        if validation is not None:
+            X_val = network.check_inputs(validation[0])
+            self.validation = (X_val, _labels_or_rows(validation[1], len(X_val), "the validation's y"))
+        self.sample_weight = _weights(sample_weight, len(self.X), network.dtype)
+        self.augment, self.callbacks, self.accuracy = augment, list(callbacks), accuracy
+        self.history = History()
+        self.epoch = self.step = 0
+        self.stopping = False
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(len(self.X) / self.batch_size)
+
+    def run(self) -> History:
+        """Train; returns the history.
+
+        Raises:
+            DivergedError: at the first NaN or infinity.
+        """
+        self.network.set_rng(self.rng)
+        self.targets = self.loss.targets(self.y, self.network.n_outputs, self.network.dtype)
+        self.schedule.start()
+        self._tell("on_train_begin")
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _check_finite says it better
+            while self.epoch < self.epochs and not self.stopping:
+                self.epoch += 1
+                self._tell("on_epoch_begin")
+                record = self._run_epoch()
+                self.history.records.append(record)
+                self.schedule.observe(record.get("val_loss", record["train_loss"]))
+                for callback in self.callbacks:
+                    callback.on_epoch_end(self, record)
+        self._tell("on_train_end")
+        return self.history
+
+    def _run_epoch(self) -> Record:
+        network, n, size = self.network, len(self.X), self.batch_size
+        order = self.rng.permutation(n) if size < n else slice(None)
+        X = self.X if self.augment is None else network.check_inputs(self.augment(self.X, self.rng))
+        X, targets = X[order], self.targets[order]
+        weight = None if self.sample_weight is None else self.sample_weight[order]
+        best = targets.argmax(axis=1) if self.accuracy else targets
+        steps, watched = self.steps_per_epoch, bool(self.callbacks)
+        total, hits, factor = 0.0, 0, 1.0
+        for start in range(0, n, size):
+            stop = min(start + size, n)
+            if watched:
+                self._tell("on_batch_begin")
+            outputs = network.forward(X[start:stop], training=True)
+            value = self.loss.forward(outputs, targets[start:stop], None if weight is None else weight[start:stop])
+            if not math.isfinite(value):
+                self._explain_divergence(X[start:stop])
+            if self.accuracy:
+                hits += int(np.count_nonzero(outputs.argmax(axis=1) == best[start:stop]))
+            network.backward_parameters(self.loss.backward())
+            factor = self.schedule.factor(self.step / steps, self.epochs)
+            self.optimizer.step(network.params, network.grads, network.decays, factor)
+            self.step += 1
+            total += value * (stop - start)
+            if watched:
+                self._tell("on_batch_end")
+        if not np.isfinite(network.params).all():
+            self._explain_divergence(X[:size])
+        self._tell("on_validation_begin")
+        record = {"epoch": self.epoch, "lr": self.optimizer.lr * factor, "train_loss": total / n}
+        if self.accuracy:
+            record["train_accuracy"] = hits / n
+        if self.validation is not None:
+            record["val_loss"], val_accuracy = evaluate(network, *self.validation, self.loss)
+            if self.accuracy:
+                record["val_accuracy"] = val_accuracy
+        return record
+
+    def _tell(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+    def _explain_divergence(self, rows: Array) -> None:
+        """Say where the NaN or infinity arose; ``grads`` is still of the step before, ``rows`` are of this one."""
+        network = self.network
+        parameters = [(layer, name) for layer, name, _ in network.parameters()]
+        bad_weights = [place for place in parameters if not _finite(*place)]
+        bad_gradients = [(layer, f"d{name}") for layer, name in parameters if not _finite(layer, f"d{name}")]
+        if bad_weights and bad_gradients:  # the backward pass came through the last layer first
+            layer, name = bad_gradients[-1]
+            where = f"the gradient {layer.name}.{name}, one step before"
+        elif bad_weights:
+            layer, name = bad_weights[0]
+            where = f"the weights {layer.name}.{name}, one step before"
+        else:
+            where = next(
+                (f"the output of {name}" for name, y in _outputs(network, rows) if not np.isfinite(y).all()), "the loss"
+            )
+        raise DivergedError(
+            f"training diverged in epoch {self.epoch}, step {self.step + 1}: NaN or infinity in {where}. "
+            f"What usually helps: a smaller lr (it is {self.optimizer.lr:g}), another init, or clip_norm: 1"
+        )
+
+
+def fit(network: Network, X: Any, y: Any, **options: Any) -> History:
+    """Train a network; the options are those of ``Training``, of which ``rng`` is required. Returns the history."""
+    return Training(network, X, y, **options).run()
+
+
+def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> tuple[float, float]:
+    """Loss and accuracy of a network on any rows; targets as the loss takes them, in rows the largest is the class."""
+    loss = make_loss(loss)
+    y = np.asarray(y)
+    outputs = network.outputs(X)
+    targets = loss.targets(y, network.n_outputs, network.dtype)
+    value = loss.forward(outputs, targets)
+    return value, float(np.mean(outputs.argmax(axis=1) == targets.argmax(axis=1)))
+
+
+def _outputs(network: Network, rows: Array) -> Iterator[tuple[str, Array]]:
+    """What comes out of each layer in turn."""
+    for layer in network.layers:
+        rows = layer.forward(rows)
+        yield layer.name, rows
+
+
+def _finite(layer: Any, name: str) -> bool:
+    return bool(np.isfinite(getattr(layer, name)).all())
+
+
+def _labels_or_rows(y: Any, n: int, name: str) -> Array:
+    y = np.asarray(y)
+    if y.ndim == 0 or len(y) != n:
+        raise ValueError(f"X has {n} rows and {name} has {len(y) if y.ndim else 'no'}")
+    return y
+
+
+def _weights(weight: Any, n: int, dtype: Any) -> Array | None:
+    if weight is None:
+        return None
+    weight = np.asarray(weight, dtype)
+    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
+        raise ValueError(f"sample_weight must be {n} numbers of at least 0 that are not all 0")
+    return weight
+
+
+# Callbacks
+
+
+class EarlyStopping(Callback):
+    """End the training ``patience`` epochs after ``monitor`` last improved, and put that epoch's weights back.
+
+    Args:
+        monitor: a key of the history's records; one whose name ends in ``accuracy`` counts upwards, others downwards.
+        min_delta: an improvement smaller than this does not count.
+    """
+
+    def __init__(self, patience: int = 10, monitor: str = "val_loss", min_delta: float = 0.0) -> None:
+        self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
+
+    def on_train_begin(self, training: Training) -> None:
+        self.best, self.best_epoch = math.inf, 0
+        self.kept: Snapshot | None = None
+
+    def on_epoch_end(self, training: Training, record: Record) -> None:
+        if self.monitor not in record:
+            raise ValueError(f"EarlyStopping watches {self.monitor}, and the training measures {', '.join(record)}")
+        value = -record[self.monitor] if self.monitor.endswith("accuracy") else record[self.monitor]
+        if value < self.best - self.min_delta:
+            self.best, self.best_epoch, self.kept = value, training.epoch, snapshot(training.network)
+        elif training.epoch - self.best_epoch >= self.patience:
+            training.stopping = True
+
+    def on_train_end(self, training: Training) -> None:
+        if self.kept is not None:
+            restore(training.network, self.kept)
+
+
+class WeightAverage(Callback):
+    """Keep ``average = decay * average + (1 - decay) * weights`` over the steps, and end with it in the network.
+
+    Polyak averaging with an exponential window (Polyak and Juditsky 1992); ``decay`` grows as ``(1 + t) / (10 + t)``
+    up to the given one, so that the start is forgotten. The average is in the network from the end of an epoch's
+    steps to the beginning of the next: it is what validation measures and what ``EarlyStopping`` keeps.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise ValueError(f"WeightAverage: decay must be at least 0 and less than 1, got {decay}")
+        self.decay = decay
+
+    def on_train_begin(self, training: Training) -> None:
+        self.average = training.network.params.copy()
+        self.scratch = np.empty_like(self.average)
+        self.steps_taken = 0
+
+    def on_epoch_begin(self, training: Training) -> None:
+        if self.steps_taken:
+            self._swap(training.network)
+
+    def on_batch_end(self, training: Training) -> None:
+        self.steps_taken += 1
+        decay = min(self.decay, (1 + self.steps_taken) / (10 + self.steps_taken))
+        np.subtract(training.network.params, self.average, out=self.scratch)
+        np.multiply(self.scratch, 1 - decay, out=self.scratch)
+        np.add(self.average, self.scratch, out=self.average)
+
+    def on_validation_begin(self, training: Training) -> None:
+        self._swap(training.network)
+
+    def _swap(self, network: Network) -> None:
+        np.copyto(self.scratch, network.params)
+        np.copyto(network.params, self.average)
+        np.copyto(self.average, self.scratch)
+
+
+def snapshot(network: Network) -> Snapshot:
+    """A copy of all that training changes in a network."""
+    states = [{name: array.copy() for name, array in layer.state.items()} for layer in network.walk()]
+    return network.params.copy(), states
+
+
+def restore(network: Network, kept: Snapshot) -> None:
+    """Put a snapshot back, in place."""
+    params, states = kept
+    network.params[...] = params
+    for layer, state in zip(network.walk(), states, strict=True):
+        for name, array in state.items():
+            layer.state[name][...] = array
