@@ -2,6 +2,8 @@
 
 import difflib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +29,7 @@ def _number(value: Any) -> Any:
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Spec = str | dict[str, dict[str, Any] | None]  # a part's name, or one name with its options
 Width = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
 
@@ -43,17 +46,49 @@ class Params(BaseModel):
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)]
     split_seed: Seed
 
-    hidden_layers: list[Width]
-    activation: str | list[str]
+    hidden_layers: list[Width | Spec]
+    activation: Spec | list[Spec]
+    init: str
+    normalization: Literal["none", "batch_norm", "layer_norm"]
+    dropout: Annotated[Number, Field(ge=0, lt=1)]
+    residual: Annotated[bool, Field(strict=True)]
 
-    optimizer: str
+    loss: Spec
+    label_smoothing: Annotated[Number, Field(ge=0, lt=1)]
+    optimizer: Spec
     lr: Annotated[Number, Field(gt=0)]
+    weight_decay: Annotated[Number, Field(ge=0)]
+    clip_norm: Annotated[Number, Field(gt=0)] | None
+    schedule: Spec
+    warmup_epochs: Annotated[Number, Field(ge=0)]
     epochs: Count
     batch_size: Count | Literal["full"]
+    early_stopping: Count | None
+    weight_average: Annotated[Number, Field(ge=0, lt=1)] | None
     seed: Seed
 
     ece_bins: Annotated[int, Field(strict=True, ge=1, le=1000)]
     mistakes_shown: Annotated[int, Field(strict=True, ge=1, le=200)]
+
+
+class Faults:
+    """Gathers what later checks find wrong with params.yaml, so that all faults are said at once."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    @contextmanager
+    def noted(self, prefix: str = "") -> Iterator[None]:
+        """Note a ValueError that is raised inside, and go on."""
+        try:
+            yield
+        except ValueError as error:
+            self.lines.append(f"{PARAMS_FILE}: {prefix}{error}")
+
+    def refuse(self) -> None:
+        """Raise ParamsError if anything was noted."""
+        if self.lines:
+            raise ParamsError("\n".join(dict.fromkeys(self.lines)))
 
 
 class _Loader(yaml.SafeLoader):
@@ -113,17 +148,23 @@ def _explain(fault: dict[str, Any], values: dict[str, Any]) -> str:
         near = difflib.get_close_matches(key, Params.model_fields, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(Params.model_fields)}"
         return f"{_shown(key, quote=False)} is not a parameter; {hint}"
-    got = _shown(values[key])
     if key in _ALTERNATIVES:  # a union: pydantic reports each member's fault; say what is allowed as a whole
-        return f"{key} must be {_ALTERNATIVES[key]}, got {got}"
-    where = "".join(f"[{place}]" for place in fault["loc"][1:] if isinstance(place, int))
-    allowed = str(fault["msg"]).replace("Input should be", "must be").replace("a valid ", "a ")
-    return f"{key}{where} {allowed}, got {got}"
+        return f"{key} must be {_ALTERNATIVES[key]}, got {_shown(values[key])}"
+    allowed = str(fault["msg"]).replace("Input should be", "must be").replace("a valid integer", "a whole number")
+    return f"{key} {allowed.replace('a valid ', 'a ')}, got {_shown(values[key])}"
 
 
+_SPEC = "a name, or one name with its options"
 _ALTERNATIVES = {
-    "activation": "a name, or a list of names with one a hidden layer",
+    "hidden_layers": "a list of widths (whole numbers from 1 to 100000) or layers by name",
+    "activation": f"{_SPEC}, or a list with one a hidden layer",
+    "loss": _SPEC,
+    "optimizer": _SPEC,
+    "schedule": _SPEC,
     "batch_size": "a whole number greater than or equal to 1, or full",
+    "clip_norm": "a number greater than 0, or null",
+    "early_stopping": "a whole number greater than or equal to 1, or null",
+    "weight_average": "a number greater than or equal to 0 and less than 1, or null",
 }
 
 

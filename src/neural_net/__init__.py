@@ -19,6 +19,7 @@ from .activations import (
     Softmax,
     Softplus,
     Tanh,
+    make_activation,
 )
 from .base import Layer, UnknownNameError
 from .initializers import INITIALIZERS
@@ -121,6 +122,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "make_activation",
     "make_layer",
     "make_loss",
     "make_optimizer",

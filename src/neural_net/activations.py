@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Layer, Shape, check
+from .base import Array, Layer, Shape, check, make
 
 
 class Activation(Layer):
@@ -317,3 +317,16 @@ ACTIVATIONS: dict[str, type[Activation]] = {
     "mish": Mish,
     "softmax": Softmax,
 }
+
+
+def make_activation(spec: Any) -> Activation:
+    """An activation from its name, from ``{"name": {option: value}}``, or the object itself.
+
+    An object that is no layer but has ``Forward_prop`` and ``Backward_prop`` becomes one.
+    """
+    part: Any = make("activation", ACTIVATIONS, spec)
+    if isinstance(part, Activation):
+        return part
+    if hasattr(part, "Forward_prop") and hasattr(part, "Backward_prop"):
+        return UserActivation(part)
+    raise ValueError(f"an activation must be a name, or an object with Forward_prop and Backward_prop, got {part!r}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .activations import ACTIVATIONS, UserActivation
+from .activations import ACTIVATIONS, make_activation
 from .base import Array, Layer, Shape, check, make
 from .initializers import check_initializer
 
@@ -523,16 +523,9 @@ LAYERS: dict[str, type[Layer]] = {
 
 
 def make_layer(spec: Any) -> Layer:
-    """A layer or activation from its name, from ``{"name": {option: value}}``, or the object itself.
-
-    An object that has ``Forward_prop`` and ``Backward_prop`` and is no layer becomes one.
-    """
+    """A layer or an activation from its name, from ``{"name": {option: value}}``, or the object itself."""
     part: Any = make("layer", {**LAYERS, **ACTIVATIONS}, spec)
-    if isinstance(part, Layer):
-        return part
-    if hasattr(part, "Forward_prop") and hasattr(part, "Backward_prop"):
-        return UserActivation(part)
-    raise ValueError(f"a layer must be a name, a Layer, or an object with Forward_prop and Backward_prop, got {part!r}")
+    return part if isinstance(part, Layer) else make_activation(part)
 
 
 def layer_spec(layer: Layer) -> dict[str, Any]:

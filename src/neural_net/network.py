@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .activations import softmax
+from .activations import make_activation, softmax
 from .base import Array, Layer, Shape
 from .layers import Chain, Linear, Residual, make_layer
 
@@ -255,10 +255,10 @@ def dense_layers(
             layers.append(make_layer(width))
             width_before = None
             continue
-        block = [Linear(width, init=init)]
-        block += [make_layer(normalization)] if normalization else []  # type: ignore[list-item]
-        block += [make_layer(next(remaining))]  # type: ignore[list-item]
-        block += [make_layer({"dropout": {"rate": dropout}})] if dropout else []  # type: ignore[list-item]
+        block: list[Layer] = [Linear(width, init=init)]
+        block += [make_layer(normalization)] if normalization else []
+        block += [make_activation(next(remaining))]
+        block += [make_layer({"dropout": {"rate": dropout}})] if dropout else []
         layers += [Residual(block)] if residual and width == width_before else block
         width_before = width
     return [*layers, Linear(n_out, init=init)]

@@ -1,0 +1,52 @@
+# Everything sets itself up: the first call of a target makes .venv and installs the exact versions of requirements.lock.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed-from-lock
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PYTHONPATH :=
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run ui test test-all lint gradcheck lock clean setup
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: $(INSTALLED)  ## fetch the data, train, evaluate and plot, as far as not done already
+	@$(BIN)/python src/run.py
+
+ui: $(INSTALLED)  ## look at all runs in MLflow
+	@$(BIN)/python src/tracking.py ui
+
+test: $(INSTALLED)  ## run the tests, without the long ones
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2
+
+test-all: $(INSTALLED)  ## run all tests
+	@$(BIN)/python -m pytest -q -n 2
+
+lint: $(INSTALLED)  ## check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy src
+
+gradcheck: $(INSTALLED)  ## compare every derivative with central differences
+	@cd src && ../$(BIN)/python -m neural_net.gradcheck
+
+setup: $(INSTALLED)  ## make .venv, which the other targets do by themselves
+
+lock:  ## pin the newest versions of all dependencies in requirements.lock
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install -q uv
+	@.venv-lock/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --upgrade --group dev pyproject.toml -o requirements.lock
+	@rm -rf .venv-lock
+
+clean:  ## remove what can be made again: .venv, data, models, caches; experiments and MLflow's store stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis data/raw data/processed data/split models .dvc/tmp/exps
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("Python 3.11 or later is needed, and $(PYTHON) is %d.%d; name another one: make run PYTHON=python3.12" % v)'
+	@echo "Setting up .venv with the versions of requirements.lock (once; a minute or two) ..."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	@touch $(INSTALLED)

@@ -1,0 +1,162 @@
+"""What `make run` does: the whole pipeline by `dvc repro`, then a table of what came out and what to try next.
+
+Where the data set cannot be fetched, the same pipeline runs on the built-in one, and says so.
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+import stage
+from fetch import NoSourceError, fetch_pendigits
+from model import build_network
+from params import PARAMS_FILE, load_params
+from train import training_parts
+
+DVC_FOLDER = Path(".dvc")
+LOCK = DVC_FOLDER / "tmp" / "run.lock"
+KEPT_PARAMS = DVC_FOLDER / "tmp" / "params.yaml.kept"
+METRICS = Path("metrics")
+
+
+def main() -> None:
+    if not DVC_FOLDER.is_dir():
+        raise stage.StageError("there is no .dvc folder here; run from the top folder of the project")
+    LOCK.parent.mkdir(exist_ok=True)
+    with only_one():
+        put_params_back()  # where an earlier run was killed in the middle of its fallback
+        params = load_params()
+        build_network(params, np.random.default_rng(0))
+        training_parts(params)
+        tell_dvc_about_git()
+        if params.dataset == "synthetic" or data_at_hand():
+            worked = reproduce()
+        else:
+            with synthetic_params():
+                worked = reproduce()
+    say_summary(worked)
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Let a second `make run` in the same folder wait for the first."""
+    lock = FileLock(LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        stage.say("Another `make run` is at work in this folder; waiting for it to end.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def tell_dvc_about_git() -> None:
+    """Without git, as in an unpacked source archive, DVC must be told that there is none."""
+    inside = subprocess.run(["git", "rev-parse", "--show-prefix"], capture_output=True, text=True, check=False)
+    no_git = inside.returncode != 0 or inside.stdout.strip() != ""
+    config = DVC_FOLDER / "config.local"
+    told = config.exists() and "no_scm" in config.read_text(encoding="utf-8")
+    if no_git and not told:
+        dvc("config", "--local", "core.no_scm", "true")
+    elif told and not no_git:
+        dvc("config", "--local", "--unset", "core.no_scm")
+
+
+def data_at_hand() -> bool:
+    """Fetch the data set, or say where all can see it why that was not possible."""
+    try:
+        fetch_pendigits()
+    except NoSourceError as error:
+        stage.say(str(error))
+        stage.say(_warning("THE DATA SET COULD NOT BE FETCHED: RUNNING ON THE BUILT-IN SYNTHETIC DIGITS INSTEAD"))
+        return False
+    return True
+
+
+def _warning(text: str) -> str:
+    return f"\n\033[1;33m{text}\033[0m\n" if sys.stdout.isatty() else f"\n*** {text} ***\n"
+
+
+@contextlib.contextmanager
+def synthetic_params() -> Iterator[None]:
+    """params.yaml with `dataset: synthetic` for the time being; afterwards it is byte for byte what it was."""
+    kept = PARAMS_FILE.read_bytes()
+    stage.write_bytes(KEPT_PARAMS, kept)
+    changed, times = re.subn(rb"(?m)^dataset:[ \t]*[^\s#]+", b"dataset: synthetic", kept)
+    if times != 1:
+        KEPT_PARAMS.unlink()
+        raise stage.StageError(f"{PARAMS_FILE}: write dataset on a line of its own, so that it can be replaced")
+    try:
+        stage.write_bytes(PARAMS_FILE, changed)
+        yield
+    finally:
+        put_params_back()
+
+
+def put_params_back() -> None:
+    """Restore params.yaml from where `synthetic_params` keeps it."""
+    if KEPT_PARAMS.exists():
+        KEPT_PARAMS.replace(PARAMS_FILE)
+
+
+def reproduce() -> bool:
+    """Run what is not up to date; returns whether there was anything."""
+    status = dvc("status", "--json", capture=True)
+    if json.loads(status or "{}") == {}:
+        return False
+    dvc("repro")
+    return True
+
+
+def dvc(*arguments: str, capture: bool = False) -> str:
+    """Call the environment's DVC, whose stages run with the environment's python."""
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    command = [sys.executable, "-m", "dvc", *arguments]
+    done = subprocess.run(command, env=environment, check=False, text=True, stdout=subprocess.PIPE if capture else None)
+    if done.returncode:
+        raise stage.StageError(f"`dvc {' '.join(arguments)}` failed; what it says above tells why")
+    return done.stdout or ""
+
+
+def say_summary(worked: bool) -> None:
+    """The table at the end, and what to try next."""
+    training, test = (json.loads((METRICS / name).read_text()) for name in ("train.json", "evaluate.json"))
+    stage.say("" if worked else "\nNothing to do: everything is up to date.\n")
+    for name, value in summary(training, test):
+        stage.say(f"  {name:<20} {value}")
+    stage.say(NEXT)
+
+
+def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, str]]:
+    """The lines of the table, from the metrics files."""
+    return [
+        ("data set", training["dataset"]),
+        ("rows", f"{training['n_train']} training, {training['n_validation']} validation, {test['n_test']} test"),
+        ("network", f"{training['n_parameters']:,} parameters, {training['epochs']} epochs"),
+        ("validation accuracy", f"{training['val_accuracy']:.2%}"),
+        ("test accuracy", f"{test['test_accuracy']:.2%}  (people the network never saw)"),
+        ("pictures", str(METRICS / "plots")),
+    ]
+
+
+NEXT = """
+Next:
+  make ui                                                  look at this run in MLflow
+  source .venv/bin/activate && dvc exp run -S lr=0.005     run an experiment
+  make test                                                run the tests
+"""
+
+
+if __name__ == "__main__":
+    stage.run(main)

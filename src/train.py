@@ -1,0 +1,177 @@
+"""The train stage: data/split -> models/, metrics/history.csv, metrics/train.json.
+
+Trains the network that params.yaml describes on the training rows, and measures it after every epoch on the
+validation rows.
+"""
+
+import csv
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+import stage
+import tracking
+from model import PenDigitsModel, build_network, save_model
+from neural_net import (
+    Callback,
+    DivergedError,
+    EarlyStopping,
+    History,
+    Training,
+    Warmup,
+    WeightAverage,
+    evaluate,
+    make_loss,
+    make_optimizer,
+    make_schedule,
+)
+from params import Faults, Params, load_params
+
+SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
+
+
+class Rows(NamedTuple):
+    """Scaled pen paths and their digits: X (rows, 16) float32, y (rows,) int64."""
+
+    X: NDArray[np.float32]
+    y: NDArray[np.int64]
+
+
+def train(
+    params: Params, training_rows: Rows, validation_rows: Rows, on_epoch: Callable[[dict[str, float]], None]
+) -> tuple[PenDigitsModel, History]:
+    """Build and train the network that ``params`` describes; ``on_epoch`` is told each epoch's record.
+
+    Raises:
+        ParamsError: if params name parts that do not exist.
+        StageError: if the training diverges.
+    """
+    rng = np.random.default_rng(params.seed)
+    network = build_network(params, rng)
+    callbacks: list[Callback] = [_Report(on_epoch)]
+    if params.weight_average is not None:
+        callbacks.append(WeightAverage(params.weight_average))
+    if params.early_stopping is not None:
+        callbacks.append(EarlyStopping(params.early_stopping))
+    training = Training(
+        network,
+        *training_rows,
+        rng=rng,
+        **training_parts(params),
+        epochs=params.epochs,
+        batch_size=None if params.batch_size == "full" else params.batch_size,
+        validation=validation_rows,
+        callbacks=callbacks,
+    )
+    try:
+        history = training.run()
+    except DivergedError as error:
+        raise stage.StageError(str(error)) from None
+    return PenDigitsModel(network, params.dataset), history
+
+
+def training_parts(params: Params) -> dict[str, Any]:
+    """Loss, optimizer and schedule as ``params`` name them.
+
+    Raises:
+        ParamsError: with one line for each name that does not exist and each option that is refused.
+    """
+    faults = Faults()
+    parts: dict[str, Any] = {}
+    with faults.noted():
+        parts["loss"] = make_loss(params.loss, label_smoothing=params.label_smoothing)
+    with faults.noted():
+        parts["optimizer"] = make_optimizer(
+            params.optimizer, lr=params.lr, weight_decay=params.weight_decay, clip_norm=params.clip_norm
+        )
+    with faults.noted():
+        schedule = make_schedule(params.schedule)
+        parts["schedule"] = Warmup(schedule, params.warmup_epochs) if params.warmup_epochs else schedule
+    faults.refuse()
+    return parts
+
+
+class _Report(Callback):
+    """Passes each epoch's record on."""
+
+    def __init__(self, on_epoch: Callable[[dict[str, float]], None]) -> None:
+        self.on_epoch = on_epoch
+
+    def on_epoch_end(self, training: Training, record: dict[str, float]) -> None:
+        self.on_epoch(record)
+
+
+def load_rows(name: str) -> Rows:
+    """Read one of the split's files.
+
+    Raises:
+        StageError: if it is not a whole npz file with X and y.
+    """
+    path = SPLIT / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return Rows(arrays["X"], arrays["y"])
+    except (ValueError, KeyError, EOFError) as error:
+        raise stage.StageError(f"{path} is damaged ({error}); `dvc repro split` makes it anew") from None
+
+
+def history_csv(history: History) -> bytes:
+    """The history as a table, an epoch a row."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(history.last)
+    writer.writerows([f"{value:.6g}" for value in record.values()] for record in history.records)
+    return text.getvalue().encode()
+
+
+def main() -> None:
+    params = load_params()
+    build_network(params, np.random.default_rng(0))  # what params.yaml names wrongly is said before any work
+    training_parts(params)
+    rows, validation = load_rows("train"), load_rows("validation")
+    # One thread: at these sizes more only get in each other's way, and parallel experiments share the cores.
+    with (
+        threadpool_limits(1),
+        tracking.training(params) as run,
+        tqdm(total=params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar,
+    ):
+
+        def on_epoch(record: dict[str, float]) -> None:
+            run.epoch(record)
+            bar.set_postfix_str(
+                ", ".join(f"{key} {record[key]:.4f}" for key in ("train_loss", "val_loss", "val_accuracy"))
+            )
+            bar.update()
+
+        model, history = train(params, rows, validation, on_epoch)
+        train_loss, train_accuracy = evaluate(model.network, *rows)
+        val_loss, val_accuracy = evaluate(model.network, *validation)
+        save_model(model, MODELS)
+        stage.write_bytes(METRICS / "history.csv", history_csv(history))
+        metrics = {
+            "dataset": params.dataset,
+            "n_train": len(rows.y),
+            "n_validation": len(validation.y),
+            "n_parameters": model.network.n_parameters,
+            "epochs": len(history),
+            "train_loss": round(train_loss, 6),
+            "train_accuracy": round(train_accuracy, 6),
+            "val_loss": round(val_loss, 6),
+            "val_accuracy": round(val_accuracy, 6),
+        }
+        stage.write_json(METRICS / "train.json", metrics)
+    stage.say(
+        f"trained on {params.dataset}: {len(history)} epochs, "
+        f"validation loss {val_loss:.4f}, validation accuracy {val_accuracy:.2%}"
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main)
