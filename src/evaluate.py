@@ -65,7 +65,7 @@ def predictions_csv(row: NDArray, writer: NDArray, y: NDArray, p: NDArray) -> by
     text = io.StringIO()
     text.write("row,writer,digit,predicted," + ",".join(f"p{digit}" for digit in CLASSES) + "\n")
     for i, best in enumerate(p.argmax(axis=1)):
-        probabilities = ",".join(f"{value:.4f}" for value in p[i])
+        probabilities = ",".join(f"{value:.6f}" for value in p[i])
         text.write(f"{row[i]},{writer[i]},{y[i]},{best},{probabilities}\n")
     return text.getvalue().encode()
 

@@ -5,9 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from neural_net import Network, dense_layers, make_activation, make_layer, storage
-from neural_net.initializers import check_initializer
-from params import Faults, Params
+from neural_net import Network, storage
 from stage import StageError
 from utils import scale_features
 
@@ -80,34 +78,3 @@ def load_model(folder: Path) -> PenDigitsModel:
             f"{folder} holds a network, but not one over the {N_COORDINATES} coordinates of pen-written digits"
         )
     return PenDigitsModel(network, dataset)
-
-
-def build_network(params: Params, rng: np.random.Generator) -> Network:
-    """The untrained network that params.yaml describes.
-
-    Raises:
-        ParamsError: with one line for each name that does not exist and each option that is refused.
-    """
-    faults = Faults()
-    with faults.noted():
-        check_initializer(params.init)
-    for spec in params.activation if isinstance(params.activation, list) else [params.activation]:
-        with faults.noted():
-            make_activation(spec)
-    for layer in params.hidden_layers:
-        with faults.noted("hidden_layers: "):
-            isinstance(layer, int) or make_layer(layer)
-    faults.refuse()
-    with faults.noted("hidden_layers: "):
-        layers = dense_layers(
-            params.hidden_layers,
-            len(CLASSES),
-            params.activation,
-            init=params.init,
-            normalization=None if params.normalization == "none" else params.normalization,
-            dropout=params.dropout,
-            residual=params.residual,
-        )
-        network = Network(layers, N_COORDINATES, rng=rng)
-    faults.refuse()
-    return network

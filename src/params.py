@@ -82,6 +82,8 @@ class Faults:
         """Note a ValueError that is raised inside, and go on."""
         try:
             yield
+        except ParamsError as error:  # already in lines
+            self.lines += str(error).splitlines()
         except ValueError as error:
             self.lines.append(f"{PARAMS_FILE}: {prefix}{error}")
 

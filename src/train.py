@@ -18,20 +18,25 @@ from tqdm import tqdm
 
 import stage
 import tracking
-from model import PenDigitsModel, build_network, save_model
+from model import CLASSES, N_COORDINATES, PenDigitsModel, save_model
 from neural_net import (
     Callback,
     DivergedError,
     EarlyStopping,
     History,
+    Network,
     Training,
     Warmup,
     WeightAverage,
+    dense_layers,
     evaluate,
+    make_activation,
+    make_layer,
     make_loss,
     make_optimizer,
     make_schedule,
 )
+from neural_net.initializers import check_initializer
 from params import Faults, Params, load_params
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
@@ -77,6 +82,37 @@ def train(
     return PenDigitsModel(network, params.dataset), history
 
 
+def build_network(params: Params, rng: np.random.Generator) -> Network:
+    """The untrained network that params.yaml describes.
+
+    Raises:
+        ParamsError: with one line for each name that does not exist and each option that is refused.
+    """
+    faults = Faults()
+    with faults.noted():
+        check_initializer(params.init)
+    for spec in params.activation if isinstance(params.activation, list) else [params.activation]:
+        with faults.noted():
+            make_activation(spec)
+    for layer in params.hidden_layers:
+        with faults.noted("hidden_layers: "):
+            isinstance(layer, int) or make_layer(layer)
+    faults.refuse()
+    with faults.noted("hidden_layers: "):
+        layers = dense_layers(
+            params.hidden_layers,
+            len(CLASSES),
+            params.activation,
+            init=params.init,
+            normalization=None if params.normalization == "none" else params.normalization,
+            dropout=params.dropout,
+            residual=params.residual,
+        )
+        network = Network(layers, N_COORDINATES, rng=rng)
+    faults.refuse()
+    return network
+
+
 def training_parts(params: Params) -> dict[str, Any]:
     """Loss, optimizer and schedule as ``params`` name them.
 
@@ -96,6 +132,16 @@ def training_parts(params: Params) -> dict[str, Any]:
         parts["schedule"] = Warmup(schedule, params.warmup_epochs) if params.warmup_epochs else schedule
     faults.refuse()
     return parts
+
+
+def check_names(params: Params) -> None:
+    """Raise ParamsError, before any work, for all that ``params`` names wrongly."""
+    faults = Faults()
+    with faults.noted():
+        build_network(params, np.random.default_rng(0))
+    with faults.noted():
+        training_parts(params)
+    faults.refuse()
 
 
 class _Report(Callback):
@@ -133,8 +179,7 @@ def history_csv(history: History) -> bytes:
 
 def main() -> None:
     params = load_params()
-    build_network(params, np.random.default_rng(0))  # what params.yaml names wrongly is said before any work
-    training_parts(params)
+    check_names(params)
     rows, validation = load_rows("train"), load_rows("validation")
     # One thread: at these sizes more only get in each other's way, and parallel experiments share the cores.
     with (

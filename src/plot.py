@@ -1,0 +1,115 @@
+"""The plot stage: draw the pictures of a run from what training and evaluation wrote."""
+
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+import figures
+import stage
+import tracking
+from model import load_model
+from neural_net import Network
+from params import load_params
+
+HISTORY, TRAIN = Path("metrics/history.csv"), Path("metrics/train.json")
+EVALUATE, PREDICTIONS = Path("metrics/evaluate.json"), Path("metrics/predictions.csv")
+TEST, MODELS, PLOTS = Path("data/split/test.npz"), Path("models"), Path("metrics/plots")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the pictures show. Rows are those of the test file."""
+
+    train: dict[str, Any]  # metrics/train.json
+    test: dict[str, Any]  # metrics/evaluate.json
+    history: dict[str, NDArray[Any]]  # a column's name -> (epochs,)
+    X: NDArray[Any]  # (rows, 16) coordinates, scaled to -1..1
+    writer: NDArray[Any]  # (rows,)
+    digit: NDArray[Any]  # (rows,)
+    predicted: NDArray[Any]  # (rows,)
+    probability: NDArray[Any]  # (rows, classes)
+    layers: list[tuple[str, NDArray[Any]]]  # a layer's name and weights, from the input on
+
+
+def draw(run: Run, mistakes_shown: int) -> dict[str, Figure]:
+    """All pictures of a run, by file name."""
+    name, digit, predicted = run.test["dataset"], run.digit, run.predicted
+    confidence = run.probability.max(axis=1)
+    return {
+        "curves.png": figures.curves(run.history, run.train, run.test["test_accuracy"], name),
+        "confusion.png": figures.confusion(digit, predicted, run.probability.shape[1], name),
+        "writers.png": figures.writers(run.writer, digit == predicted, name),
+        "weights.png": figures.weights(run.layers, name),
+        "first_layer.png": figures.first_layer(run.layers[0][1], run.X, digit, name),
+        "mistakes.png": figures.mistakes(run.X, digit, predicted, confidence, run.writer, mistakes_shown, name),
+    }
+
+
+def main() -> None:
+    """Read the metrics, the test rows and the network; write metrics/plots."""
+    shown = load_params().mistakes_shown
+    with tracking.figures():
+        run = read_run()
+        with figures.style():
+            for name, figure in draw(run, shown).items():
+                stage.write_bytes(PLOTS / name, figures.png(figure))
+    stage.say(f"drew {len(list(PLOTS.glob('*.png')))} pictures of {run.test['dataset']} in {PLOTS}")
+
+
+def read_run() -> Run:
+    """What earlier stages wrote, put together.
+
+    Raises:
+        StageError: if a file lacks what it should hold, or the predictions are not those of the test rows.
+    """
+    table = read_table(PREDICTIONS, ("row", "writer", "digit", "predicted", "p0"))
+    row, writer, digit, predicted = (table[name].astype(np.int64) for name in ("row", "writer", "digit", "predicted"))
+    with np.load(TEST, allow_pickle=False) as test:
+        X = test["X"]
+        same = np.array_equal(test["row"], row) and np.array_equal(test["y"], digit)
+    if not same:
+        raise stage.StageError(f"{PREDICTIONS} does not hold the rows of {TEST}; `dvc repro` makes both anew")
+    return Run(
+        train=json.loads(TRAIN.read_bytes()),
+        test=json.loads(EVALUATE.read_bytes()),
+        history=read_table(HISTORY, ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")),
+        X=X,
+        writer=writer,
+        digit=digit,
+        predicted=predicted,
+        probability=np.column_stack([table[f"p{k}"] for k in range(len(table)) if f"p{k}" in table]),
+        layers=weights_of(load_model(MODELS).network),
+    )
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> dict[str, NDArray[Any]]:
+    """A CSV file of numbers as columns by name; importing pandas would take longer than reading all tables.
+
+    Raises:
+        StageError: if one of ``columns`` is missing, there is no row, or something is not a number.
+    """
+    with path.open(encoding="utf-8") as stream, warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # what loadtxt makes of a table without rows
+        names = stream.readline().strip().split(",")
+        if missing := [name for name in columns if name not in names]:
+            raise stage.StageError(f"{path} has no column {missing[0]}; `dvc repro` makes it anew")
+        try:
+            values = np.loadtxt(stream, delimiter=",", ndmin=2)
+            return dict(zip(names, values.T, strict=True))
+        except (ValueError, UserWarning) as error:
+            raise stage.StageError(f"{path} is not a table of numbers ({error}); `dvc repro` makes it anew") from None
+
+
+def weights_of(network: Network) -> list[tuple[str, NDArray[Any]]]:
+    """Layer and values of each parameter that is a weight, from the input on; no biases, no normalisation."""
+    return [(layer.name, getattr(layer, name)) for layer, name, declared in network.parameters() if declared.decay]
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,305 @@
+"""The pictures: they say what the arrays hold, and nothing on them overlaps, however odd the run."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.quiver import Quiver
+from matplotlib.text import Text
+
+import figures
+
+NAME = "synthetic"
+TRAIN = {"n_parameters": 38666, "n_train": 5994, "n_validation": 1500}
+LARGE = {"n_parameters": 38666000, "n_train": 5994000, "n_validation": 1500000}
+
+
+@pytest.fixture(autouse=True)
+def _style() -> Iterator[None]:
+    with figures.style():
+        yield
+
+
+# Runs, ordinary and odd
+
+
+def history(epochs: int, last: float = 0.98) -> dict[str, np.ndarray]:
+    accuracy = np.linspace(0.1, last, epochs + 1)[1:]
+    return {
+        "epoch": np.arange(1, epochs + 1, dtype=float),
+        "train_loss": 2.3 * 0.9 ** np.arange(epochs),
+        "val_loss": 2.3 * 0.95 ** np.arange(epochs),
+        "train_accuracy": accuracy,
+        "val_accuracy": accuracy - 0.01,
+    }
+
+
+def perfect() -> dict[str, np.ndarray]:
+    return {key: np.ones(3) if "accuracy" in key else np.zeros(3) for key in history(1)} | {"epoch": np.arange(1.0, 4)}
+
+
+def rows(n: int, mistakes: int, n_writers: int = 14) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    digit = rng.integers(0, 10, n)
+    predicted = digit.copy()
+    predicted[:mistakes] = (predicted[:mistakes] + rng.integers(1, 10, mistakes)) % 10
+    return {
+        "X": rng.uniform(-1, 1, (n, 16)).astype(np.float32),
+        "digit": digit,
+        "predicted": predicted,
+        "writer": np.arange(n) % n_writers + 1,
+        "confidence": rng.uniform(0.2, 1, n),
+    }
+
+
+def draw_mistakes(test: dict[str, np.ndarray], shown: int) -> Figure:
+    return figures.mistakes(**test, shown=shown, dataset=NAME)
+
+
+def draw_confusion(test: dict[str, np.ndarray]) -> Figure:
+    return figures.confusion(test["digit"], test["predicted"], 10, NAME)
+
+
+def draw_writers(test: dict[str, np.ndarray]) -> Figure:
+    return figures.writers(test["writer"], test["digit"] == test["predicted"], NAME)
+
+
+def draw_first_layer(shape: tuple[int, ...], n: int = 300) -> Figure:
+    test = rows(n, 0)
+    return figures.first_layer(np.random.default_rng(1).normal(size=shape), test["X"], test["digit"], NAME)
+
+
+def draw_weights(*shapes: tuple[int, ...], scale: float = 1.0) -> Figure:
+    rng = np.random.default_rng(2)
+    return figures.weights([(f"linear{i}", scale * rng.normal(size=shape)) for i, shape in enumerate(shapes)], NAME)
+
+
+CASES: dict[str, Callable[[], Figure]] = {
+    "curves": lambda: figures.curves(history(60), TRAIN, 0.977, NAME),
+    "curves, one epoch": lambda: figures.curves(history(1, last=0.4), TRAIN, 0.35, NAME),
+    "curves, thousands of epochs": lambda: figures.curves(history(3500), LARGE, 0.957, NAME),
+    "curves, all right": lambda: figures.curves(perfect(), TRAIN, 1.0, NAME),
+    "curves, nothing right": lambda: figures.curves(history(5, last=0.1), TRAIN, 0.0, NAME),
+    "confusion": lambda: draw_confusion(rows(3498, 60)),
+    "confusion, no mistakes": lambda: draw_confusion(rows(3498, 0)),
+    "confusion, every row wrong": lambda: draw_confusion(rows(3498, 3498)),
+    "confusion, one row": lambda: draw_confusion(rows(1, 1)),
+    "confusion, a million rows": lambda: draw_confusion(rows(1_000_000, 500_000)),
+    "writers": lambda: draw_writers(rows(3498, 60)),
+    "writers, one": lambda: draw_writers(rows(50, 2, n_writers=1)),
+    "writers, no mistakes": lambda: draw_writers(rows(50, 0)),
+    "writers, every row wrong": lambda: draw_writers(rows(50, 50)),
+    "writers, forty of them": lambda: draw_writers(rows(400_000, 4000, n_writers=40)),
+    "weights": lambda: draw_weights((16, 256), (256, 128), (128, 10)),
+    "weights, one layer": lambda: draw_weights((16, 10)),
+    "weights, fourteen layers": lambda: draw_weights((16, 32), *[(32, 32)] * 12, (32, 10)),
+    "weights, all zero": lambda: draw_weights((16, 4), (4, 10), scale=0.0),
+    "weights, huge": lambda: draw_weights((16, 4), (4, 10), scale=12345.0),
+    "weights, tiny": lambda: draw_weights((16, 4), (4, 10), scale=1e-6),
+    "weights of convolutions": lambda: draw_weights((3, 2, 16), (128, 10)),
+    "first layer": lambda: draw_first_layer((16, 256)),
+    "first layer, one unit": lambda: draw_first_layer((16, 1)),
+    "first layer, one row": lambda: draw_first_layer((16, 9), n=1),
+    "first layer of other features": lambda: draw_first_layer((46, 64)),
+    "first layer, convolution": lambda: draw_first_layer((3, 2, 16)),
+    "mistakes": lambda: draw_mistakes(rows(3498, 60), 24),
+    "mistakes, none": lambda: draw_mistakes(rows(3498, 0), 24),
+    "mistakes, one": lambda: draw_mistakes(rows(10, 1), 24),
+    "mistakes, two hundred": lambda: draw_mistakes(rows(3498, 300, n_writers=1000), 200),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_names_the_data_set_and_nothing_overlaps(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = CASES[case]()
+    assert NAME in figure.get_suptitle()
+    words = words_drawn(figure, monkeypatch)
+    page = figure.bbox.expanded(0.99, 1)
+    for text, box in words:
+        assert page.x0 <= box.x0, f"{text!r} leaves the page on the left"
+        assert box.x1 <= page.x1, f"{text!r} leaves the page on the right"
+        assert page.y0 <= box.y0 and box.y1 <= page.y1, f"{text!r} leaves the page"  # noqa: PT018
+    overlapping = [(a, b) for (a, box), (b, other) in combinations(words, 2) if box.overlaps(other)]
+    assert not overlapping
+
+
+def words_drawn(figure: Figure, monkeypatch: pytest.MonkeyPatch) -> list:
+    """Text and place of all words that really get drawn, without the ticks that lie outside the axes."""
+    drawn: dict[int, Text] = {}
+    draw = Text.draw
+
+    def recording(self: Text, *args, **kwargs) -> None:
+        drawn[id(self)] = self
+        draw(self, *args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Text, "draw", recording)
+        FigureCanvasAgg(figure).draw()
+    shown = [text for text in drawn.values() if text.get_visible() and text.get_text().strip()]
+    return [(text.get_text(), text.get_window_extent().padded(-0.5)) for text in shown]
+
+
+def texts(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+# Files
+
+
+def test_png_is_the_same_twice_and_under_the_users_own_settings() -> None:
+    once = figures.png(CASES["mistakes"]())
+    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "savefig.dpi": 30}), figures.style():
+        again = figures.png(CASES["mistakes"]())
+    assert once == again
+
+
+def test_png_is_small_and_says_neither_program_nor_date() -> None:
+    png = figures.png(CASES["mistakes"]())
+    assert png.startswith(b"\x89PNG")
+    assert len(png) < 150_000
+    assert not [word for word in (b"tEXt", b"iTXt", b"tIME", b"atplotlib") if word in png]
+
+
+def test_style_leaves_the_users_settings_alone() -> None:
+    with mpl.rc_context({"font.size": 30}):
+        with figures.style():
+            assert mpl.rcParams["font.size"] != 30
+        assert mpl.rcParams["font.size"] == 30
+
+
+def test_neither_pyplot_nor_pandas_is_imported() -> None:
+    code = (
+        "import sys, numpy as np, figures\n"
+        "figures.png(figures.writers(np.ones(3), np.ones(3, bool), 'x'))\n"
+        "sys.exit(bool({'matplotlib.pyplot', 'pandas'} & set(sys.modules)))"
+    )
+    source = Path(figures.__file__).parent
+    assert subprocess.run([sys.executable, "-c", code], cwd=source, check=False).returncode == 0
+
+
+# Curves
+
+
+def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:
+    run = history(4) | {"val_loss": np.array([0.5, 0.125, 0.25, 0.75]), "val_accuracy": np.array([0.5, 0.6, 0.75, 0.7])}
+    words = texts(figures.curves(run, TRAIN, 0.9, NAME))
+    assert "lowest: 0.125, epoch 2" in words
+    assert "highest: 75.00 %, epoch 3" in words
+    assert {"test\n90.00 %", "validation\n0.750", "validation\n70.00 %"} <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("places", "moved"),
+    [
+        ([0.2, 0.5, 0.8], [0.2, 0.5, 0.8]),
+        ([0.5, 0.5], [0.45, 0.55]),
+        ([0.55, 0.5, 0.9], [0.575, 0.475, 0.9]),
+        ([0.4, 0.4, 0.4], [0.3, 0.4, 0.5]),
+        ([0.0, 0.0], [0.0, 0.1]),
+        ([1.0, 0.95, 0.2], [1.0, 0.9, 0.2]),
+        ([0.3, 0.35, 0.4, 0.45], [0.225, 0.325, 0.425, 0.525]),
+    ],
+)
+def test_spread_moves_neighbours_apart_about_their_middle(places: list[float], moved: list[float]) -> None:
+    assert figures.spread(places, 0.1, low=0, high=1) == pytest.approx(moved)
+
+
+# Mistakes
+
+
+def test_confusion_counts_rows_by_true_and_columns_by_predicted_digit() -> None:
+    digit, predicted = np.array([0, 0, 0, 0, 1, 2]), np.array([0, 1, 1, 1, 1, 2])
+    figure = figures.confusion(digit, predicted, 3, NAME)
+    at = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
+    assert (at[0, 0], at[1, 0], at[1, 1], at[2, 2]) == ("1", "3", "1", "1")
+    assert (0, 1) not in at
+    recall = [at[3.05, row] for row in range(3)]
+    precision = [at[column, 2.8] for column in range(3)]
+    assert recall == ["25.0 %", "100.0 %", "100.0 %"]
+    assert precision == ["100.0 %", "25.0 %", "100.0 %"]
+    assert any("most often a 0 read as 1 (3 times)" in text for text in texts(figure))
+
+
+def test_writers_come_best_first_with_mistakes_and_digits() -> None:
+    writer = np.array([7, 7, 7, 7, 2, 2, 5, 5])
+    correct = np.array([1, 1, 1, 0, 1, 1, 0, 0], dtype=bool)
+    axes = figures.writers(writer, correct, NAME).axes[0]
+    columns = [text.get_text() for text in axes.texts]
+    assert columns == ["writer", "2", "7", "5", "mistakes", "0", "1", "2", "digits", "2", "4", "2"]
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),  # from published tables of the Wilson score interval
+    [(8, 10, 0.490, 0.943), (0, 10, 0.000, 0.278), (10, 10, 0.722, 1.000), (50, 100, 0.404, 0.596)],
+)
+def test_wilson(right: int, n: int, low: float, high: float) -> None:
+    got = figures.wilson(np.array([right]), np.array([n]))
+    assert np.concatenate(got) == pytest.approx([low, high], abs=5e-4)
+
+
+def test_mistakes_are_the_most_confident_first() -> None:
+    test = rows(6, 0)
+    test |= {"digit": np.arange(6), "predicted": np.array([0, 9, 8, 3, 7, 6]), "writer": np.arange(6) + 1}
+    test["confidence"] = np.array([1.0, 0.5, 0.99999, 1.0, 0.75, 0.6])
+    labels = [text.get_text() for text in draw_mistakes(test, 3).axes[0].texts]
+    assert labels == [
+        "2 read as 8", "> 99.9 %, writer 3",
+        "4 read as 7", "75.0 %, writer 5",
+        "5 read as 6", "60.0 %, writer 6",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("end", "degrees"), [((1, 0), 0), ((0, 1), 90), ((-1, 0), 180), ((0, -1), -90)])
+def test_the_arrow_head_points_along_the_last_move_also_where_the_pen_rests_at_the_end(
+    end: tuple[int, int], degrees: int
+) -> None:
+    path = np.zeros((1, 8, 2))
+    path[0, 5:] = end
+    axes = Figure().subplots()
+    figures._pen_paths(axes, path, heads=True)
+    (head,) = axes.lines
+    _, _, rotation = head.get_marker()
+    assert rotation + 90 == pytest.approx(degrees)
+
+
+def test_a_pen_that_never_moves_has_no_arrow_head() -> None:
+    axes = Figure().subplots()
+    figures._pen_paths(axes, np.ones((1, 8, 2)), heads=True)
+    assert len(axes.lines) == 0
+
+
+# Weights
+
+
+def test_weights_say_layer_shape_and_deviation() -> None:
+    words = texts(figures.weights([("linear1", np.array([[3.0, -3.0]])), ("out", np.full((2, 2, 1), 5.0))], NAME))
+    assert "linear1\n1 × 2, sd 3.00" in words
+    assert "out\n2 × 2 × 1, sd 0.00" in words
+
+
+def test_first_layer_draws_the_strongest_units_where_they_are_excited() -> None:
+    W = np.zeros((16, 3))
+    W[0, 0], W[15, 2] = 1, -2  # unit 0 wants point 1 to the right, unit 2 point 8 down; unit 1 wants nothing
+    X = np.zeros((200, 16))
+    X[:100, 0], X[100:, 15] = 1, -1
+    digit = np.repeat([4, 6], 100)
+    figure = figures.first_layer(W, X, digit, NAME, shown=2)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["4", "unit 0", "6", "unit 2"]
+    (arrows,) = figure.findobj(Quiver)
+    directions = np.column_stack([np.asarray(arrows.U), np.asarray(arrows.V)]).reshape(2, 8, 2)
+    assert np.allclose(directions[0, 0], [0.3, 0])
+    assert np.allclose(directions[1, 7], [0, -0.6])
+    assert np.count_nonzero(directions) == 2
+
+
+def test_first_layer_of_other_features_says_so() -> None:
+    figure = draw_first_layer((46, 64))
+    assert any("46 × 64" in text for text in texts(figure))
+    assert not figure.axes
