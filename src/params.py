@@ -29,6 +29,7 @@ def _number(value: Any) -> Any:
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Deviation = Annotated[Number, Field(ge=0, le=2)]
 Spec = str | dict[str, dict[str, Any] | None]  # a part's name, or one name with its options
 Width = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
@@ -45,6 +46,14 @@ class Params(BaseModel):
     validation_writers: Count
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)]
     split_seed: Seed
+
+    augment_warp: Deviation
+    augment_trim: Annotated[Number, Field(ge=0, le=0.2)]
+    augment_rotation: Deviation
+    augment_shear: Deviation
+    augment_aspect: Deviation
+    augment_bend: Deviation
+    augment_jitter: Deviation
 
     hidden_layers: list[Width | Spec]
     activation: Spec | list[Spec]

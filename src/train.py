@@ -38,6 +38,7 @@ from neural_net import (
 )
 from neural_net.initializers import check_initializer
 from params import Faults, Params, load_params
+from strokes import Augmentation
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
 
@@ -73,6 +74,7 @@ def train(
         epochs=params.epochs,
         batch_size=None if params.batch_size == "full" else params.batch_size,
         validation=validation_rows,
+        augment=augmentation(params) or None,
         callbacks=callbacks,
     )
     try:
@@ -132,6 +134,19 @@ def training_parts(params: Params) -> dict[str, Any]:
         parts["schedule"] = Warmup(schedule, params.warmup_epochs) if params.warmup_epochs else schedule
     faults.refuse()
     return parts
+
+
+def augmentation(params: Params) -> Augmentation:
+    """What ``params`` says of making new pen paths."""
+    return Augmentation(
+        warp=params.augment_warp,
+        trim=params.augment_trim,
+        rotation=params.augment_rotation,
+        shear=params.augment_shear,
+        aspect=params.augment_aspect,
+        bend=params.augment_bend,
+        jitter=params.augment_jitter,
+    )
 
 
 def check_names(params: Params) -> None:
