@@ -40,7 +40,7 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dataset: Literal["pendigits", "synthetic"]
-    synthetic_rows_per_writer: Annotated[int, Field(strict=True, ge=10, le=1_000_000)]
+    synthetic_rows_per_writer: Annotated[int, Field(strict=True, ge=10, le=10_000)]
 
     split_by: Literal["writer", "random"]
     validation_writers: Count

@@ -42,6 +42,9 @@ _DISK_FAULTS = {
     errno.EACCES: "no permission; check who owns the folder",
     errno.EPERM: "no permission; check who owns the folder",
     errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a file is in the way of a folder; move it away",
+    errno.EISDIR: "a folder is in the way of a file; move it away",
+    errno.EEXIST: "something else is in the way; move it away",
     errno.ENOENT: "does not exist; `dvc repro` makes what a stage reads",
 }
 
