@@ -1,0 +1,43 @@
+"""What the tests share: a small built-in data set, a folder to run stages in, and the real data where it is at hand."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import settings
+
+import pendigits
+import synthetic
+
+ROOT = Path(__file__).parent.parent
+
+settings.register_profile("project", deadline=None, derandomize=True)  # the same examples each time, on any machine
+settings.load_profile("project")
+
+
+@pytest.fixture(scope="session")
+def small_inks() -> tuple[pendigits.Ink, pendigits.Ink]:
+    """The built-in data set with 10 rows a writer: 300 digits for training, 140 for the test."""
+    return synthetic.make_data_set(10, np.random.default_rng(0))
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to run stages in: the project's params.yaml, but for the built-in data with 10 rows a writer."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params |= {"dataset": "synthetic", "synthetic_rows_per_writer": 10}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    monkeypatch.delenv("PENDIGITS_MIRROR", raising=False)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def mirror() -> Path:
+    """The folder with the real data set beside the checkout."""
+    folder = ROOT.parent / "shared" / "pendigits"
+    if not (folder / pendigits.ARCHIVE).is_file():
+        pytest.skip("the real data set is not in shared/pendigits beside the checkout")
+    return folder

@@ -1,0 +1,291 @@
+"""The data set's file formats, and the way from ink to eight points."""
+
+import time
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import lzw
+import pendigits
+from pendigits import DataError, Ink
+
+ROW = b" 47,100, 27, 81, 57, 37, 26,  0,  0, 23, 56, 53,100, 90, 40, 98, 8\n"
+
+SEGMENT = b"""\
+.SEGMENT DIGIT    0-1 ? "4"
+.COMMENT 4 12  224
+.PEN_DOWN
+ 100  200
+ 100  100
+.PEN_UP
+.DT 100
+.PEN_DOWN
+ 150  180
+.PEN_UP
+.DT 100
+"""
+
+
+def without(content: bytes, number: int) -> bytes:
+    """The lines of a file but one, counted from 1."""
+    lines = content.splitlines(keepends=True)
+    return b"".join(lines[: number - 1] + lines[number:])
+
+
+# --- The table -------------------------------------------------------------------------------------
+
+
+def test_a_row_of_the_real_table() -> None:
+    X, digit = pendigits.parse_table(ROW, "pendigits.tra")
+    assert X.tolist() == [[47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]]
+    assert digit.tolist() == [8]
+    assert pendigits.format_table(X, digit) == ROW
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
+    n = draw(st.integers(1, 20))
+    X = draw(st.lists(st.lists(st.integers(0, 100), min_size=16, max_size=16), min_size=n, max_size=n))
+    return np.array(X), np.array(draw(st.lists(st.integers(0, 9), min_size=n, max_size=n)))
+
+
+@given(table=tables(), newline=st.sampled_from([b"\n", b"\r\n"]))
+def test_table_round_trip(table: tuple[np.ndarray, np.ndarray], newline: bytes) -> None:
+    content = pendigits.format_table(*table).replace(b"\n", newline)
+    X, digit = pendigits.parse_table(content, "t")
+    np.testing.assert_array_equal(X, table[0])
+    np.testing.assert_array_equal(digit, table[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        (ROW[:-4] + b"\n", "16 values instead of 17"),
+        (ROW[:-1] + b", 3\n", "18 values instead of 17"),
+        (b"\n", "no values instead of 17"),
+        (ROW.replace(b" 47,", b" -1,"), "x1 must be a whole number from 0 to 100, got '-1'"),
+        (ROW.replace(b" 81,", b"101,"), "y2 must be a whole number from 0 to 100, got '101'"),
+        (ROW.replace(b" 81,", b"8.5,"), "y2 must be a whole number from 0 to 100, got '8.5'"),
+        (ROW.replace(b" 81,", b"nan,"), "y2 must be a whole number from 0 to 100, got 'nan'"),
+        (ROW.replace(b" 81,", b"   ,"), "y2 must be a whole number from 0 to 100, got ''"),
+        (ROW.replace(b" 8\n", b"10\n"), "digit must be a whole number from 0 to 9, got '10'"),
+        (ROW.replace(b" 81,", b"081,"), "not written as a row of the table"),
+        (b"<!DOCTYPE html>\n", "1 values instead of 17"),
+        (ROW.replace(b" 81,", b"\x1b[2J\xff,"), r"y2 must be a whole number from 0 to 100, got '\\x1b\[2J\ufffd'"),
+        (ROW.replace(b" 81,", b"9" * 5000 + b","), "y2 .* got '9{60}...'"),
+    ],
+)
+def test_a_bad_row_is_named(line: bytes, fault: str) -> None:
+    with pytest.raises(DataError, match=f"^pendigits.tra, line 12: {fault}"):
+        pendigits.parse_table(ROW * 11 + line + ROW, "pendigits.tra")
+
+
+def test_an_empty_table_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^pendigits\.tes is empty$"):
+        pendigits.parse_table(b"", "pendigits.tes")
+
+
+# --- Ink -------------------------------------------------------------------------------------------
+
+
+def test_a_digit_in_two_strokes() -> None:
+    ink = pendigits.parse_ink(SEGMENT, "pendigits-orig.tra")
+    assert len(ink) == 1
+    assert [stroke.tolist() for stroke in ink[0]] == [[[100, 200], [100, 100]], [[150, 180]]]
+    assert (ink.digit.tolist(), ink.writer.tolist(), ink.number.tolist()) == ([4], [12], [224])
+
+
+@st.composite
+def inks(draw: st.DrawFn) -> Ink:
+    point = st.tuples(st.integers(-9999, 99999), st.integers(-9999, 99999))
+    stroke = st.lists(point, min_size=1, max_size=5)
+    samples = draw(st.lists(st.lists(stroke, min_size=1, max_size=3), min_size=1, max_size=5))
+    digit, writer, number = (
+        draw(st.lists(st.integers(low, high), min_size=len(samples), max_size=len(samples)))
+        for low, high in ((0, 9), (1, 44), (1, 250))
+    )
+    return pendigits.join_strokes(samples, digit, writer, number)
+
+
+def assert_same_ink(one: Ink, other: Ink) -> None:
+    for name in ("points", "strokes", "samples", "digit", "writer", "number"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+@given(ink=inks(), newline=st.sampled_from([b"\n", b"\r\n"]))
+def test_ink_round_trip(ink: Ink, newline: bytes) -> None:
+    content = pendigits.format_ink(ink).replace(b"\n", newline)
+    assert_same_ink(pendigits.parse_ink(content, "ink"), ink)
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (b"", r"line 1: expected a digit such as `\.SEGMENT DIGIT 6-7 \? \"4\"`, got the end of the file"),
+        (b"<html>\n", "line 1: expected a digit such as .*, got '<html>'"),
+        (SEGMENT.replace(b'"4"', b'"x"'), "line 1: expected a digit such as"),
+        (SEGMENT.replace(b"0-1", b"1-2"), "line 1: expected strokes numbered from 0, got"),
+        (SEGMENT.replace(b"   0-1", b"   0-999999999"), "line 12: expected `.PEN_DOWN`, got the end of the file"),
+        (SEGMENT + b"\n" + SEGMENT, "line 13: expected strokes numbered from 2"),
+        (without(SEGMENT, 2), "line 2: expected digit, writer and sample such as .*, got '.PEN_DOWN'"),
+        (SEGMENT.replace(b"COMMENT 4", b"COMMENT 5"), "line 2: expected the digit of the line above, 4, got"),
+        (without(SEGMENT, 3), "line 3: expected `.PEN_DOWN`, got ' 100  200'"),
+        (without(SEGMENT, 9), "line 9: expected a point such as ` 240  310`, got '.PEN_UP'"),
+        (without(SEGMENT, 6), "line 6: expected a point or `.PEN_UP`, got '.DT 100'"),
+        (SEGMENT.replace(b" 100  100", b" 100  1e2"), "line 5: expected a point or `.PEN_UP`, got ' 100  1e2'"),
+        (SEGMENT.replace(b" 100  100", b" 100"), "line 5: expected a point or `.PEN_UP`, got ' 100'"),
+        (SEGMENT.replace(b" 100  100", b" 100 12345678"), "line 5: expected a point or `.PEN_UP`"),
+        (without(SEGMENT, 7), "line 7: expected a pause such as `.DT 100`, got '.PEN_DOWN'"),
+        (SEGMENT + b".PEN_DOWN\n", "line 12: expected a digit such as"),
+    ],
+)
+def test_bad_ink_is_named(content: bytes, fault: str) -> None:
+    with pytest.raises(DataError, match=f"^pendigits-orig.tra, {fault}"):
+        pendigits.parse_ink(content, "pendigits-orig.tra")
+
+
+# --- Garbage ---------------------------------------------------------------------------------------
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """A file with some pieces cut out, doubled or replaced."""
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(content)))
+        end = draw(st.integers(start, min(len(content), start + 40)))
+        middle = draw(
+            st.one_of(st.binary(max_size=8), st.just(2 * content[start:end]), st.text("0-9.,? \n\r").map(str.encode))
+        )
+        content = content[:start] + middle + content[end:]
+    return content
+
+
+@given(content=st.one_of(st.binary(max_size=300), damaged(ROW * 3)))
+def test_garbage_in_a_table_is_a_data_error(content: bytes) -> None:
+    try:
+        X, digit = pendigits.parse_table(content, "garbage")
+    except DataError:
+        return
+    assert X.shape == (len(digit), 16)
+    assert X.min() >= 0
+    assert X.max() <= 100
+    assert set(digit.tolist()) <= set(range(10))
+
+
+@given(content=st.one_of(st.binary(max_size=300), damaged(SEGMENT), damaged(SEGMENT.replace(b"0-1", b"0"))))
+def test_garbage_in_ink_is_a_data_error(content: bytes) -> None:
+    try:
+        ink = pendigits.parse_ink(content, "garbage")
+    except DataError:
+        return
+    assert ink.strokes[-1] == len(ink.points)
+    assert all(len(stroke) for i in range(len(ink)) for stroke in ink[i])
+    assert pendigits.eight_points(ink).shape == (len(ink), 16)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b" " * 3_000_000, b"1" * 3_000_000, b"1," * 1_500_000, b" 1 ," * 700_000, b"\n" * 1_000_000, b"-" * 3_000_000]
+    + [SEGMENT[:50] + b".PEN_DOWN\n" + middle * 500_000 for middle in (b" 1", b"1 1\n", b"\n ", b".")],
+)
+def test_long_garbage_takes_no_time(content: bytes) -> None:
+    start = time.monotonic()
+    for parse in (pendigits.parse_table, pendigits.parse_ink):
+        with pytest.raises(DataError) as error:
+            parse(content, "garbage")
+        assert len(str(error.value)) < 250
+    assert time.monotonic() - start < 5
+
+
+# --- From ink to eight points ----------------------------------------------------------------------
+
+
+def one(*strokes: list[tuple[int, int]]) -> Ink:
+    return pendigits.join_strokes([strokes], [0], [1], [1])
+
+
+def test_eight_points_by_hand() -> None:
+    # 30 units up, the pen lifted and set down 40 units to the right: 70 units, a point every 10.
+    points = pendigits.eight_points(one([(0, 0), (0, 30)], [(40, 30)]))
+    assert points.reshape(8, 2).tolist() == [
+        [0, 0], [0, 33], [0, 67], [0, 100],
+        [25, 100], [50, 100], [75, 100], [100, 100],
+    ]  # fmt: skip
+
+
+def test_points_are_cut_down_to_whole_units_before_the_axes_are_stretched() -> None:
+    # x 0, 1.14, 2.29, ..., 8 becomes 0, 1, 2, 3, 4, 5, 6, 8
+    points = pendigits.eight_points(one([(0, 0), (8, 0)]))
+    assert points[0, ::2].tolist() == [0, 12, 25, 38, 50, 62, 75, 100]
+
+
+def test_an_axis_without_movement_becomes_the_middle() -> None:
+    assert pendigits.eight_points(one([(5, 5), (5, 9)]))[0, ::2].tolist() == [50] * 8
+    assert pendigits.eight_points(one([(5, 5)])).tolist() == [[50] * 16]
+
+
+def test_stretch_by_hand() -> None:
+    paths = np.array([[[2.0, -1.0], [4.0, 1.0], [3.0, 0.0]]])
+    assert pendigits.stretch(paths).tolist() == [[[0, 0], [100, 100], [50, 50]]]
+
+
+def test_resample_ends_at_the_ends() -> None:
+    paths = pendigits.resample(one([(3, 4), (9, 12), (0, 0)], [(7, 7), (1, 2)]), 5)
+    assert paths.shape == (1, 5, 2)
+    assert paths[0, 0].tolist() == [3, 4]
+    assert paths[0, -1].tolist() == [1, 2]
+
+
+@given(ink=inks())
+def test_a_sample_does_not_depend_on_its_neighbours(ink: Ink) -> None:
+    together = pendigits.resample(ink, 8)
+    alone = [pendigits.resample(pendigits.join_strokes([ink[i]], [0], [1], [1]), 8)[0] for i in range(len(ink))]
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
+
+
+def test_no_ink_is_no_rows() -> None:
+    assert pendigits.eight_points(pendigits.join_strokes([], [], [], [])).shape == (0, 16)
+
+
+# --- The real data ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def real(mirror: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(mirror / pendigits.ARCHIVE) as archive:
+        return {
+            member.name: lzw.decompress(archive.read(f"{member.name}.Z"), member.size)
+            if "orig" in member.name
+            else archive.read(member.name)
+            for member in pendigits.MEMBERS
+        }
+
+
+@pytest.mark.parametrize("part", [pendigits.TRAINING, pendigits.TEST], ids=["training", "test"])
+class TestRealData:
+    def test_files_are_written_as_they_are_read(self, real: dict[str, bytes], part: pendigits.Part) -> None:
+        table = pendigits.parse_table(real[part.table], part.table)
+        assert pendigits.format_table(*table) == real[part.table]
+        ink = pendigits.parse_ink(real[part.ink], part.ink)
+        _, lexicon, rest = real[part.ink].partition(b".LEXICON")
+        assert pendigits.format_ink(ink) == lexicon + rest
+
+    def test_every_row_is_what_eight_points_makes_of_its_ink(
+        self, real: dict[str, bytes], part: pendigits.Part
+    ) -> None:
+        X, digit = pendigits.parse_table(real[part.table], part.table)
+        ink = pendigits.parse_ink(real[part.ink], part.ink)
+        np.testing.assert_array_equal(ink.digit, digit)
+        # Not one row of the 10,992 differs here; another machine's rounding may move a few points.
+        assert np.mean(np.any(pendigits.eight_points(ink) != X, axis=1)) < 0.001
+
+    def test_rows_and_writers(self, real: dict[str, bytes], part: pendigits.Part) -> None:
+        ink = pendigits.parse_ink(real[part.ink], part.ink)
+        assert len(ink) == part.rows
+        fewer = {1: 249, 17: 247, 27: 249, 30: 249} if part.writers == 30 else {2: 249, 14: 249}
+        assert Counter(ink.writer.tolist()) == {w: fewer.get(w, 250) for w in range(1, part.writers + 1)}
