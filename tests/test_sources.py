@@ -1,0 +1,439 @@
+"""Where the data may come from: folders, archives and servers, honest and otherwise."""
+
+import contextlib
+import hashlib
+import io
+import socket
+import stat
+import struct
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lzw_writer import compress
+
+import pendigits
+import sources
+from pendigits import Member
+from sources import SourceError
+
+CONTENTS = {  # with sizes as easy to tell apart in an archive as in a message
+    name: b"".join(b"%12d\n" % (number * number * factor) for number in range(rows))
+    for name, factor, rows in (
+        ("pendigits.tra", 7, 300),
+        ("pendigits.tes", 11, 200),
+        ("pendigits-orig.tra", 13, 900),
+        ("pendigits-orig.tes", 17, 700),
+    )
+}
+
+
+@pytest.fixture(autouse=True)
+def small_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four small files in place of the real ones."""
+    monkeypatch.setattr(sources, "MEMBERS", members_of(CONTENTS))
+
+
+def members_of(contents: dict[str, bytes]) -> list[Member]:
+    return [Member(name, len(text), hashlib.sha256(text).hexdigest()) for name, text in contents.items()]
+
+
+def zipped(contents: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+# As in UCI's archive: the ink compressed, and files that are of no use here.
+ARCHIVE_CONTENTS = {
+    "pendigits.names": b"about",
+    "pendigits-orig.tra.Z": compress(CONTENTS["pendigits-orig.tra"]),
+    "pendigits-orig.tes.Z": compress(CONTENTS["pendigits-orig.tes"]),
+    "pendigits.tra": CONTENTS["pendigits.tra"],
+    "pendigits.tes": CONTENTS["pendigits.tes"],
+}
+ARCHIVE = zipped(ARCHIVE_CONTENTS)
+WEB_PAGE = b"<!DOCTYPE html>\n<html><body>Please log in to the network.</body></html>\n"
+
+
+# --- Folders and files -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("contents", [CONTENTS, ARCHIVE_CONTENTS, {pendigits.ARCHIVE: ARCHIVE}])
+def test_folder_with_the_files_plain_compressed_or_zipped(tmp_path: Path, contents: dict[str, bytes]) -> None:
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    assert sources.read_source(str(tmp_path)) == CONTENTS
+
+
+def test_zip_file_of_any_name(tmp_path: Path) -> None:
+    (tmp_path / "download (1)").write_bytes(ARCHIVE)
+    assert sources.read_source(str(tmp_path / "download (1)")) == CONTENTS
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_archive_of_plain_files_in_a_folder(method: int) -> None:
+    data = zipped({f"uci/{name}": content for name, content in CONTENTS.items()}, method)
+    assert sources.read_archive(data, "x.zip") == CONTENTS
+
+
+def test_the_real_mirror(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "MEMBERS", pendigits.MEMBERS)
+    contents = sources.read_source(str(mirror))
+    assert {name: len(content) for name, content in contents.items()} == {m.name: m.size for m in pendigits.MEMBERS}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fault"),
+    [
+        ("pendigits.tes", None, r"there is no pendigits\.tes, nor pendigits\.tes\.Z"),
+        (
+            "pendigits.tes",
+            b"short",
+            r"pendigits\.tes is not the original: 5 bytes with sha256 f9b0078b5df596d2\.\.\. instead",
+        ),
+        (
+            "pendigits.tes",
+            CONTENTS["pendigits.tes"] + b"!",
+            r"pendigits\.tes is not .*: more than 2,600 bytes with sha256",
+        ),
+        (
+            "pendigits.tes",
+            CONTENTS["pendigits.tes"].replace(b"2", b"3"),
+            r"pendigits\.tes is not .*: 2,600 bytes with sha256",
+        ),
+        ("pendigits-orig.tra.Z", WEB_PAGE, r"pendigits-orig\.tra\.Z is not a \.Z file \(sha256 [0-9a-f]{16}"),
+        ("pendigits-orig.tra.Z", compress(b"A" * 99_999), r"pendigits-orig\.tra\.Z unpacks to more than 11,700 bytes"),
+        (
+            "pendigits-orig.tra.Z",
+            ARCHIVE_CONTENTS["pendigits-orig.tra.Z"][:-9],
+            r"pendigits-orig\.tra\.Z is not the original",
+        ),
+    ],
+)
+def test_a_file_that_is_not_the_original_is_named(tmp_path: Path, name: str, content: bytes | None, fault: str) -> None:
+    contents = {**ARCHIVE_CONTENTS, name: content}
+    for file, text in contents.items():
+        if text is not None:
+            (tmp_path / file).write_bytes(text)
+    with pytest.raises(SourceError, match=f"^{fault}"):
+        sources.read_source(str(tmp_path))
+
+
+def test_there_is_nothing(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"^no such file or folder$"):
+        sources.read_source(str(tmp_path / "nothing"))
+    with pytest.raises(SourceError, match=r"^there is no pendigits\.tra"):
+        sources.read_source(str(tmp_path))
+    with pytest.raises(SourceError, match="File name too long"):
+        sources.read_source("x" * 5000)
+
+
+def test_large_files_are_not_read_whole(tmp_path: Path) -> None:
+    for name in ("big.zip", "pendigits.tra"):
+        with (tmp_path / name).open("wb") as stream:
+            stream.truncate(10**12)  # takes no room on the disk
+    with pytest.raises(SourceError, match=r"^big\.zip has more than 8,000,000 bytes"):
+        sources.read_source(str(tmp_path / "big.zip"))
+    with pytest.raises(SourceError, match=r"^pendigits\.tra is not .*: more than 3,900 bytes"):
+        sources.read_source(str(tmp_path))
+    assert not sources.is_complete(tmp_path)
+
+
+def test_complete_is_all_files_with_the_right_contents(tmp_path: Path) -> None:
+    for name, content in CONTENTS.items():
+        assert not sources.is_complete(tmp_path)
+        (tmp_path / name).write_bytes(content)
+    assert sources.is_complete(tmp_path)
+    (tmp_path / "pendigits.tes").write_bytes(CONTENTS["pendigits.tes"].replace(b"2", b"3"))
+    assert not sources.is_complete(tmp_path)
+
+
+# --- Archives --------------------------------------------------------------------------------------
+
+
+def test_corrupt_archives_are_named_with_their_checksum() -> None:
+    for data, what in (
+        (b"", "not a sound zip archive"),
+        (b"PK\x03\x04 and no more", "not a sound zip archive"),
+        (ARCHIVE[:-30], "not a sound zip archive"),
+        (ARCHIVE[:1000], "not a sound zip archive"),
+        (WEB_PAGE, "a web page, not the archive"),
+    ):
+        with pytest.raises(SourceError, match=f"^uci.zip is {what}.*[( ]{len(data):,} bytes, sha256 ") as error:
+            sources.read_archive(data, "uci.zip")
+        assert hashlib.sha256(data).hexdigest()[:16] in str(error.value)
+
+
+def test_archive_of_something_else() -> None:
+    with pytest.raises(SourceError, match=r"^iris\.zip: there is no pendigits\.tra, nor pendigits\.tra\.Z"):
+        sources.read_archive(zipped({"iris.data": b"5.1,3.5"}), "iris.zip")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../pendigits.tra", "/etc/pendigits.tra", "a/../../b", "..\\pendigits.tra", "C:\\x", "x/..", "/", "\\\\host\\x"],
+)
+def test_archive_that_leads_outside(name: str) -> None:
+    with pytest.raises(SourceError, match="would land outside the folder"):
+        sources.read_archive(zipped({**ARCHIVE_CONTENTS, name: b"x"}), "x.zip")
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_archive_with_links_and_devices(kind: int) -> None:
+    buffer = io.BytesIO(ARCHIVE)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        entry = zipfile.ZipInfo("link")
+        entry.external_attr = (kind | 0o777) << 16
+        archive.writestr(entry, "/etc/passwd")
+    with pytest.raises(SourceError, match=r"^x\.zip: 'link' is a link or a special file"):
+        sources.read_archive(buffer.getvalue(), "x.zip")
+
+
+@pytest.mark.parametrize("name", ["pendigits.tra", "again/pendigits.tra"])
+def test_archive_with_a_file_twice(name: str) -> None:
+    buffer = io.BytesIO(ARCHIVE)
+    with zipfile.ZipFile(buffer, "a") as archive:
+        if name in archive.namelist():
+            with pytest.warns(UserWarning, match="Duplicate name"):
+                archive.writestr(name, b"other")
+        else:
+            archive.writestr(name, b"other")
+    with pytest.raises(SourceError, match=r"pendigits\.tra is there twice"):
+        sources.read_archive(buffer.getvalue(), "x.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archive_compressed_in_ways_whose_reads_have_no_bound(method: int) -> None:
+    with pytest.raises(SourceError, match="compressed in a way that is not used"):
+        sources.read_archive(zipped(CONTENTS, method), "x.zip")
+
+
+def test_zip_bomb_is_read_to_the_expected_size_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = zipped({**ARCHIVE_CONTENTS, "pendigits.tra": bytes(30_000_000)})
+    read = count_reads(monkeypatch)
+    with pytest.raises(SourceError, match=r"pendigits\.tra is not the original: more than 3,900 bytes"):
+        sources.read_archive(data, "x.zip")
+    assert read == [3901]
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of what is read from archives from now on."""
+    sizes: list[int] = []
+    plain_read = zipfile.ZipExtFile.read
+
+    def read(self: zipfile.ZipExtFile, n: int | None = -1) -> bytes:
+        content = plain_read(self, n)
+        sizes.append(len(content))
+        return content
+
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", read)
+    return sizes
+
+
+def test_archive_that_lies_about_sizes() -> None:
+    size = struct.pack("<L", len(CONTENTS["pendigits.tra"]))
+    assert ARCHIVE.count(size) == 2  # before the content, and in the directory
+    for lie in (0, 1, 3899, 3901, 2**31, 2**32 - 1):
+        with contextlib.suppress(SourceError):
+            assert sources.read_archive(ARCHIVE.replace(size, struct.pack("<L", lie)), "x.zip") == CONTENTS
+
+
+@st.composite
+def damaged_archives(draw: st.DrawFn) -> bytes:
+    data = bytearray(ARCHIVE)
+    for _ in range(draw(st.integers(1, 6))):
+        # The directory at the end is where most of an archive's structure is.
+        place = draw(st.one_of(st.integers(0, len(data) - 1), st.integers(len(data) - 400, len(data) - 1)))
+        data[place] = draw(st.integers(0, 255))
+    return bytes(data[: draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))])
+
+
+@given(data=st.one_of(damaged_archives(), st.binary(max_size=200)))
+def test_damaged_archives_are_refused_or_whole(data: bytes) -> None:
+    with pytest.MonkeyPatch.context() as patch:  # hypothesis calls this often, the fixtures come but once
+        patch.setattr(sources, "MEMBERS", members_of(CONTENTS))
+        with contextlib.suppress(SourceError):
+            assert sources.read_archive(data, "x.zip") == CONTENTS
+
+
+def test_message_holds_little_of_what_is_in_an_archive() -> None:
+    # A file name that is said to be 64 KiB long: zipfile's own message shows it all.
+    start = ARCHIVE.index(b"pendigits-orig.tra.Z")
+    data = ARCHIVE[: start - 4] + b"\xff\x0f" + ARCHIVE[start - 2 :]
+    with pytest.raises(SourceError, match=r"^x\.zip is not a sound zip archive: File name in directory") as error:
+        sources.read_archive(data, "x.zip")
+    assert len(str(error.value)) < 300
+    assert str(error.value).isprintable()
+
+
+# --- Servers ---------------------------------------------------------------------------------------
+
+Answer = Callable[[BaseHTTPRequestHandler], None]
+Server = Callable[..., str]
+
+
+def send(data: bytes, status: int = 200, length: int | None = None) -> Answer:
+    """Answer with some bytes, and the length that is true or that is given."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(status)
+        request.send_header("Content-Length", str(len(data) if length is None else length))
+        request.end_headers()
+        request.wfile.write(data)
+
+    return answer
+
+
+@pytest.fixture
+def serve() -> Iterator[Server]:
+    """Start a server that gives one answer after the other, the last one again and again; returns its URL."""
+    servers = []
+
+    def start(*answers: Answer) -> str:
+        waiting = list(answers)
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                asked.append(self.path)
+                answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+                with contextlib.suppress(OSError):  # the client went away
+                    answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        asked: list[str] = []
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        server.asked = asked  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_address[1]}/data.zip"
+
+    start.servers = servers  # type: ignore[attr-defined]
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same patience in a twentieth of the time."""
+    for name in ("CONNECT_TIMEOUT", "PATIENCE", "LONGEST", "LATEST_TRY"):
+        monkeypatch.setattr(sources, name, getattr(sources, name) / 20)
+    monkeypatch.setattr(sources, "WAITS", (0.0, 0.05, 0.1))
+
+
+def times_asked(serve: Server) -> int:
+    return sum(len(server.asked) for server in serve.servers)  # type: ignore[attr-defined]
+
+
+def test_download(serve: Server, capfd: pytest.CaptureFixture[str]) -> None:
+    assert sources.read_source(serve(send(ARCHIVE))) == CONTENTS
+    assert capfd.readouterr() == ("", ""), "a log stays quiet"
+
+
+def test_folder_on_a_server(serve: Server) -> None:
+    url = serve(send(ARCHIVE)).replace("data.zip", "mirror/")
+    assert sources.read_source(url) == CONTENTS
+    assert serve.servers[0].asked == [f"/mirror/{pendigits.ARCHIVE}"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "fault", [send(b"", 500), send(b"", 503), send(b"", 429), send(ARCHIVE[:99], length=len(ARCHIVE))]
+)
+def test_what_may_pass_is_tried_again(serve: Server, fault: Answer) -> None:
+    assert sources.read_source(serve(fault, fault, send(ARCHIVE))) == CONTENTS
+    assert times_asked(serve) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "fault", "tries"),
+    [
+        (send(b"", 404), "^the server answers 404 Not Found$", 1),
+        (send(b"", 403), "^the server answers 403 Forbidden$", 1),
+        (send(b"", 500), "^the server answers 500 Internal Server Error$", 3),
+        (lambda request: request.wfile.write(b"HTTP/1.1 404 \x1b[2J\r\n\r\n"), r"^the server answers 404 \?\[2J$", 1),
+        (send(ARCHIVE[:99], length=len(ARCHIVE)), "^no connection, or a broken one: .*99 bytes read", 3),
+        (send(WEB_PAGE), "is a web page, not the archive", 1),
+        (send(ARCHIVE[:-9]), "is not a sound zip archive", 1),
+        (send(bytes(9_000_000)), "^more than 8,000,000 bytes came: not the archive$", 1),
+        (send(ARCHIVE, length=10**18), "^no connection, or a broken one", 3),
+        (lambda request: request.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n"), "^no connection, or a broken one", 3),
+        (lambda _: None, "^no connection, or a broken one: Remote end closed connection", 3),
+    ],
+    ids=[
+        "404",
+        "403",
+        "500",
+        "escapes",
+        "truncated",
+        "web page",
+        "cut",
+        "too large",
+        "huge length",
+        "not http",
+        "silence",
+    ],
+)
+def test_what_a_server_may_do_wrong(serve: Server, answer: Answer, fault: str, tries: int) -> None:
+    with pytest.raises(SourceError, match=fault):
+        sources.read_source(serve(answer))
+    assert times_asked(serve) == tries
+
+
+def stall(request: BaseHTTPRequestHandler) -> None:
+    send(ARCHIVE[:2000], length=len(ARCHIVE))(request)
+    time.sleep(2)
+
+
+def drip(request: BaseHTTPRequestHandler) -> None:
+    send(b"", length=len(ARCHIVE))(request)
+    for byte in ARCHIVE:
+        request.wfile.write(bytes([byte]))
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("answer", [stall, drip, lambda _: time.sleep(2)], ids=["stall", "drip", "no answer"])
+def test_a_server_that_stalls_is_given_up(serve: Server, answer: Answer) -> None:
+    start = time.monotonic()
+    with pytest.raises(SourceError, match=r"stalled|no answer in time|timed out"):
+        sources.download(serve(answer))
+    assert time.monotonic() - start < 4  # 20 s with the real patience is 1 s here
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        with pytest.raises(SourceError, match=r"^no connection, or a broken one: Connection refused$"):
+            sources.download(f"http://127.0.0.1:{reserved.getsockname()[1]}/")
+
+
+def test_a_name_look_up_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3))
+    start = time.monotonic()
+    with pytest.raises(SourceError, match=r"^the answer stalled after 0 bytes$"):
+        sources.download("http://uci.invalid/")
+    assert time.monotonic() - start < 4
+
+
+@pytest.mark.parametrize("url", ["ftp://host/x", "file:///etc/passwd", "javascript://x"])
+def test_other_kinds_of_urls(url: str) -> None:
+    with pytest.raises(SourceError, match=r"^only http and https are understood$"):
+        sources.read_source(url)
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a b/", "http://host:port/", "http://" + "x" * 300])
+def test_malformed_urls(url: str) -> None:
+    with pytest.raises(SourceError, match=r"cannot be asked for|no connection"):
+        sources.read_source(url)
