@@ -1,0 +1,141 @@
+"""Stage preprocess: files that do not fit each other are refused by name, and the table holds what the files say."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import fetch
+import pendigits
+import preprocess
+import stage
+from pendigits import DataError, Ink, Part
+
+TWO = Part("pendigits.tra", "pendigits-orig.tra", rows=3, writers=2)
+
+
+def ink_of(digits: list[int], writers: list[int]) -> Ink:
+    return pendigits.join_strokes([[[(0, 0), (9, 9)]]] * len(digits), digits, writers, range(1, len(digits) + 1))
+
+
+def test_rows_by_hand() -> None:
+    X = np.array([[0, 100, 50, 3, *[25] * 12], [100] * 16, [1] * 16])
+    features, writer = preprocess.preprocess(X, np.array([4, 2, 7]), ink_of([4, 2, 7], [2, 1, 2]), TWO, n_rows=3)
+    assert features[0, :5].tolist() == [-1, 1, 0, -0.94, -0.5]
+    assert features[1:].tolist() == [[1.0] * 16, [-0.98] * 16]
+    assert writer.tolist() == [2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("digits", "ink", "n_rows", "fault"),
+    [
+        ([4, 2, 7], ink_of([4, 2, 7], [2, 1, 2]), 4, r"pendigits\.tra holds 3 digits instead of 4"),
+        ([4, 2, 7], ink_of([4, 2], [2, 1]), 3, r"pendigits-orig\.tra holds 2 digits instead of 3"),
+        (
+            [4, 2, 7],
+            ink_of([4, 3, 7], [2, 1, 2]),
+            3,
+            r"pendigits\.tra, line 2: the digit is 2, but number 2 in pendigits-orig\.tra is 3",
+        ),
+        ([4, 2, 7], ink_of([4, 2, 7], [2, 1, 3]), 3, r"pendigits-orig\.tra: the writers must be 1 to 2, got 1, 2, 3"),
+        ([4, 2, 7], ink_of([4, 2, 7], [1, 1, 1]), 3, r"pendigits-orig\.tra: the writers must be 1 to 2, got 1"),
+    ],
+)
+def test_files_that_do_not_fit_each_other(digits: list[int], ink: Ink, n_rows: int, fault: str) -> None:
+    with pytest.raises(DataError, match=f"^{fault}$"):
+        preprocess.preprocess(np.zeros((3, 16), dtype=np.int64), np.array(digits), ink, TWO, n_rows)
+
+
+def test_csv_by_hand() -> None:
+    features = np.array([[-0.94, 1.0, *[0.0] * 14]])
+    assert preprocess.format_csv(features, np.array([8]), np.array([12])) == (
+        b"x1,y1,x2,y2,x3,y3,x4,y4,x5,y5,x6,y6,x7,y7,x8,y8,digit,writer\n"
+        b"-0.94,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,8,12\n"
+    )
+
+
+# --- The script ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fetched(workspace: Path) -> Path:
+    """A folder in which fetch has run."""
+    fetch.main()
+    return workspace
+
+
+def tables(folder: Path) -> list[bytes]:
+    return [(folder / "data" / "processed" / f"{name}.csv").read_bytes() for name in ("training", "test")]
+
+
+def test_tables_hold_what_was_fetched(fetched: Path, capsys: Any) -> None:
+    preprocess.main()
+    assert "training: 300 digits by 30 writers\ntest: 140 digits by 14 writers\n" in capsys.readouterr().out
+    raw = fetched / "data" / "raw" / "synthetic"
+    for part, table in zip((pendigits.TRAINING, pendigits.TEST), tables(fetched), strict=True):
+        X, digit = pendigits.parse_table((raw / part.table).read_bytes(), part.table)
+        ink = pendigits.parse_ink((raw / part.ink).read_bytes(), part.ink)
+        values = np.loadtxt(table.decode().splitlines(), delimiter=",", skiprows=1)
+        np.testing.assert_allclose(values[:, :16] * 50 + 50, X, atol=1e-12)
+        np.testing.assert_array_equal(values[:, 16], digit)
+        np.testing.assert_array_equal(values[:, 17], ink.writer)
+
+
+def test_same_bytes_again(fetched: Path) -> None:
+    preprocess.main()
+    first = tables(fetched)
+    preprocess.main()
+    assert tables(fetched) == first
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "fault"),
+    [
+        (
+            "pendigits.tra",
+            b"\n",
+            b"x\n",
+            r"pendigits\.tra, line 1: digit must be a whole number from 0 to 9, got '\dx'",
+        ),
+        (
+            "pendigits-orig.tes",
+            b".PEN_UP",
+            b".PEN_OP",
+            r"pendigits-orig\.tes, line \d+: expected a point or `\.PEN_UP`",
+        ),
+        ("pendigits.tes", b",", b";", r"pendigits\.tes, line 1: 16 values instead of 17"),
+    ],
+)
+def test_a_bad_file_is_named_and_nothing_is_written(
+    fetched: Path, capsys: Any, name: str, old: bytes, new: bytes, fault: str
+) -> None:
+    preprocess.main()
+    before = tables(fetched)
+    path = fetched / "data" / "raw" / "synthetic" / name
+    path.write_bytes(path.read_bytes().replace(old, new, 1))
+    with pytest.raises(SystemExit) as end:
+        stage.run(preprocess.main)
+    assert end.value.code == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert message.rstrip().endswith("; to get the data anew, remove data/raw/synthetic and run `dvc repro`")
+    assert re.match(fault, message)
+    assert tables(fetched) == before
+
+
+def test_real_data_must_be_all_there(fetched: Path, capsys: Any) -> None:
+    params = yaml.safe_load((fetched / "params.yaml").read_text()) | {"dataset": "pendigits"}
+    (fetched / "params.yaml").write_text(yaml.safe_dump(params))
+    (fetched / "data" / "raw" / "synthetic").rename(fetched / "data" / "raw" / "pendigits")
+    with pytest.raises(SystemExit):
+        stage.run(preprocess.main)
+    assert "pendigits.tra holds 300 digits instead of 7,494" in capsys.readouterr().err
+
+
+def test_nothing_fetched_yet(workspace: Path, capsys: Any) -> None:
+    with pytest.raises(SystemExit):
+        stage.run(preprocess.main)
+    assert "data/raw/synthetic/pendigits.tra: does not exist; `dvc repro` makes" in capsys.readouterr().err
