@@ -1,0 +1,109 @@
+"""params.yaml is taken as a whole or refused with one line a fault."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from params import Params, ParamsError, check_params, load_params
+
+SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).parent.parent / "params.yaml").read_text())
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(ParamsError) as caught:
+        check_params(SHIPPED | changes)
+    return str(caught.value)
+
+
+def test_shipped_params_are_accepted_and_complete() -> None:
+    assert set(check_params(SHIPPED).model_dump()) == set(SHIPPED)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "line"),
+    [
+        ("lr", -0.1, "lr must be greater than 0, got -0.1"),
+        ("lr", 0, "lr must be greater than 0, got 0"),
+        ("lr", "fast", "lr must be a number, got 'fast'"),
+        ("lr", True, "lr must be a number, got True"),
+        ("lr", float("nan"), "lr must be a finite number, got nan"),
+        ("lr", None, "lr must be a number, got None"),
+        ("epochs", 0, "epochs must be greater than or equal to 1, got 0"),
+        ("epochs", 2.0, "epochs must be a whole number, got 2.0"),
+        ("epochs", "5", "epochs must be a whole number, got '5'"),
+        ("dropout", 1, "dropout must be less than 1, got 1"),
+        ("dataset", "mnist", "dataset must be 'pendigits' or 'synthetic', got 'mnist'"),
+        ("batch_size", "ful", "batch_size must be a whole number greater than or equal to 1, or full, got 'ful'"),
+        ("hidden_layers", [64, 0], "hidden_layers must be a list of widths"),
+        ("hidden_layers", 64, "hidden_layers must be a list of widths"),
+        ("residual", "yes", "residual must be a boolean, got 'yes'"),
+    ],
+)
+def test_fault_is_said_with_key_range_and_value(key: str, value: Any, line: str) -> None:
+    assert refusal(**{key: value}).startswith(f"params.yaml: {line}")
+
+
+def test_unknown_key_names_the_nearest() -> None:
+    assert refusal(learning_rat=1, activaton="relu").splitlines()[1:] == [
+        "params.yaml: activaton is not a parameter; did you mean activation?"
+    ]
+
+
+def test_missing_key_is_named() -> None:
+    values = {key: value for key, value in SHIPPED.items() if key != "lr"}
+    with pytest.raises(ParamsError, match=r"^params\.yaml: lr is missing$"):
+        check_params(values)
+
+
+def test_all_faults_are_said_at_once() -> None:
+    assert len(refusal(lr=-1, epochs=0, dataset="x").splitlines()) == 3
+
+
+@pytest.mark.parametrize("written", ["1e-05", "1e-5", "1E-05", "+1e-05"])
+def test_number_that_yaml_takes_for_a_string_is_a_number(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump(SHIPPED).replace(f"\nlr: {SHIPPED['lr']}", f"\nlr: {written}"))
+    assert isinstance(yaml.safe_load(file.read_text())["lr"], str)
+    assert load_params(file).lr == 0.00001
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- 1\n", "params.yaml must hold keys and values"),
+        ("", "params.yaml must hold keys and values"),
+        ("lr: [1\n", "params.yaml is not valid YAML"),
+        ("lr: 1\nlr: 2\n", "params.yaml: lr is given twice"),
+        ("lr: !!python/object/apply:os.system ['true']\n", "params.yaml is not valid YAML"),
+    ],
+)
+def test_file_that_is_no_params_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError) as caught:
+        load_params(tmp_path / "params.yaml")
+    assert str(caught.value).startswith(message)
+
+
+def test_file_that_is_not_there_says_where_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="run from the top folder"):
+        load_params(tmp_path / "params.yaml")
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(key=st.sampled_from(sorted(SHIPPED)), value=anything)
+def test_any_value_of_any_key_is_accepted_or_refused_in_one_line(key: str, value: Any) -> None:
+    try:
+        assert isinstance(check_params(SHIPPED | {key: value}), Params)
+    except ParamsError as error:
+        assert str(error).startswith(f"params.yaml: {key}")
+        assert len(str(error).splitlines()) == 1

@@ -1,0 +1,72 @@
+"""What the stage scripts share."""
+
+import errno
+import json
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+import stage
+from params import ParamsError
+
+
+def raising(error: BaseException) -> NoReturn:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ParamsError("params.yaml: lr is missing"), 2, "params.yaml: lr is missing"),
+        (stage.StageError("the data are damaged"), 1, "the data are damaged"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "models/network.npz"),
+            1,
+            "models/network.npz: the disk is full",
+        ),
+        (OSError(errno.EACCES, "Permission denied", "models"), 1, "models: no permission"),
+        (KeyboardInterrupt(), 130, "stopped"),
+    ],
+)
+def test_fault_ends_the_process_with_one_line(
+    error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        stage.run(lambda: raising(error))
+    said = capsys.readouterr().err
+    assert ended.value.code == code
+    assert said.startswith(words)
+    assert len(said.splitlines()) == 1
+
+
+def test_fault_of_the_program_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        stage.run(lambda: raising(ZeroDivisionError()))
+
+
+def test_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "new" / "metrics.json"
+    stage.write_bytes(file, b"before")
+    monkeypatch.setattr(Path, "replace", lambda *_: raising(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(OSError, match="No space") as caught:
+        stage.write_bytes(file, b"after")
+    assert caught.value.filename == str(file)
+    assert file.read_bytes() == b"before"
+    assert [path.name for path in file.parent.iterdir()] == ["metrics.json"]
+
+
+def test_json_keeps_order_and_refuses_what_is_no_number(tmp_path: Path) -> None:
+    stage.write_json(tmp_path / "m.json", {"b": 1, "a": 0.5})
+    assert list(json.loads((tmp_path / "m.json").read_text())) == ["b", "a"]
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        stage.write_json(tmp_path / "m.json", {"b": float("nan")})
+
+
+def test_checksum_is_of_all_contents_in_order(tmp_path: Path) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_bytes(b"ab")
+    second.write_bytes(b"c")
+    # sha256 of "abc", from FIPS 180-2, appendix B.1
+    assert stage.sha256_of([first, second]).startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert stage.sha256_of([second, first]) != stage.sha256_of([first, second])
