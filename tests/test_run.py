@@ -1,0 +1,120 @@
+"""`make run` from a clean copy of the project: on the built-in digits where nothing can be fetched, and twice."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import run
+
+ROOT = Path(__file__).parent.parent
+COPIED = ["src", "dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", "data/.gitignore", "metrics/.gitignore"]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project without git, data and models, its training shrunk; no source of the data set answers."""
+    folder = tmp_path / "a project"
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    (folder / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", folder / ".dvc")
+    params = (ROOT / "params.yaml").read_text()
+    for key, value in (("epochs", "3"), ("hidden_layers", "[48]"), ("synthetic_rows_per_writer", "40")):
+        params = re.sub(rf"(?m)^{key}:[^#\n]*", f"{key}: {value} ", params)
+    (folder / "params.yaml").write_text(params)
+    return folder
+
+
+def make_run(folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "PENDIGITS_TRACKING": "off",
+        "PENDIGITS_MIRROR": str(folder / "nowhere"),
+        "http_proxy": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+        "PYTHONPATH": "",
+    }
+    environment.pop("DVC_ROOT", None)
+    command = [sys.executable, "src/run.py"]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+def test_without_a_source_the_built_in_digits_take_over_and_params_stay(project: Path) -> None:
+    params = (project / "params.yaml").read_bytes()
+    first = make_run(project)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "THE DATA SET COULD NOT BE FETCHED" in first.stdout
+    assert re.search(r"data set +synthetic", first.stdout)
+    for name in ("train.json", "evaluate.json"):
+        assert json.loads((project / "metrics" / name).read_text())["dataset"] == "synthetic"
+    assert (project / "params.yaml").read_bytes() == params
+
+    second = make_run(project)
+    assert second.returncode == 0
+    assert "Nothing to do" in second.stdout
+    assert "Running stage" not in second.stdout
+    assert (project / "params.yaml").read_bytes() == params
+
+
+@pytest.mark.slow
+def test_dvc_repro_itself_never_falls_back(project: Path) -> None:
+    run_py = (project / "src/run.py").read_text()
+    assert "synthetic" in run_py
+    (project / ".dvc/config.local").write_text("[core]\n    no_scm = true\n")
+    environment = os.environ | {"PENDIGITS_MIRROR": str(project / "nowhere"), "https_proxy": "http://127.0.0.1:9"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    command = [sys.executable, "-m", "dvc", "repro", "fetch"]
+    done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "PENDIGITS_MIRROR" in done.stdout + done.stderr
+    assert not (project / "data/raw/synthetic").exists()
+
+
+def test_params_are_put_back_after_a_run_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    original = b"# kept\ndataset: pendigits   # this one\nlr: 1\n"
+    Path("params.yaml").write_bytes(original)
+    with run.synthetic_params():
+        assert Path("params.yaml").read_bytes() == b"# kept\ndataset: synthetic   # this one\nlr: 1\n"
+        killed = {path: path.read_bytes() for path in (Path("params.yaml"), run.KEPT_PARAMS)}
+    assert Path("params.yaml").read_bytes() == original
+    for path, content in killed.items():  # as SIGKILL would have left them
+        path.write_bytes(content)
+    run.put_params_back()
+    assert Path("params.yaml").read_bytes() == original
+    assert not run.KEPT_PARAMS.exists()
+
+
+def test_params_are_put_back_when_the_pipeline_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("dataset: pendigits\n")
+    with pytest.raises(ZeroDivisionError), run.synthetic_params():
+        raise ZeroDivisionError
+    assert Path("params.yaml").read_text() == "dataset: pendigits\n"
+
+
+def test_bad_params_are_refused_before_anything_runs(project: Path) -> None:
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(re.sub(r"(?m)^lr:.*", "lr: -1", text).replace("gelu", "gelo"))
+    done = make_run(project)
+    assert done.returncode == 2
+    assert done.stderr == "params.yaml: lr must be greater than 0, got -1\n"
+    assert not (project / "data/raw").exists()
+
+
+def test_every_make_target_is_listed_with_its_sentence() -> None:
+    text = (ROOT / "Makefile").read_text()
+    phony = next(line for line in text.splitlines() if line.startswith(".PHONY:")).split()[1:]
+    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[1] for line in listed.splitlines()] == [name for name in phony if name in listed]
+    assert set(phony) == set(re.findall(r"(?m)^([a-z-]+):.*##", text))
