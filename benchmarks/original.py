@@ -1,4 +1,4 @@
-"""The result that the project began with: 16-32-16-10 ReLU, full-batch gradient descent, lr 0.05, 3500 iterations: 95.7 %.
+"""The result that the project began with: 95.7 % by 16-32-16-10 ReLU, 3500 steps of full-batch gradient descent.
 
 `make original` runs it, with the original interface, on all rows of the training file.
 """

@@ -30,8 +30,8 @@ def split_data(
 
     Args:
         X: (rows, ...); y: (rows,) labels.
-        test_size: the share of rows held out, strictly between 0 and 1; each class holds out the nearest whole number of its rows,
-            and never its last one.
+        test_size: the share of rows held out, strictly between 0 and 1; each class holds out the nearest whole number
+            of its rows, and never its last one.
         rng: the generator that shuffles.
 
     Returns:
