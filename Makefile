@@ -4,12 +4,13 @@ SHELL := /bin/sh
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
+ORACLE := .venv-oracle/installed
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test test-all lint original gradcheck setup lock clean
+.PHONY: help run ui test test-all lint original oracle gradcheck debugging setup lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,8 +33,14 @@ lint: $(INSTALLED)  ## check style and types
 original: $(INSTALLED)  ## reproduce the result that the project began with: 96 % in 3500 steps of gradient descent
 	@$(BIN)/python -m dvc repro --quiet split && $(BIN)/python benchmarks/original.py
 
+oracle: $(ORACLE)  ## compare with PyTorch, and keep its numbers for the tests (its own environment, large)
+	@.venv-oracle/bin/python tests/oracle/make_golden.py
+
 gradcheck: $(INSTALLED)  ## compare every derivative with central differences
-	@cd src && ../$(BIN)/python -m neural_net.gradcheck
+	@cd src && ../$(BIN)/python -m neural_net.gradcheck custom
+
+debugging: $(INSTALLED)  ## make the pictures and tables of docs/debugging.md anew
+	@PYTHONPATH=src $(BIN)/python docs/make_debugging.py
 
 setup: $(INSTALLED)  ## make .venv, which the other targets do by themselves
 
@@ -44,7 +51,7 @@ lock:  ## pin the newest versions of all dependencies in requirements.lock
 	@rm -rf .venv-lock
 
 clean:  ## remove what can be made again: .venv, data, models, caches; experiments and MLflow's store stay
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis data/raw data/processed data/split models .dvc/tmp/exps
+	rm -rf .venv .venv-oracle .mypy_cache .ruff_cache .pytest_cache .hypothesis data/raw data/processed data/split models .dvc/tmp/exps
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock
@@ -53,3 +60,9 @@ $(INSTALLED): requirements.lock
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
 	@touch $(INSTALLED)
+
+$(ORACLE): tests/oracle/requirements.txt
+	@echo "Setting up .venv-oracle with PyTorch (once; a few minutes) ..."
+	@$(PYTHON) -m venv --clear .venv-oracle
+	@.venv-oracle/bin/python -m pip install --quiet -r $<
+	@touch $@

@@ -1,7 +1,7 @@
 """A modular neural network in NumPy, whose every derivative a reader can check by hand.
 
 Read in this order: base, activations, layers, losses, initializers, optimizers, schedules, network, training,
-gradcheck, storage.
+gradcheck, storage, diagnostics, registry.
 """
 
 from .activations import (
@@ -22,6 +22,7 @@ from .activations import (
     make_activation,
 )
 from .base import Layer, UnknownNameError
+from .diagnostics import Diagnostics
 from .initializers import INITIALIZERS
 from .layers import (
     LAYERS,
@@ -42,6 +43,7 @@ from .losses import LOSSES, CrossEntropy, FocalLoss, Loss, MeanSquaredError, mak
 from .network import Network, dense_layers
 from .optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSProp, make_optimizer
 from .original import Neural_Net
+from .registry import register_activation, register_layer, register_loss, register_optimizer
 from .schedules import (
     SCHEDULES,
     Constant,
@@ -80,6 +82,7 @@ __all__ = [
     "Conv1D",
     "Cosine",
     "CrossEntropy",
+    "Diagnostics",
     "DivergedError",
     "Dropout",
     "EarlyStopping",
@@ -127,5 +130,9 @@ __all__ = [
     "make_loss",
     "make_optimizer",
     "make_schedule",
+    "register_activation",
+    "register_layer",
+    "register_loss",
+    "register_optimizer",
     "save",
 ]

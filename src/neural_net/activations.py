@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Layer, Shape, check, make
+from .base import Array, Layer, Shape, arguments, check, make
 
 
 class Activation(Layer):
@@ -256,11 +256,14 @@ class Mish(Activation):
         np.multiply(grad_z, grad_y, out=grad_z)
 
 
-def softmax(z: Array, out: Array | None = None) -> Array:
-    """``exp(z) / sum(exp(z))`` along the last axis, with the row's maximum taken off first, which cannot overflow."""
-    out = np.subtract(z, z.max(axis=-1, keepdims=True), out=out)
+def softmax(z: Array, out: Array | None = None, scratch: Array | None = None) -> Array:
+    """``exp(z) / sum(exp(z))`` along the last axis, with the row's maximum taken off first, which cannot overflow.
+
+    ``out`` has z's shape, ``scratch`` z's with a last axis of 1; without them new arrays are made.
+    """
+    out = np.subtract(z, np.max(z, axis=-1, keepdims=True, out=scratch), out=out)
     np.exp(out, out=out)
-    return np.divide(out, out.sum(axis=-1, keepdims=True), out=out)
+    return np.divide(out, np.sum(out, axis=-1, keepdims=True, out=scratch), out=out)
 
 
 class Softmax(Activation):
@@ -270,24 +273,29 @@ class Softmax(Activation):
     """
 
     def _value(self, z: Array, y: Array) -> None:
-        softmax(z, out=y)
+        softmax(z, out=y, scratch=self.buffer("row", (*z.shape[:-1], 1)))
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
         np.multiply(grad_y, y, out=grad_z)
-        np.subtract(grad_y, grad_z.sum(axis=-1, keepdims=True), out=grad_z)
+        total = np.sum(grad_z, axis=-1, keepdims=True, out=self.buffer("row", (*z.shape[:-1], 1)))
+        np.subtract(grad_y, total, out=grad_z)
         np.multiply(grad_z, y, out=grad_z)  # y (g - sum(g y))
 
 
 class UserActivation(Activation):
     """A user's object with ``Forward_prop(Z)`` and ``Backward_prop(dA)``, made to fit as a layer.
 
-    Such an object cannot be made again from a name, so a network with it can be saved only if its class is
-    registered in ``ACTIVATIONS``.
+    A network with it can be saved only if the object's class has a name, by ``register_activation``.
     """
 
     def __init__(self, user: Any) -> None:
         super().__init__()
         self.user = user
+        self.suited_init = getattr(user, "suited_init", self.suited_init)
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make the user's object again."""
+        return arguments(self.user)
 
     def _value(self, z: Array, y: Array) -> None:
         self._write(y, self.user.Forward_prop(z.copy()), "Forward_prop")

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,6 +26,7 @@ class Parameter(NamedTuple):
 
     @property
     def size(self) -> int:
+        """How many numbers it is."""
         return math.prod(self.shape)
 
 
@@ -44,6 +46,7 @@ class Layer:
 
     name = ""  # a network names its layers by kind and position
     rng: np.random.Generator | None = None  # for layers that draw at random; the training hands it in
+    placed = False  # in a chain: each of a network's places has a layer of its own
 
     def __init__(self) -> None:
         self.parameters: dict[str, Parameter] = {}
@@ -51,6 +54,7 @@ class Layer:
         self.shape_in: Shape = ()
         self.shape_out: Shape = ()
         self.follower: Layer | None = None
+
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self._buffers: dict[tuple[str, Shape], Array] = {}
 
@@ -83,12 +87,13 @@ class Layer:
 
     def config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        return {name: getattr(self, name) for name in _arguments(type(self))}
+        return arguments(self)
 
     # Its place in the network's vector
 
     @property
     def n_parameters(self) -> int:
+        """How many numbers of it are trained, those of the layers inside it included."""
         return sum(parameter.size for parameter in self.parameters.values())
 
     def declare(
@@ -156,15 +161,53 @@ class Layer:
         """Let go of all buffers."""
         self._buffers.clear()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles do without the buffers."""
+        return {**vars(self), "_buffers": {}}
+
 
 _MOST_BUFFERS = 48
 
 
-def _arguments(kind: type) -> list[str]:
+# Parts and their options
+
+
+def options(kind: type) -> dict[str, Any]:
+    """The options that a class of parts takes, with their defaults; ``inspect.Parameter.empty`` where there is none."""
     if kind.__init__ is object.__init__:  # type: ignore[misc]
-        return []
+        return {}
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [name for name, p in inspect.signature(kind).parameters.items() if p.kind in kinds]
+    return {name: p.default for name, p in inspect.signature(kind).parameters.items() if p.kind in kinds}
+
+
+def needed_options(kind: type) -> list[str]:
+    """The options without which a part of this class cannot be made."""
+    return [name for name, default in options(kind).items() if default is inspect.Parameter.empty]
+
+
+def arguments(part: object) -> dict[str, Any]:
+    """The options that ``part`` was made with, from its attributes of the same names.
+
+    Raises:
+        ValueError: naming the option that the part did not keep.
+    """
+    for name in options(type(part)):
+        check(hasattr(part, name), part, f"keep the option {name} in an attribute, self.{name}, to save the network")
+    return {name: getattr(part, name) for name in options(type(part))}
+
+
+def same_class(a: type, b: type) -> bool:
+    """Whether two classes are one: the same object, or the same lines read twice.
+
+    A file is read twice when it is imported under two names (``custom`` and ``src.custom``) or reloaded, a cell of a
+    notebook when it is run again.
+    """
+    return a is b or _origin(a) == _origin(b)
+
+
+def _origin(kind: type) -> tuple[str, str]:
+    module = sys.modules.get(kind.__module__)
+    return getattr(module, "__file__", None) or kind.__module__, kind.__qualname__
 
 
 # Parts by name
@@ -198,24 +241,26 @@ def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any)
     """
     if isinstance(spec, str):
         spec = {spec: {}}
+    if spec is None or isinstance(spec, type):
+        raise ValueError(f"{kind} must be a name, a name with its options, or an object, got {spec!r}")
     if not isinstance(spec, Mapping):
         return spec
     if len(spec) != 1:
         raise ValueError(f"{kind} must be a name, or one name with its options, got {dict(spec)!r}")
-    name, options = next(iter(spec.items()))
-    part, options = lookup(kind, table, name), dict(options or {})
-    known = _arguments(part)
-    for option in options:
-        lookup(f"the option of {kind} {name}", dict.fromkeys(known), option)
-    options = {key: value for key, value in defaults.items() if key in known} | options
-    missing = [
-        key for key, p in inspect.signature(part).parameters.items()
-        if p.default is p.empty and key in known and key not in options
-    ]  # fmt: skip
+    name, given = next(iter(spec.items()))
+    part = lookup(kind, table, name)
+    if not (given is None or isinstance(given, Mapping)):
+        raise ValueError(f"the options of {kind} {name} must be given by name, as {{option: value}}, got {given!r}")
+    given = dict(given or {})
+    known = options(part)
+    for option in given:
+        lookup(f"the option of {kind} {name}", known, option)
+    given = {key: value for key, value in defaults.items() if key in known} | given
+    missing = [key for key in needed_options(part) if key not in given]
     if missing:
         raise ValueError(f"{kind} {name} needs the option {missing[0]}")
     try:
-        return part(**options)
+        return part(**given)
     except TypeError as error:  # an option of the wrong type met its constraint
         raise ValueError(f"{kind} {name}: {error}") from None
 
@@ -224,3 +269,29 @@ def check(condition: bool, owner: object, message: str) -> None:
     """Raise ValueError, naming the owner, unless the condition holds: for the constraints on options."""
     if not condition:
         raise ValueError(f"{type(owner).__name__}: {message}")
+
+
+def count(owner: object, **values: Any) -> None:
+    """Raise ValueError, naming the owner and the option, unless each value is a whole number of at least 1."""
+    for name, n in values.items():
+        whole = isinstance(n, int | np.integer) and not isinstance(n, bool)
+        check(whole and n >= 1, owner, f"{name} must be a whole number of at least 1, got {n!r}")
+
+
+def as_numbers(values: Any, what: str) -> Array:
+    """Anything array-like as an array of real numbers, of which it is a copy only where one is needed.
+
+    Raises:
+        ValueError: naming ``what`` it is of, for what are no real numbers.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "OSU":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be an array of numbers: {error}") from None
+    if array.dtype.kind == "c":
+        raise ValueError(f"{what} must be real numbers, got complex ones. Complex data not supported")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{what} must be an array of numbers, got dtype {array.dtype}")
+    return array

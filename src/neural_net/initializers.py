@@ -67,7 +67,7 @@ def lecun_uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator)
 
 
 def orthogonal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """Orthonormal columns, or rows where there are fewer: Q of a normal matrix's QR decomposition (Saxe et al. 2014).
+    """``W^T W = I``, or ``W W^T = I`` where rows are fewer: Q of a normal matrix's QR decomposition (Saxe et al. 2014).
 
     The signs of R's diagonal are moved into Q, without which Q would not be uniformly distributed. An array of
     more than two axes counts as a matrix of its last axis against all the others.

@@ -3,15 +3,15 @@
 Shapes leave out the batch axis: ``(16,)`` is a row of 16 numbers, ``(8, 2)`` a path of 8 points with 2 channels each.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .activations import ACTIVATIONS, make_activation
-from .base import Array, Layer, Shape, check, make
+from .base import Array, Layer, Shape, check, count, make, same_class
 from .initializers import check_initializer
 
 
@@ -33,10 +33,12 @@ class Linear(Layer):
 
     def __init__(self, n_out: int, n_in: int | None = None, init: str = "auto", bias_init: str = "zeros") -> None:
         super().__init__()
-        check(n_out >= 1, self, f"n_out must be at least 1, got {n_out}")
+        count(self, n_out=n_out)
+        if n_in is not None:
+            count(self, n_in=n_in)
         check_initializer(init)
         check_initializer(bias_init)
-        self.n_out, self.n_in, self.init, self.bias_init = n_out, n_in, init, bias_init
+        self.n_out, self.n_in, self.init, self.bias_init = int(n_out), n_in, init, bias_init
 
     def _shapes(self, shape_in: Shape) -> Shape:
         check(
@@ -92,9 +94,12 @@ class Conv1D(Layer):
     The windows of x become the rows of a matrix, and the layer a single product, as in ``Linear``.
 
     Args:
-        filters: the number of output channels. kernel_size: the number of points that a window covers. stride: the
-        step from window to window. padding: ``same`` puts zeros around the path, so that ``length_out = ceil(length /
-        stride)``; ``valid`` puts none. init, bias_init: as for ``Linear``.
+        filters: the number of output channels.
+        kernel_size: the number of points that a window covers.
+        stride: the step from window to window.
+        padding: ``same`` puts zeros around the path, so that ``length_out = ceil(length / stride)``; ``valid`` puts
+            none, and ``length_out = floor((length - kernel_size) / stride) + 1``.
+        init, bias_init: as for ``Linear``.
     """
 
     def __init__(
@@ -107,9 +112,7 @@ class Conv1D(Layer):
         bias_init: str = "zeros",
     ) -> None:
         super().__init__()
-        check(filters >= 1, self, f"filters must be at least 1, got {filters}")
-        check(kernel_size >= 1, self, f"kernel_size must be at least 1, got {kernel_size}")
-        check(stride >= 1, self, f"stride must be at least 1, got {stride}")
+        count(self, filters=filters, kernel_size=kernel_size, stride=stride)
         check(padding in ("same", "valid"), self, f"padding must be same or valid, got {padding!r}")
         check_initializer(init)
         check_initializer(bias_init)
@@ -169,7 +172,7 @@ class Conv1D(Layer):
         batch, length_out, _ = grad_out.shape
         channels = self.W.shape[1]
         grad_columns = self.buffer("grad_columns", (batch, length_out, len(self.Wb) - 1))
-        rows = grad_out.reshape(-1, self.filters)
+        rows = self._rows(grad_out)
         np.matmul(rows, self.Wb[:-1].T, out=grad_columns.reshape(len(rows), -1))
         grad_path = self.buffer("grad_path", (batch, self._length_padded, channels))
         grad_path[...] = 0
@@ -178,8 +181,16 @@ class Conv1D(Layer):
         return grad_path[:, self._before : self._before + self.shape_in[0]]
 
     def backward_parameters(self, grad_out: Array) -> None:
-        rows = grad_out.reshape(-1, self.filters)
+        rows = self._rows(grad_out)
         np.matmul(self.columns.reshape(len(rows), -1).T, rows, out=self.dWb)
+
+    def _rows(self, grad_out: Array) -> Array:
+        """The gradient with a row a window, (batch * length_out, filters)."""
+        if not grad_out.flags.c_contiguous:  # from another convolution; ``reshape`` would copy into new memory
+            place = self.buffer("grad_out", grad_out.shape)
+            np.copyto(place, grad_out)
+            grad_out = place
+        return grad_out.reshape(-1, self.filters)
 
     W: Array
     b: Array
@@ -195,7 +206,7 @@ class Pool1D(Layer):
 
     def __init__(self, size: int = 2) -> None:
         super().__init__()
-        check(size >= 1, self, f"size must be at least 1, got {size}")
+        count(self, size=size)
         self.size = size
 
     def _shapes(self, shape_in: Shape) -> Shape:
@@ -261,6 +272,8 @@ class Reshape(Layer):
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
+        for n in shape:
+            count(self, shape=n)
         self.shape = [int(n) for n in shape]
 
     def _shapes(self, shape_in: Shape) -> Shape:
@@ -338,8 +351,21 @@ class Normalization(Layer):
     def _axes(self, x: Array) -> tuple[int, ...]:
         raise NotImplementedError
 
+    def _mean(self, name: str, x: Array) -> Array:
+        """The mean over ``_axes``, which stay as axes of length 1, in a buffer."""
+        axes = self._axes(x)
+        shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+        return np.mean(x, axis=axes, keepdims=True, out=self.buffer(name, shape))
+
+    def _statistics(self, x: Array) -> tuple[Array, Array]:
+        """Mean and variance over ``_axes``."""
+        mean = self._mean("mean", x)
+        squares = np.subtract(x, mean, out=self.buffer("product", x.shape))
+        return mean, self._mean("variance", np.multiply(squares, squares, out=squares))
+
     def _normalize(self, x: Array, mean: Array, variance: Array) -> Array:
-        self.deviation = np.sqrt(variance + self.eps)
+        self.deviation = np.add(variance, self.eps, out=self.buffer("deviation", variance.shape))
+        np.sqrt(self.deviation, out=self.deviation)
         self.xhat = np.subtract(x, mean, out=self.buffer("xhat", x.shape))
         np.divide(self.xhat, self.deviation, out=self.xhat)
         y = np.multiply(self.xhat, self.gamma, out=self.output(x.shape))
@@ -352,11 +378,9 @@ class Normalization(Layer):
         grad_out.sum(axis=features, out=self.dbeta)
         grad = np.multiply(grad_out, self.gamma, out=self.buffer("grad_in", grad_out.shape))
         if through_statistics:
-            axes = self._axes(grad)
-            np.multiply(grad, self.xhat, out=product)
-            slope = product.mean(axis=axes, keepdims=True)
-            grad -= grad.mean(axis=axes, keepdims=True)
-            grad -= np.multiply(self.xhat, slope, out=product)
+            slope = self._mean("slope", np.multiply(grad, self.xhat, out=product))
+            np.subtract(grad, self._mean("level", grad), out=grad)
+            np.subtract(grad, np.multiply(self.xhat, slope, out=product), out=grad)
         return np.divide(grad, self.deviation, out=grad)
 
     gamma: Array
@@ -391,12 +415,12 @@ class BatchNorm(Normalization):
         self.by_batch = training
         if not training:
             return self._normalize(x, self.state["mean"], self.state["variance"])
-        mean, variance = x.mean(axis=self._axes(x)), x.var(axis=self._axes(x))
+        mean, variance = self._statistics(x)
         n = x.size // x.shape[-1]
         unbiased = variance * (n / max(n - 1, 1))
         for name, latest in (("mean", mean), ("variance", unbiased)):
             self.state[name] *= self.momentum
-            self.state[name] += (1 - self.momentum) * latest
+            self.state[name] += (1 - self.momentum) * latest.reshape(-1)
         return self._normalize(x, mean, variance)
 
     def backward(self, grad_out: Array) -> Array:
@@ -404,7 +428,10 @@ class BatchNorm(Normalization):
 
 
 class LayerNorm(Normalization):
-    """Normalise each sample over its features, the last axis; the same in training and after (Ba et al. 2016)."""
+    """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with mean and variance of each sample's last axis.
+
+    The same in training and after (Ba et al. 2016). On a path each point is normalised over its channels.
+    """
 
     def __init__(self, eps: float = 1e-5) -> None:
         super().__init__()
@@ -415,18 +442,27 @@ class LayerNorm(Normalization):
         return (x.ndim - 1,)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        return self._normalize(x, x.mean(axis=-1, keepdims=True), x.var(axis=-1, keepdims=True))
+        return self._normalize(x, *self._statistics(x))
 
     def backward(self, grad_out: Array) -> Array:
         return self._backward(grad_out, through_statistics=True)
 
 
 class Chain(Layer):
-    """Layers one after the other: ``y = f_n(... f_2(f_1(x)))``. Its parameters are theirs, in their order."""
+    """Layers one after the other: ``y = f_n(... f_2(f_1(x)))``. Its parameters are theirs, in their order.
+
+    A layer object that has a place in a chain already is copied, so that no two places share their state.
+    """
 
     def __init__(self, layers: Sequence[Any]) -> None:
         super().__init__()
-        self.layers: list[Layer] = [make_layer(layer) for layer in layers]
+        self.layers: list[Layer] = []
+        for spec in layers:
+            layer = make_layer(spec)
+            if layer.placed:  # an object that is used twice: each place needs its own memory of the latest batch
+                layer = copy.deepcopy(layer)
+            layer.placed = True
+            self.layers.append(layer)
 
     def children(self) -> Iterator[Layer]:
         yield from self.layers
@@ -435,7 +471,7 @@ class Chain(Layer):
         return {"layers": [layer_spec(layer) for layer in self.layers]}
 
     def build(self, shape_in: Shape) -> Shape:
-        for layer, follower in pairwise(self.layers):
+        for layer, follower in zip(self.layers, [*self.layers[1:], None], strict=True):
             layer.follower = follower
         return super().build(shape_in)
 
@@ -534,8 +570,9 @@ def layer_spec(layer: Layer) -> dict[str, Any]:
     Raises:
         ValueError: for a layer whose class is in no table.
     """
+    part = getattr(layer, "user", layer)
     for name, kind in {**LAYERS, **ACTIVATIONS}.items():
-        if type(layer) is kind:
+        if same_class(kind, type(part)):
             return {name: layer.config()}
-    kind_name = type(getattr(layer, "user", layer)).__name__
+    kind_name = type(part).__name__
     raise ValueError(f"{kind_name} is not registered, so a network with it cannot be saved; register it under a name")

@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, check, make
+from .base import Array, as_numbers, check, make
 
 
 class Loss:
     """The contract: ``forward(outputs, targets)`` is the value, ``backward()`` its gradient by the outputs.
 
-    The gradient is a buffer that holds until the next call.
+    Both arguments are (batch, n_outputs); ``targets`` makes the second. The gradient is a buffer that holds until
+    the next ``forward``.
     """
+
+    always_classes = False  # whether a vector of targets holds class numbers even where there is a single output
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, tuple[int, ...], Any], Array] = {}
@@ -33,8 +36,9 @@ class Loss:
         Raises:
             ValueError: saying what was expected and what came.
         """
-        name, y = type(self).__name__, np.asarray(y)
-        if y.ndim == 1 and n_outputs > 1:
+        name = type(self).__name__
+        y = as_numbers(y, f"{name}'s targets")
+        if y.ndim == 1 and (n_outputs > 1 or self.always_classes):
             return self.table(n_outputs, dtype)[class_numbers(y, n_outputs, name)]
         if y.ndim == 1:
             y = y[:, None]
@@ -42,7 +46,7 @@ class Loss:
             raise ValueError(
                 f"{name} expects targets of shape (rows, {n_outputs}), or class numbers, got shape {y.shape}"
             )
-        rows = y.astype(dtype)
+        rows = y.astype(dtype, order="C")
         if not np.isfinite(rows).all():
             raise ValueError(f"{name}: the targets hold NaN or infinity")
         return self._rows(rows)
@@ -56,12 +60,19 @@ class Loss:
         return rows
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
-        """The mean over the batch. With weights w (batch,): ``sum(w_i * loss_i) / sum(w_i)``."""
+        """The mean over the batch. With weights w (batch,): ``sum(w_i * loss_i) / sum(w_i)``, and 0 if all are 0."""
         raise NotImplementedError
 
     def backward(self) -> Array:
         """The gradient of the latest value by the outputs: (batch, n_outputs)."""
         raise NotImplementedError
+
+    def _check_shapes(self, outputs: Array, targets: Array) -> None:
+        if outputs.shape != targets.shape or not len(outputs):
+            raise ValueError(
+                f"{type(self).__name__} expects rows of targets of the outputs' shape, which targets() makes, for at "
+                f"least one row, got outputs of shape {outputs.shape} and targets of shape {targets.shape}"
+            )
 
     def _buffer(self, name: str, like: Array, shape: tuple[int, ...] | None = None) -> Array:
         key = (name, like.shape if shape is None else shape, like.dtype)
@@ -76,9 +87,7 @@ _MOST_BUFFERS = 48
 
 
 def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
-    """Check a vector of class numbers; floats that are whole numbers count."""
-    if not np.issubdtype(y.dtype, np.number) or np.issubdtype(y.dtype, np.complexfloating):
-        raise ValueError(f"{owner} expects class numbers from 0 to {n_classes - 1}, got dtype {y.dtype}")
+    """Check a vector of class numbers and make them indices; floats that are whole numbers count."""
     if np.issubdtype(y.dtype, np.floating) and not (np.isfinite(y).all() and (y == np.floor(y)).all()):
         raise ValueError(f"{owner} expects class numbers, got numbers that are not whole")
     if len(y) and (y.min() < 0 or y.max() >= n_classes):
@@ -93,10 +102,12 @@ class CrossEntropy(Loss):
     epsilon.
 
     Args:
-        label_smoothing: e in ``t' = (1 - e) t + e / classes`` (Szegedy et al. 2016, section 7). class_weights: w
-        (classes,): ``loss = -sum_c w_c t_c log softmax(z)_c``, and the mean over the batch is weighted with
-            ``sum_c w_c t_c`` before smoothing, as in PyTorch for class numbers.
+        label_smoothing: e in ``t' = (1 - e) t + e / classes`` (Szegedy et al. 2016, section 7).
+        class_weights: w (classes,): ``loss = -sum_c w_c t_c log softmax(z)_c``, and the mean over the batch is
+            weighted with ``sum_c w_c t_c`` before smoothing, as in PyTorch for class numbers.
     """
+
+    always_classes = True
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
@@ -117,8 +128,8 @@ class CrossEntropy(Loss):
         return (1 - e) * rows + e / n if e else rows
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
-        batch = len(outputs)
-        row = (batch, 1)
+        self._check_shapes(outputs, targets)
+        row = (len(outputs), 1)
         weighted, scale = self._weigh(targets, sample_weight)
         top = np.maximum.reduce(outputs, axis=1, keepdims=True, out=self._buffer("top", outputs, row))
         p = np.subtract(outputs, top, out=self._buffer("p", outputs))
@@ -129,47 +140,60 @@ class CrossEntropy(Loss):
         np.log(total, out=total)
         self._p, self._weighted, self._mass, self._scale = p, weighted, None, scale
         if weighted is not targets:
-            self._mass = weighted.sum(axis=1, keepdims=True)
+            self._mass = np.add.reduce(weighted, axis=1, keepdims=True, out=self._buffer("mass", outputs, row))
             total *= self._mass
         return float((np.add.reduce(total, axis=None) - np.add.reduce(product, axis=None)) * scale)
 
     def backward(self) -> Array:
-        grad = self._p
+        p = self._p
+        p = self._p
+        grad = self._buffer("product", p)
         if self._mass is not None:
-            np.multiply(grad, self._mass, out=grad)
-        np.subtract(grad, self._weighted, out=grad)
+            p = np.multiply(p, self._mass, out=grad)
+        np.subtract(p, self._weighted, out=grad)
         return np.multiply(grad, self._scale, out=grad)
 
     def _weigh(self, targets: Array, sample_weight: Array | None) -> tuple[Array, float]:
         """The targets times the weights of their class and sample, and one over the weight of the batch."""
         if self.class_weights is None and sample_weight is None:
             return targets, 1 / len(targets)
-        weighted, of_samples = targets, np.ones(len(targets), targets.dtype)
+        weighted, of_samples = targets, self._buffer("of_samples", targets, targets.shape[:1])
+        of_samples[...] = 1
         if self.class_weights is not None:
-            w = np.asarray(self.class_weights, targets.dtype)
-            weighted = weighted * w
-            e = self.label_smoothing
-            of_samples = (targets @ w - e * w.mean()) / (1 - e)  # the weight before smoothing
+            w, e = np.asarray(self.class_weights, targets.dtype), self.label_smoothing
+            weighted = np.multiply(weighted, w, out=self._buffer("weighted", targets))
+            np.matmul(targets, w, out=of_samples)
+            of_samples -= e * w.mean()
+            of_samples /= 1 - e  # the weight before smoothing
         if sample_weight is not None:
-            weighted, of_samples = weighted * sample_weight[:, None], of_samples * sample_weight
-        return weighted, 1 / float(of_samples.sum())
+            weighted = np.multiply(weighted, sample_weight[:, None], out=self._buffer("weighted", targets))
+            of_samples *= sample_weight
+        return weighted, _reciprocal(float(of_samples.sum()))
+
+
+def _reciprocal(weight: float) -> float:
+    """``1 / weight``, and 0 for a batch whose rows all have the weight 0: it says nothing."""
+    return 1 / weight if weight else 0.0
 
 
 class MeanSquaredError(Loss):
     """``loss = mean over batch and outputs of (y - t)^2``, ``dL/dy = 2 (y - t) / (batch * outputs)``."""
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
+        self._check_shapes(outputs, targets)
         self._difference = difference = np.subtract(outputs, targets, out=self._buffer("difference", outputs))
         squares = np.multiply(difference, difference, out=self._buffer("squares", outputs))
         if sample_weight is None:
             self._factor: Any = 2 / outputs.size
             return float(squares.mean())
-        share = (sample_weight / sample_weight.sum())[:, None] / outputs.shape[1]
-        self._factor = 2 * share
-        return float((squares * share).sum())
+        share = self._buffer("share", outputs, (len(outputs), 1))
+        np.multiply(sample_weight[:, None], _reciprocal(float(sample_weight.sum())) / outputs.shape[1], out=share)
+        value = float(np.multiply(squares, share, out=squares).sum())
+        self._factor = np.multiply(share, 2, out=share)
+        return value
 
     def backward(self) -> Array:
-        return np.multiply(self._difference, self._factor, out=self._difference)
+        return np.multiply(self._difference, self._factor, out=self._buffer("squares", self._difference))
 
 
 class FocalLoss(Loss):
@@ -182,25 +206,44 @@ class FocalLoss(Loss):
         gamma: the focus; 0 is the cross-entropy.
     """
 
+    always_classes = True
+
     def __init__(self, gamma: float = 2.0) -> None:
         super().__init__()
         check(gamma >= 0, self, f"gamma must be at least 0, got {gamma}")
         self.gamma = gamma
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
-        shifted = outputs - outputs.max(axis=1, keepdims=True)
-        self._log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-        p = np.exp(self._log_p)
-        self._rest = np.maximum(-np.expm1(self._log_p), np.finfo(outputs.dtype).tiny)  # 1 - p, exact near p = 1
-        self._p, self._targets = p, targets
-        weight = np.ones(len(outputs), outputs.dtype) if sample_weight is None else sample_weight
-        self._share = (weight / weight.sum())[:, None]
-        return float(-(self._share * targets * self._rest**self.gamma * self._log_p).sum())
+        self._check_shapes(outputs, targets)
+        log_p, p, rest, power, value = (
+            self._buffer(name, outputs) for name in ("log_p", "p", "rest", "power", "value")
+        )
+        total, share = (self._buffer(name, outputs, (len(outputs), 1)) for name in ("total", "share"))
+        np.subtract(outputs, np.max(outputs, axis=1, keepdims=True, out=total), out=log_p)
+        np.sum(np.exp(log_p, out=p), axis=1, keepdims=True, out=total)
+        np.subtract(log_p, np.log(total, out=total), out=log_p)
+        np.exp(log_p, out=p)
+        np.negative(np.expm1(log_p, out=rest), out=rest)  # 1 - p, exact near p = 1
+        np.maximum(rest, np.finfo(rest.dtype).tiny, out=rest)
+        np.power(rest, self.gamma, out=power)
+        share[...] = 1 if sample_weight is None else sample_weight[:, None]
+        share *= _reciprocal(float(share.sum()))
+        self._log_p, self._p, self._rest, self._power = log_p, p, rest, power
+        self._share, self._targets = share, targets
+        np.multiply(np.multiply(power, log_p, out=value), targets, out=value)
+        return -float(np.multiply(value, share, out=value).sum())
 
     def backward(self) -> Array:
-        g, rest, p = self.gamma, self._rest, self._p
-        h = self._targets * (g * rest ** (g - 1) * p * self._log_p - rest**g)
-        return np.asarray(self._share * (h - p * h.sum(axis=1, keepdims=True)), dtype=p.dtype)
+        h, p = self._buffer("h", self._p), self._p
+        np.power(self._rest, self.gamma - 1, out=h)
+        h *= self.gamma
+        h *= p
+        h *= self._log_p
+        h -= self._power
+        h *= self._targets
+        total = np.sum(h, axis=1, keepdims=True, out=self._buffer("total", p, (len(p), 1)))
+        h -= np.multiply(p, total, out=self._buffer("value", p))
+        return np.multiply(h, self._share, out=h)
 
 
 LOSSES: dict[str, type[Loss]] = {

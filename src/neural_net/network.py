@@ -1,5 +1,6 @@
 """A network: a chain of layers over one vector of parameters."""
 
+import copy
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .activations import make_activation, softmax
-from .base import Array, Layer, Shape
+from .activations import UserActivation, make_activation, softmax
+from .base import Array, Layer, Shape, as_numbers, check, count
 from .layers import Chain, Linear, Residual, make_layer
 
 
@@ -47,31 +48,38 @@ class Network:
         self.rng = rng
         self.classes = None if classes is None else np.asarray(classes)
         self.chain = Chain([make_layer(layer) for layer in layers])
+        self._part_users()
         self._name_layers()
         self.shape_in: Shape = ()
         if n_in is not None:
-            self.build((n_in,) if isinstance(n_in, int) else tuple(n_in))
+            self.build(tuple(np.atleast_1d(n_in).tolist()))
 
     @property
     def layers(self) -> list[Layer]:
+        """The layers in order; those inside others are theirs (``walk`` yields all)."""
         return self.chain.layers
 
     @property
     def built(self) -> bool:
+        """Whether the sizes are known."""
         return bool(self.shape_in)
 
     @property
     def n_parameters(self) -> int:
+        """The length of ``params``."""
         return self.chain.n_parameters
 
     @property
     def n_outputs(self) -> int:
+        """How many numbers come out for a row: the classes' number, for a classifier."""
         return self.chain.shape_out[0]
 
     def build(self, shape_in: Shape) -> None:
         """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights."""
-        if not shape_in or any(n < 1 for n in shape_in):
-            raise ValueError(f"a sample's shape must be of numbers greater than 0, got {shape_in}")
+        check(bool(shape_in), self, "a sample must hold at least one number, got the shape ()")
+        for n in shape_in:
+            count(self, n_in=n)
+        shape_in = tuple(int(n) for n in shape_in)
         shape_out = self.chain.build(shape_in)
         if len(shape_out) != 1:
             raise ValueError(f"a network must end in rows of numbers, got samples of shape {shape_out}; add flatten")
@@ -92,8 +100,8 @@ class Network:
 
     def forward(self, X: Array, training: bool = False) -> Array:
         """The outputs (batch, n_outputs) for X (batch, *shape_in), in a buffer that holds until the next call."""
-        if not self.built:
-            self.build(X.shape[1:])
+        if X.shape[1:] != self.shape_in or X.dtype != self.dtype:
+            X = self.check_inputs(X)
         return self.chain.forward(X, training)
 
     def backward(self, grad_out: Array) -> Array:
@@ -139,6 +147,15 @@ class Network:
             raise ValueError(f"{name}, the first layer, expects samples of shape {self.shape_in}, got {X.shape[1:]}")
         return X
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Tie the layers of a copied or unpickled network to its vectors again."""
+        self.__dict__.update(state)
+        if self.built:
+            states = [layer.state for layer in self.walk()]
+            self.chain.bind(self.params, self.grads)
+            for layer, kept in zip(self.walk(), states, strict=True):
+                layer.state = kept
+
     # Its parts
 
     def parameters(self) -> Iterator[tuple[Layer, str, Any]]:
@@ -172,6 +189,14 @@ class Network:
         )
         return "\n".join([lines[0], rule, *lines[1:], rule, total])
 
+    def _part_users(self) -> None:
+        """Give each place an object of its own where a user's activation, which remembers its batch, is in several."""
+        seen: set[int] = set()
+        for layer in self.walk():
+            if isinstance(layer, UserActivation):
+                layer.user = copy.deepcopy(layer.user) if id(layer.user) in seen else layer.user
+                seen.add(id(layer.user))
+
     def _name_layers(self) -> None:
         seen: Counter[str] = Counter()
         for layer in self.walk():
@@ -199,22 +224,17 @@ def as_rows(X: Any, dtype: DTypeLike) -> Array:
     Raises:
         ValueError: for what are no numbers, no rows, or numbers that are not finite.
     """
-    X = np.asarray(X)
-    if X.dtype == object or not (np.issubdtype(X.dtype, np.number) or X.dtype == bool):
-        try:
-            X = X.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"expected an array of numbers, got dtype {X.dtype}: {error}") from None
-    if np.issubdtype(X.dtype, np.complexfloating):
-        raise ValueError("expected real numbers, got complex ones. Complex data not supported")
+    X = as_numbers(X, "X")
     if X.ndim < 2:
         raise ValueError(
             f"expected one row a sample, got an array of shape {X.shape}; a single sample is X.reshape(1, -1)"
         )
     with np.errstate(over="ignore"):  # said below
-        X = X.astype(dtype, copy=False)
-    if not np.isfinite(X).all():
-        raise ValueError("expected finite numbers, got NaN or infinity")
+        X = X.astype(dtype, order="C", copy=False)  # one order, so that sums round alike for any memory layout
+    finite = np.isfinite(X)
+    if not finite.all():
+        row = int(np.argmin(finite.reshape(len(X), -1).all(axis=1)))
+        raise ValueError(f"expected finite numbers, got NaN or infinity in row {row} of X, counted from 0")
     return X
 
 
@@ -232,8 +252,7 @@ def dense_layers(
 
     Args:
         hidden_layers: an integer n stands for ``linear(n)``, then ``normalization``, the activation and ``dropout``;
-        anything else
-            is a layer of its own, as ``make_layer`` takes it.
+            anything else is a layer of its own, as ``make_layer`` takes it.
         n_out: the number of outputs, of the last, linear layer.
         activation: one for all hidden layers, or a list with one for each integer.
         normalization: ``batch_norm``, ``layer_norm`` or None.
@@ -242,7 +261,7 @@ def dense_layers(
     Raises:
         ValueError: if there are not as many activations as hidden layers, or a name is unknown.
     """
-    n_dense = sum(isinstance(width, int) for width in hidden_layers)
+    n_dense = sum(isinstance(width, int | np.integer) for width in hidden_layers)
     activations = list(activation) if isinstance(activation, list | tuple) else [activation] * n_dense
     if len(activations) != n_dense:
         raise ValueError(
@@ -251,11 +270,11 @@ def dense_layers(
     layers: list[Layer] = []
     width_before, remaining = None, iter(activations)
     for width in hidden_layers:
-        if not isinstance(width, int):
+        if not isinstance(width, int | np.integer):
             layers.append(make_layer(width))
             width_before = None
             continue
-        block: list[Layer] = [Linear(width, init=init)]
+        block: list[Layer] = [Linear(int(width), init=init)]
         block += [make_layer(normalization)] if normalization else []
         block += [make_activation(next(remaining))]
         block += [make_layer({"dropout": {"rate": dropout}})] if dropout else []

@@ -55,7 +55,7 @@ class Optimizer:
         if self.clip_value is not None:
             np.clip(grads, -self.clip_value, self.clip_value, out=grads)
         if self.clip_norm is not None:
-            norm = math.sqrt(float(np.dot(grads, grads)))
+            norm = _norm(grads)
             if norm > self.clip_norm:
                 np.multiply(grads, self.clip_norm / norm, out=grads)
         if self.weight_decay:
@@ -77,7 +77,7 @@ class Optimizer:
 class SGD(Optimizer):
     """``w -= lr * g``; with momentum ``v = momentum * v + g``, ``w -= lr * v`` (Sutskever et al. 2013).
 
-    With Nesterov's momentum ``w -= lr * (g + momentum * v)``.
+    With ``nesterov`` the velocity looks a step ahead: ``w -= lr * (g + momentum * v)``.
     """
 
     _states = ("velocity",)
@@ -182,10 +182,12 @@ class RMSProp(Optimizer):
 class Adam(Optimizer):
     """``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, ``w -= lr * mhat / (sqrt(vhat) + eps)``.
 
-    Kingma and Ba 2015, algorithm 1.     ``mhat = m / (1 - b1^t)`` and ``vhat = v / (1 - b2^t)`` undo the start from
-    zero. The code keeps ``M = m / (1 - b1)`` and ``V = v / (1 - b2)``, which saves a product each; the constants go
-    into two numbers of the step: ``w -= a * M / (sqrt(V) + e)`` with ``c = sqrt((1 - b2^t) / (1 - b2))``, ``a = lr *
-    c * (1 - b1) / (1 - b1^t)``, ``e = eps * c``.
+    b1 and b2 are ``beta1`` and ``beta2``; ``mhat = m / (1 - b1^t)`` and ``vhat = v / (1 - b2^t)`` undo the start from
+    zero (Kingma and Ba 2015, algorithm 1).
+
+    The code keeps ``M = m / (1 - b1)`` and ``V = v / (1 - b2)``, which saves a product each; the constants go into
+    two numbers of the step: ``w -= a * M / (sqrt(V) + e)`` with ``c = sqrt((1 - b2^t) / (1 - b2))``,
+    ``a = lr * c * (1 - b1) / (1 - b1^t)``, ``e = eps * c``.
     """
 
     _states = ("mean", "square")
@@ -221,7 +223,10 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay, 0.01 unless told otherwise (Loshchilov and Hutter 2019, algorithm 2)."""
+    """``w -= lr * weight_decay * w``, then Adam's step (Loshchilov and Hutter 2019, algorithm 2).
+
+    It is Adam whose weight decay is 0.01 unless told otherwise.
+    """
 
     def __init__(
         self,
@@ -239,7 +244,7 @@ class AdamW(Adam):
 class Lion(Optimizer):
     """``w -= lr * sign(b1 m + (1 - b1) g)``, then ``m = b2 m + (1 - b2) g`` (Chen et al. 2023, algorithm 2).
 
-    Every number moves by the whole learning rate, so that it wants to be a third to a tenth of Adam's.
+    b1 and b2 are ``beta1`` and ``beta2``. Every number moves by the whole learning rate, so that it wants to be a third to a tenth of Adam's.
     """
 
     _states = ("mean",)
@@ -270,6 +275,16 @@ class Lion(Optimizer):
         np.subtract(mean, grads, out=mean)
         np.multiply(mean, self.beta2, out=mean)
         np.add(mean, grads, out=mean)
+
+
+def _norm(v: Array) -> float:
+    """``sqrt(sum(v^2))``, also where squares overflow: a long gradient must be clipped, not lost."""
+    with np.errstate(over="ignore"):
+        square = float(np.dot(v, v))
+    if math.isfinite(square):
+        return math.sqrt(square)
+    largest = float(np.abs(v).max())
+    return largest * math.sqrt(float(np.dot(v / largest, v / largest))) if math.isfinite(largest) else largest
 
 
 def _divided_step(params: Array, direction: Array, squares: Array, lr: float, eps: float, scratch: Array) -> None:

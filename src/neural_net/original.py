@@ -20,7 +20,7 @@ class Neural_Net:  # noqa: N801 (the original's name)
         activations: one object or name a hidden layer; the output layer is always softmax. An object needs no more than
             ``Forward_prop(Z)`` and ``Backward_prop(dA)``.
         rng: draws the initial weights; None: a generator with seed 0, so that a program gives the same numbers each
-        time.
+            time.
 
     Raises:
         ValueError: if the number of activations is neither that of the hidden layers nor one more.
@@ -29,7 +29,10 @@ class Neural_Net:  # noqa: N801 (the original's name)
     def __init__(
         self, layers_dim: Sequence[int], activations: Sequence[Any], rng: np.random.Generator | None = None
     ) -> None:
+        if len(layers_dim) < 2:
+            raise ValueError(f"layers_dim must hold the inputs' and the classes' number at least, got {layers_dim}")
         n_in, *hidden, n_out = layers_dim
+
         activations = list(activations)
         if len(activations) == len(hidden) + 1:
             message = f"the output layer is always softmax: the last of {len(activations)} activations is ignored"

@@ -90,7 +90,7 @@ def _half_cosine(first: float, last: float, share: float) -> float:
 
 
 class ReduceOnPlateau(Schedule):
-    """Multiply the factor by ``rate`` when for more than ``patience`` epochs the loss has not improved.
+    """``factor = max(rate * factor, floor)`` whenever for more than ``patience`` epochs the loss has not improved.
 
     To improve is to fall by more than the share ``threshold`` of the best.
     """

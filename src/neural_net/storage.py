@@ -7,7 +7,9 @@ them, and whatever else the caller wants to travel along. The npz file has one a
 
 import io
 import json
+import math
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +46,7 @@ def save(network: Network, folder: Path, extra: Mapping[str, Any] | None = None)
         "layers": [layer_spec(layer) for layer in network.layers],
         "extra": dict(extra or {}),
     }
-    text = json.dumps(description, indent=2, allow_nan=False) + "\n"
+    text = json.dumps(description, indent=2, allow_nan=False, default=_plain) + "\n"
     content = io.BytesIO()
     np.savez(content, **dict(_arrays(network)))  # type: ignore[arg-type]
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,13 +56,19 @@ def save(network: Network, folder: Path, extra: Mapping[str, Any] | None = None)
         partial.replace(folder / name)
 
 
+def _plain(value: Any) -> Any:
+    """NumPy's numbers as Python's, which json knows."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise ValueError(f"json cannot hold {value!r} of type {type(value).__name__}")
+
+
 def load(folder: Path) -> tuple[Network, dict[str, Any]]:
     """Read what ``save`` wrote; returns the network, which predicts exactly as before, and ``extra``.
 
     Raises:
         StorageError: for a file that is damaged or of a newer format, and for an array that is missing, not expected,
-        or of
-            another shape or dtype, each by name.
+            or of another shape or dtype, each by name.
         FileNotFoundError: if a file is not there.
     """
     description = _description(folder / "network.json")
@@ -68,7 +76,8 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
     try:
         network = Network(description["layers"], dtype=description["dtype"], rng=np.random.default_rng(0))
         network.chain.build(tuple(description["shape_in"]))
-    except (ValueError, TypeError, RecursionError) as error:
+        classes = _classes(description["classes"], network.n_outputs)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise StorageError(f"{folder / 'network.json'}: {error}") from None
     expected = {f"{layer.name}.{name}": parameter.shape for layer, name, parameter in network.parameters()}
     with _opened(path) as archive:
@@ -90,13 +99,16 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
             np.copyto(place, _read(archive, path, name))
             if not np.isfinite(place).all():
                 raise StorageError(f"{path}: the array {name} holds NaN or infinity")
-    if description["classes"] is not None:
-        network.classes = np.asarray(description["classes"])
-        if network.classes.shape != (network.n_outputs,):
-            raise StorageError(
-                f"{folder / 'network.json'}: {network.n_outputs} outputs for {network.classes.size} classes"
-            )
+    network.classes = classes
     return network, description["extra"]
+
+
+def _classes(classes: list[Any] | None, n_outputs: int) -> Array | None:
+    if classes is None:
+        return None
+    if len(classes) != n_outputs or not all(isinstance(label, str | int | float) for label in classes):
+        raise ValueError(f"classes must be {n_outputs} labels, one for each output, got {classes}")
+    return np.asarray(classes)
 
 
 def _arrays(network: Network) -> Iterator[tuple[str, Array]]:
@@ -116,7 +128,7 @@ def _description(path: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise StorageError(f"{path} is not valid json: {error}") from None
-    if not isinstance(description, dict) or not isinstance(description.get("format"), int):
+    if not isinstance(description, dict) or type(description.get("format")) is not int:
         raise StorageError(f"{path} is not a saved network: it names no format")
     if description["format"] != FORMAT:
         newer = "; a newer version of this project wrote it" if description["format"] > FORMAT else ""
@@ -136,19 +148,24 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise StorageError(f"{path} is not a whole npz file: {error}") from None
 
 
+_UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
 def _headers(archive: zipfile.ZipFile, path: Path) -> dict[str, tuple[Shape, np.dtype[Any]]]:
     headers: dict[str, tuple[Shape, np.dtype[Any]]] = {}
-    for member in archive.namelist():
-        name = member.removesuffix(".npy")
+    for member in archive.infolist():
+        name = member.filename.removesuffix(".npy")
         if name in headers:
             raise StorageError(f"{path}: the array {name} is there twice")
         try:
-            with archive.open(member) as stream:
+            with archive.open(f"{name}.npy") as stream:
                 version = np.lib.format.read_magic(stream)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, _, dtype = read(stream)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except _UNREADABLE as error:
             raise StorageError(f"{path}: the array {name} cannot be read: {error}") from None
+        if math.prod(shape) * dtype.itemsize > member.compress_size:  # ours are not compressed, so no less will do
+            raise StorageError(f"{path}: the array {name} claims shape {shape}, and its data are too short for that")
         headers[name] = shape, dtype
     return headers
 
@@ -166,5 +183,5 @@ def _read(archive: zipfile.ZipFile, path: Path, name: str) -> Array:
     try:
         with archive.open(f"{name}.npy") as stream:
             return np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
         raise StorageError(f"{path}: the array {name} cannot be read: {error}") from None

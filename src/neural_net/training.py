@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array
+from .base import Array, Layer, as_numbers, count
+from .layers import Chain
 from .losses import Loss, make_loss
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
@@ -39,25 +40,33 @@ class History:
 
     @property
     def last(self) -> Record:
+        """What was measured after the latest epoch."""
         return self.records[-1]
 
 
 class Callback:
     """What training calls as it goes; a subclass overrides what it needs. ``training`` is the running ``Training``."""
 
-    def on_train_begin(self, training: "Training") -> None: ...
+    def on_train_begin(self, training: "Training") -> None:
+        """Before the first epoch."""
 
-    def on_epoch_begin(self, training: "Training") -> None: ...
+    def on_epoch_begin(self, training: "Training") -> None:
+        """Before the first batch of an epoch; ``training.epoch`` is its number, from 1."""
 
-    def on_batch_begin(self, training: "Training") -> None: ...
+    def on_batch_begin(self, training: "Training") -> None:
+        """Before each step; ``training.step`` steps are done."""
 
-    def on_batch_end(self, training: "Training") -> None: ...
+    def on_batch_end(self, training: "Training") -> None:
+        """After each step; the gradient that it went by is still in ``training.network.grads``."""
 
-    def on_validation_begin(self, training: "Training") -> None: ...
+    def on_validation_begin(self, training: "Training") -> None:
+        """After the last batch of an epoch, before the epoch's losses are put together."""
 
-    def on_epoch_end(self, training: "Training", record: Record) -> None: ...
+    def on_epoch_end(self, training: "Training", record: Record) -> None:
+        """After each epoch; ``record`` is what was measured, and ``training.stopping = True`` ends the training."""
 
-    def on_train_end(self, training: "Training") -> None: ...
+    def on_train_end(self, training: "Training") -> None:
+        """After the last epoch; not where the training diverged."""
 
 
 class Training:
@@ -106,17 +115,19 @@ class Training:
         self.loss: Loss = make_loss(loss)
         self.optimizer: Optimizer = make_optimizer(optimizer)
         self.schedule: Schedule = make_schedule(schedule)
-        self.X = network.check_inputs(X)
+        self.X = network.check_inputs(X).view()
+        self.X.flags.writeable = False  # it may be the caller's own array, and ``augment`` gets to see it
         self.y = _labels_or_rows(y, len(self.X), "y")
         if not len(self.X):
             raise ValueError("training needs at least one row, got none")
-        if epochs < 1 or (batch_size is not None and batch_size < 1):
-            raise ValueError(f"epochs and batch_size must be at least 1, got {epochs} and {batch_size}")
+        count(self, epochs=epochs, batch_size=len(self.X) if batch_size is None else batch_size)
         self.epochs, self.batch_size = epochs, min(batch_size or len(self.X), len(self.X))
         self.validation = None
         if validation is not None:
             X_val = network.check_inputs(validation[0])
             self.validation = (X_val, _labels_or_rows(validation[1], len(X_val), "the validation's y"))
+            if not len(X_val):
+                raise ValueError("validation needs at least one row, got none")
         self.sample_weight = _weights(sample_weight, len(self.X), network.dtype)
         self.augment, self.callbacks, self.accuracy = augment, list(callbacks), accuracy
         self.history = History()
@@ -125,6 +136,7 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
+        """How many batches an epoch has; the last one may be smaller."""
         return math.ceil(len(self.X) / self.batch_size)
 
     def run(self) -> History:
@@ -157,7 +169,7 @@ class Training:
         weight = None if self.sample_weight is None else self.sample_weight[order]
         best = targets.argmax(axis=1) if self.accuracy else targets
         steps, watched = self.steps_per_epoch, bool(self.callbacks)
-        total, hits, factor = 0.0, 0, 1.0
+        total, mass, hits, factor = 0.0, 0.0, 0, 1.0
         for start in range(0, n, size):
             stop = min(start + size, n)
             if watched:
@@ -165,24 +177,27 @@ class Training:
             outputs = network.forward(X[start:stop], training=True)
             value = self.loss.forward(outputs, targets[start:stop], None if weight is None else weight[start:stop])
             if not math.isfinite(value):
-                self._explain_divergence(X[start:stop])
+                self._explain_divergence(X[start:stop], training=True)
             if self.accuracy:
                 hits += int(np.count_nonzero(outputs.argmax(axis=1) == best[start:stop]))
             network.backward_parameters(self.loss.backward())
             factor = self.schedule.factor(self.step / steps, self.epochs)
             self.optimizer.step(network.params, network.grads, network.decays, factor)
             self.step += 1
-            total += value * (stop - start)
+            rows = stop - start if weight is None else float(weight[start:stop].sum())
+            total, mass = total + value * rows, mass + rows
             if watched:
                 self._tell("on_batch_end")
         if not np.isfinite(network.params).all():
-            self._explain_divergence(X[:size])
+            self._explain_divergence(X[:size], training=True)
         self._tell("on_validation_begin")
-        record = {"epoch": self.epoch, "lr": self.optimizer.lr * factor, "train_loss": total / n}
+        record = {"epoch": self.epoch, "lr": self.optimizer.lr * factor, "train_loss": total / mass}
         if self.accuracy:
             record["train_accuracy"] = hits / n
         if self.validation is not None:
             record["val_loss"], val_accuracy = evaluate(network, *self.validation, self.loss)
+            if not math.isfinite(record["val_loss"]):
+                self._explain_divergence(self.validation[0], training=False)
             if self.accuracy:
                 record["val_accuracy"] = val_accuracy
         return record
@@ -191,24 +206,25 @@ class Training:
         for callback in self.callbacks:
             getattr(callback, event)(self)
 
-    def _explain_divergence(self, rows: Array) -> None:
-        """Say where the NaN or infinity arose; ``grads`` is still of the step before, ``rows`` are of this one."""
-        network = self.network
+    def _explain_divergence(self, rows: Array, training: bool) -> None:
+        """Say where the NaN or infinity arose: in the latest step's gradient or change, or in these rows' outputs."""
+        network, when = self.network, f"after step {self.step}" if self.step else "from the start"
         parameters = [(layer, name) for layer, name, _ in network.parameters()]
         bad_weights = [place for place in parameters if not _finite(*place)]
         bad_gradients = [(layer, f"d{name}") for layer, name in parameters if not _finite(layer, f"d{name}")]
         if bad_weights and bad_gradients:  # the backward pass came through the last layer first
             layer, name = bad_gradients[-1]
-            where = f"the gradient {layer.name}.{name}, one step before"
+            where = f"the gradient {layer.name}.{name} of step {self.step}"
         elif bad_weights:
             layer, name = bad_weights[0]
-            where = f"the weights {layer.name}.{name}, one step before"
+            where = f"the weights {layer.name}.{name} {when}"
         else:
-            where = next(
-                (f"the output of {name}" for name, y in _outputs(network, rows) if not np.isfinite(y).all()), "the loss"
-            )
+            outputs = _outputs(network.layers, rows, training)
+            where = next((f"the output of {name}" for name, y in outputs if not np.isfinite(y).all()), "the loss")
+            where += "" if training else " for the validation rows"
+            where += f" {when}"
         raise DivergedError(
-            f"training diverged in epoch {self.epoch}, step {self.step + 1}: NaN or infinity in {where}. "
+            f"training diverged in epoch {self.epoch}: NaN or infinity in {where}. "
             f"What usually helps: a smaller lr (it is {self.optimizer.lr:g}), another init, or clip_norm: 1"
         )
 
@@ -221,17 +237,21 @@ def fit(network: Network, X: Any, y: Any, **options: Any) -> History:
 def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> tuple[float, float]:
     """Loss and accuracy of a network on any rows; targets as the loss takes them, in rows the largest is the class."""
     loss = make_loss(loss)
-    y = np.asarray(y)
     outputs = network.outputs(X)
+    y = _labels_or_rows(y, len(outputs), "y")
+    if not len(outputs):
+        raise ValueError("evaluation needs at least one row, got none")
     targets = loss.targets(y, network.n_outputs, network.dtype)
     value = loss.forward(outputs, targets)
     return value, float(np.mean(outputs.argmax(axis=1) == targets.argmax(axis=1)))
 
 
-def _outputs(network: Network, rows: Array) -> Iterator[tuple[str, Array]]:
-    """What comes out of each layer in turn."""
-    for layer in network.layers:
-        rows = layer.forward(rows)
+def _outputs(layers: Sequence[Layer], rows: Array, training: bool) -> Iterator[tuple[str, Array]]:
+    """What comes out of each layer in turn, those inside others first."""
+    for layer in layers:
+        if isinstance(layer, Chain):
+            yield from _outputs(layer.layers, rows, training)
+        rows = layer.forward(rows, training)
         yield layer.name, rows
 
 
@@ -240,7 +260,7 @@ def _finite(layer: Any, name: str) -> bool:
 
 
 def _labels_or_rows(y: Any, n: int, name: str) -> Array:
-    y = np.asarray(y)
+    y = as_numbers(y, name)
     if y.ndim == 0 or len(y) != n:
         raise ValueError(f"X has {n} rows and {name} has {len(y) if y.ndim else 'no'}")
     return y
@@ -249,7 +269,7 @@ def _labels_or_rows(y: Any, n: int, name: str) -> Array:
 def _weights(weight: Any, n: int, dtype: Any) -> Array | None:
     if weight is None:
         return None
-    weight = np.asarray(weight, dtype)
+    weight = np.ascontiguousarray(as_numbers(weight, "sample_weight"), dtype)
     if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
         raise ValueError(f"sample_weight must be {n} numbers of at least 0 that are not all 0")
     return weight

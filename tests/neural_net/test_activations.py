@@ -1,0 +1,194 @@
+"""Activations: values and derivatives that can be checked by head, and what holds for all of them."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neural_net import ACTIVATIONS, GELU, Identity, Network, ReLU, UnknownNameError, make_activation
+from neural_net.activations import UserActivation
+
+LOG2, LOG3 = math.log(2), math.log(3)
+SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772  # of SELU
+
+KNOWN = [  # (activation, z, y, dy/dz); exp(log 3) = 3, so that sigmoid(log 3) = 3/4 and tanh(log 3) = 8/10
+    ("identity", -3.0, -3.0, 1.0),
+    ("relu", -2.0, 0.0, 0.0),
+    ("relu", 0.0, 0.0, 0.0),
+    ("relu", 3.0, 3.0, 1.0),
+    ({"leaky_relu": {"slope": 0.25}}, -8.0, -2.0, 0.25),
+    ({"leaky_relu": {"slope": 0.25}}, 8.0, 8.0, 1.0),
+    ("elu", -LOG2, -0.5, 0.5),
+    ({"elu": {"alpha": 4.0}}, -LOG2, -2.0, 2.0),
+    ("elu", 2.0, 2.0, 1.0),
+    ("selu", 1.0, SCALE, SCALE),
+    ("selu", -LOG2, -SCALE * ALPHA / 2, SCALE * ALPHA / 2),
+    ("sigmoid", 0.0, 0.5, 0.25),
+    ("sigmoid", LOG3, 0.75, 0.1875),
+    ("tanh", 0.0, 0.0, 1.0),
+    ("tanh", LOG3, 0.8, 0.36),
+    ("softplus", 0.0, LOG2, 0.5),
+    ("softplus", LOG3, 2 * LOG2, 0.75),
+    ("silu", 0.0, 0.0, 0.5),
+    ("silu", LOG3, 0.75 * LOG3, 0.75 + 0.1875 * LOG3),
+    ("gelu", 0.0, 0.0, 0.5),
+    ("mish", 0.0, 0.0, 0.6),  # tanh(log 2) = 3/5
+    ("mish", LOG2, 0.8 * LOG2, 0.8 + LOG2 * 0.36 * 2 / 3),  # softplus(log 2) = log 3, sigmoid(log 2) = 2/3
+]
+
+
+@pytest.mark.parametrize(("spec", "z", "y", "slope"), KNOWN)
+def test_known_values(spec: object, z: float, y: float, slope: float) -> None:
+    activation = make_activation(spec)
+    assert activation.Forward_prop([[z]]) == pytest.approx(np.array([[y]]), abs=1e-15)
+    assert activation.Backward_prop([[10.0]]) == pytest.approx(np.array([[10 * slope]]), abs=1e-14)
+
+
+def test_softmax_of_known_values() -> None:
+    softmax = make_activation("softmax")
+    assert softmax.Forward_prop([[0, LOG3], [5, 5]]) == pytest.approx(np.array([[0.25, 0.75], [0.5, 0.5]]))
+    assert softmax.Backward_prop([[16, 0], [0, 4]]) == pytest.approx(np.array([[3, -3], [-1, 1]]))
+
+
+def test_no_activation_is_without_known_values() -> None:
+    known = {spec if isinstance(spec, str) else next(iter(spec)) for spec, *_ in KNOWN}
+    assert known | {"softmax"} == {name for name, kind in ACTIVATIONS.items() if kind.__module__.startswith("neural_")}
+
+
+AT_1000 = {  # y(-1000), y(1000), y'(-1000), y'(1000)
+    "identity": (-1000, 1000, 1, 1),
+    "relu": (0, 1000, 0, 1),
+    "leaky_relu": (-10, 1000, 0.01, 1),
+    "elu": (-1, 1000, 0, 1),
+    "selu": (-SCALE * ALPHA, SCALE * 1000, 0, SCALE),
+    "sigmoid": (0, 1, 0, 0),
+    "tanh": (-1, 1, 0, 0),
+    "softplus": (0, 1000, 0, 1),
+    "silu": (0, 1000, 0, 1),
+    "gelu": (0, 1000, 0, 1),
+    "mish": (0, 1000, 0, 1),
+    "softmax": (0, 1, 0, 0),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", AT_1000)
+def test_stable_far_from_zero(name: str, dtype: type) -> None:
+    activation, z = make_activation(name), np.array([[-1000, 1000]], dtype)
+    with np.errstate(all="raise", under="ignore"):
+        values = [*activation.forward(z)[0], *activation.backward(np.ones_like(z))[0]]
+    np.testing.assert_allclose(values, AT_1000[name], rtol=1e-6, atol=1e-12)
+
+
+def test_gelu_is_within_half_a_thousandth_of_the_exact_one() -> None:
+    z = np.linspace(-8, 8, 4001)
+    exact = np.array([0.5 * x * (1 + math.erf(x / math.sqrt(2))) for x in z])
+    assert 1e-4 < np.abs(GELU().forward(z[:, None])[:, 0] - exact).max() < 0.0005
+    assert "tanh approximation" in (GELU.__doc__ or "")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(0, 4), (1, 1), (5, 4), (2, 8, 3)])
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_shape_and_dtype_stay(name: str, shape: tuple[int, ...], dtype: type, rng: np.random.Generator) -> None:
+    activation, z = make_activation(name), rng.normal(size=shape).astype(dtype)
+    y = activation.forward(z)
+    grad = activation.backward(np.ones_like(z))
+    assert (y.shape, y.dtype, grad.shape, grad.dtype) == (shape, dtype, shape, dtype)
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=20))
+def test_the_original_names_do_the_same_and_keep_their_results(numbers: list[float]) -> None:
+    for name in ACTIVATIONS:
+        by_old_name, by_new_name = make_activation(name), make_activation(name)
+        Z = np.array([numbers])
+        A, dZ = by_old_name.Forward_prop(Z), by_old_name.Backward_prop(Z)
+        assert np.array_equal(A, by_new_name.forward(Z))
+        assert np.array_equal(dZ, by_new_name.backward(Z))
+        kept = A.copy()
+        by_old_name.Forward_prop(Z + 1)
+        assert np.array_equal(A, kept)
+        assert np.array_equal(Z, [numbers])
+
+
+class Cube:
+    """A user's activation, with the two methods and nothing else."""
+
+    def Forward_prop(self, Z: np.ndarray) -> np.ndarray:
+        self.Z = Z
+        return Z**3
+
+    def Backward_prop(self, dA: np.ndarray) -> np.ndarray:
+        return dA * 3 * self.Z**2
+
+
+def test_a_users_object_is_an_activation() -> None:
+    activation = make_activation(Cube())
+    assert activation.forward(np.array([[1.0, -2.0]])).tolist() == [[1, -8]]
+    assert activation.backward(np.array([[1.0, 10.0]])).tolist() == [[3, 120]]
+
+
+def test_a_users_object_that_writes_into_its_arguments_harms_nobody() -> None:
+    class InPlace(Cube):
+        def Forward_prop(self, Z: np.ndarray) -> np.ndarray:
+            Z *= 2
+            return Z
+
+    Z = np.ones((2, 2))
+    make_activation(InPlace()).forward(Z)
+    assert Z.tolist() == [[1, 1], [1, 1]]
+
+
+def test_a_users_object_in_several_places_has_a_memory_for_each(rng: np.random.Generator) -> None:
+    cube = Cube()
+    network = Network([cube, {"linear": {"n_out": 2}}, {"residual": {"layers": [cube]}}], 2, rng=rng)
+    users = [layer.user for layer in network.walk() if isinstance(layer, UserActivation)]
+    assert users[0] is cube
+    assert users[1] is not cube
+    assert isinstance(users[1], Cube)
+
+
+@pytest.mark.parametrize("method", ["Forward_prop", "Backward_prop"])
+def test_a_users_result_of_another_shape_is_refused(method: str) -> None:
+    cube = Cube()
+    setattr(cube, method, lambda _: np.zeros(7))
+    activation, z = make_activation(cube), np.ones((2, 3))
+    with pytest.raises(ValueError, match=rf"Cube.{method} must return an array of shape \(2, 3\), got \(7,\)"):
+        activation.backward(activation.forward(z))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"leaky_relu": {"slope": 1}}, "LeakyReLU: slope must be at least 0 and less than 1, got 1"),
+        ({"leaky_relu": {"slope": -0.1}}, "LeakyReLU: slope"),
+        ({"leaky_relu": {"slope": math.nan}}, "LeakyReLU: slope"),
+        ({"leaky_relu": {"slope": "steep"}}, "activation leaky_relu: "),
+        ({"elu": {"alpha": 0}}, "ELU: alpha must be greater than 0, got 0"),
+        ({"relu": {"slope": 1}}, "the option of activation relu must be one of"),
+        ({"relu": {}, "tanh": {}}, "activation must be a name, or one name with its options"),
+        ({"relu": 3}, "the options of activation relu must be given by name"),
+        (ReLU, "activation must be a name, a name with its options, or an object, got <class"),
+        (None, "activation must be a name, a name with its options, or an object, got None"),
+        (3, "an activation must be a name, or an object with Forward_prop and Backward_prop, got 3"),
+    ],
+)
+def test_faults_are_named(spec: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_activation(spec)
+
+
+def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
+    with pytest.raises(UnknownNameError) as error:
+        make_activation("leakyrelu")
+    assert "did you mean leaky_relu?" in str(error.value)
+    assert all(name in str(error.value) for name in ACTIVATIONS)
+
+
+def test_an_object_is_handed_back() -> None:
+    activation = Identity()
+    with warnings.catch_warnings():
+        assert make_activation(activation) is activation

@@ -1,0 +1,131 @@
+"""Buffers: a step in the steady state allocates nothing that grows with the batch, and no batch disturbs another."""
+
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neural_net import ACTIVATIONS, OPTIMIZERS, Network, make_loss, make_optimizer
+
+PATH = {"reshape": {"shape": [8, 2]}}
+HEAD = {"linear": {"n_out": 10}}
+CONV = {"conv1d": {"filters": 4}}
+STACKS: dict[str, list[Any]] = {
+    **{
+        name: [{"linear": {"n_out": 8}}, name, HEAD]
+        for name, kind in ACTIVATIONS.items()
+        if kind.__module__.startswith("neural_net")
+    },
+    "dropout": [{"linear": {"n_out": 8}}, "dropout", HEAD],
+    "batch_norm": [{"linear": {"n_out": 8}}, "batch_norm", HEAD],
+    "layer_norm": [{"linear": {"n_out": 8}}, "layer_norm", HEAD],
+    "residual": [{"residual": {"layers": [{"linear": {"n_out": 16}}, "relu"]}}, HEAD],
+    "conv1d": [PATH, CONV, "relu", {"conv1d": {"filters": 4, "stride": 2, "padding": "valid"}}, "flatten", HEAD],
+    "conv1d, one after the other": [PATH, CONV, CONV, "flatten", HEAD],
+    "pools": [PATH, CONV, "max_pool1d", "average_pool1d", "flatten", HEAD],
+    "normalised paths": [PATH, CONV, "batch_norm", "layer_norm", "flatten", HEAD],
+}
+LOSSES = [
+    "cross_entropy",
+    {"cross_entropy": {"label_smoothing": 0.1, "class_weights": [1.0] * 10}},
+    "mean_squared_error",
+    "focal",
+]
+
+
+def bytes_of_a_step(layers: list[Any], rows: int, loss: Any = "cross_entropy", weighted: bool = False) -> int:
+    """The most memory that one training step has in use beside what was there before it."""
+    rng = np.random.default_rng(0)
+    network = Network(layers, 16, rng=rng)
+    network.set_rng(rng)
+    loss, optimizer = make_loss(loss), make_optimizer("adam")
+    X, weight = rng.normal(size=(rows, 16)).astype(np.float32), np.ones(rows, np.float32) if weighted else None
+    targets = loss.targets(np.arange(rows) % 10, 10, np.float32)
+
+    def step() -> None:
+        loss.forward(network.forward(X, training=True), targets, weight)
+        network.backward_parameters(loss.backward())
+        optimizer.step(network.params, network.grads, network.decays)
+
+    return _peak(step)
+
+
+def _peak(step: Callable[[], None]) -> int:
+    for _ in range(2):
+        step()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        step()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+def assert_bounded(*arguments: Any) -> None:
+    """NumPy itself takes blocks of constant size; beside them not even a byte a row may come."""
+    few, many = (bytes_of_a_step(arguments[0], rows, *arguments[1:]) for rows in (9_000, 19_000))
+    assert many - few < 5_000
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_layers_allocate_nothing_that_grows_with_the_batch(stack: str) -> None:
+    assert_bounded(STACKS[stack])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_losses_allocate_nothing_that_grows_with_the_batch(loss: Any, weighted: bool) -> None:
+    assert_bounded([HEAD], loss, weighted)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_optimizers_allocate_nothing_that_grows_with_the_network(name: str) -> None:
+    options = {"weight_decay": 0.1, "clip_norm": 1.0, "clip_value": 0.1}
+    optimizer, vectors = make_optimizer({name: options}), np.ones((3, 100_000), np.float32)
+    assert _peak(lambda: optimizer.step(*vectors)) < 10_000
+
+
+def gradients(network: Network, X: np.ndarray) -> np.ndarray:
+    loss = make_loss("cross_entropy")
+    loss.forward(network.forward(X, training=True), loss.targets(np.arange(len(X)) % 10, 10, np.float32))
+    network.backward_parameters(loss.backward())
+    return network.grads.copy()
+
+
+@pytest.mark.parametrize("stack", ["gelu", "batch_norm", "layer_norm", "residual", "conv1d", "pools"])
+def test_many_batch_sizes_do_not_disturb_each_other(stack: str, rng: np.random.Generator) -> None:
+    network = Network(STACKS[stack], 16, rng=np.random.default_rng(0))
+    X = rng.normal(size=(120, 16)).astype(np.float32)
+    for rows in [*range(1, 121), 1, 60, 7, 119, 7]:
+        fresh = Network(STACKS[stack], 16, rng=np.random.default_rng(0))
+        assert np.array_equal(gradients(network, X[:rows]), gradients(fresh, X[:rows]))
+    rows_of_both = X[:1], X[:60]
+    expected = [network.outputs(rows) for rows in rows_of_both]
+    network.outputs(X)
+    assert all(np.array_equal(network.outputs(rows), out) for rows, out in zip(rows_of_both, expected, strict=True))
+
+
+def test_many_batch_sizes_keep_the_memory_bounded() -> None:
+    def most_memory(sizes: range) -> int:
+        network = Network(STACKS["gelu"], 16, rng=np.random.default_rng(0))
+        tracemalloc.start()
+        for rows in sizes:
+            gradients(network, np.ones((rows, 16), np.float32))
+        memory = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return memory
+
+    assert most_memory(range(400, 1000)) < 1.2 * most_memory(range(900, 1000))
+
+
+def test_training_in_between_does_not_disturb_a_pass(rng: np.random.Generator) -> None:
+    """The buffers of two batch sizes are apart: outputs stay until the next batch of their own size."""
+    network = Network(STACKS["residual"], 16, rng=rng)
+    X = rng.normal(size=(8, 16)).astype(np.float32)
+    first = network.forward(X)
+    kept = first.copy()
+    network.forward(X[:5] + 1)
+    assert np.array_equal(first, kept)

@@ -1,0 +1,350 @@
+"""Networks: one vector of parameters, data in any form, and what does not fit."""
+
+import copy
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neural_net import (
+    BatchNorm,
+    Dropout,
+    Identity,
+    LayerNorm,
+    Linear,
+    Network,
+    ReLU,
+    Residual,
+    Tanh,
+    dense_layers,
+    fit,
+)
+
+ALL_KINDS = [
+    {"reshape": {"shape": [8, 2]}},
+    {"conv1d": {"filters": 4}},
+    "batch_norm",
+    "relu",
+    "max_pool1d",
+    "flatten",
+    {"residual": {"layers": [{"linear": {"n_out": 16}}, "tanh", {"dropout": {"rate": 0.2}}]}},
+    "layer_norm",
+    {"linear": {"n_out": 3}},
+]
+
+
+def small(seed: int = 0, **options: Any) -> Network:
+    return Network(dense_layers([5], 3), 4, rng=np.random.default_rng(seed), **options)
+
+
+# One vector
+
+
+def test_parameters_and_gradients_are_views_into_two_vectors(rng: np.random.Generator) -> None:
+    network = Network(ALL_KINDS, 16, rng=rng)
+    network.params[:] = np.arange(network.n_parameters)
+    network.grads[:] = -network.params
+    start = 0
+    for layer, name, parameter in network.parameters():
+        numbers = np.arange(start, start + parameter.size).reshape(parameter.shape)
+        assert np.array_equal(getattr(layer, name), numbers)
+        assert np.array_equal(getattr(layer, f"d{name}"), -numbers)
+        start += parameter.size
+    assert start == network.n_parameters == len(network.params)
+
+
+def test_backward_fills_the_gradient_vector(rng: np.random.Generator) -> None:
+    network = Network(ALL_KINDS, 16, rng=rng)
+    network.set_rng(rng)
+    network.grads[:] = np.nan
+    network.forward(rng.normal(size=(4, 16)), training=True)
+    network.backward_parameters(np.ones((4, 3), np.float32))
+    without = network.grads.copy()
+    assert np.isfinite(without).all()
+    assert network.backward(np.ones((4, 3), np.float32)).shape == (4, 16)
+    assert np.array_equal(network.grads, without)
+
+
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])  # noqa: S301
+def test_a_copy_predicts_alike_and_trains_by_itself(twin: Any, blobs: Any) -> None:
+    X, y = blobs
+    original = Network(dense_layers([5], 3, normalization="batch_norm"), rng=np.random.default_rng(0))
+    fit(original, X, y, rng=np.random.default_rng(0), epochs=2)
+    before, copied = original.outputs(X), twin(original)
+    assert np.array_equal(copied.outputs(X), before)
+    fit(copied, X, y, rng=np.random.default_rng(1), epochs=2)
+    assert not np.array_equal(copied.outputs(X), before)
+    assert np.array_equal(original.outputs(X), before)
+    fit(original, X, y, rng=np.random.default_rng(1), epochs=2, optimizer="adam")
+    assert np.array_equal(copied.outputs(X), original.outputs(X))
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("n_in", [16, np.int64(16), (16,), [16], np.array([16])])
+def test_the_number_of_inputs_in_its_forms(n_in: Any) -> None:
+    assert Network([Linear(2)], n_in, rng=np.random.default_rng(0)).shape_in == (16,)
+
+
+def test_without_a_number_of_inputs_the_first_data_decide() -> None:
+    for first_use in ("outputs", "forward", "predict", "predict_proba", "check_inputs"):
+        network = Network([{"conv1d": {"filters": 2}}, "flatten", Linear(3)], rng=np.random.default_rng(0))
+        assert not network.built
+        getattr(network, first_use)(np.zeros((1, 8, 2)))
+        assert network.shape_in == (8, 2)
+        assert network.n_outputs == 3
+
+
+def test_summary() -> None:
+    layers = [Linear(1000), "relu", Residual([Linear(1000), Tanh()]), Linear(3)]
+    network = Network(layers, 7, rng=np.random.default_rng(0))
+    head, rule, *rows, rule_again, total = network.summary().splitlines()
+    assert head.split() == ["layer", "kind", "output", "shape", "parameters"]
+    assert set(rule) == set(rule_again) == {"-"}
+    assert [row.split() for row in rows] == [
+        ["linear1", "Linear", "(1000,)", "8,000"],
+        ["relu1", "ReLU", "(1000,)", "0"],
+        ["residual1", "Residual", "(1000,)", "1,001,000"],
+        ["linear2", "Linear", "(1000,)", "1,001,000"],
+        ["tanh1", "Tanh", "(1000,)", "0"],
+        ["linear3", "Linear", "(3,)", "3,003"],
+    ]
+    assert rows[3].startswith("  linear2")
+    assert total == "1,012,003 parameters, float32"
+    assert len({len(line) for line in (head, rule, *rows)}) == 1
+
+
+def test_summary_before_the_sizes_are_known() -> None:
+    assert "sizes are taken from the first data" in Network([Linear(3)], rng=np.random.default_rng(0)).summary()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layers": []}, "a network needs at least one layer"),
+        ({"dtype": np.float16}, "a network's dtype must be float32 or float64, got float16"),
+        ({"dtype": int}, "a network's dtype must be float32 or float64, got int64"),
+        ({"n_in": 0}, "n_in must be a whole number of at least 1, got 0"),
+        ({"n_in": 2.5}, "n_in must be a whole number of at least 1, got 2.5"),
+        ({"n_in": ()}, "a sample must hold at least one number"),
+        ({"classes": ["a", "b"]}, "the network has 3 outputs for 2 classes"),
+    ],
+)
+def test_faulty_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Network(**{"layers": [Linear(3)], "n_in": 4, "rng": np.random.default_rng(0)} | arguments)
+
+
+def test_the_generator_cannot_be_left_out() -> None:
+    with pytest.raises(TypeError, match="rng"):
+        Network([Linear(3)], 4)  # type: ignore[call-arg]
+
+
+# Predictions
+
+
+def test_predictions_are_the_largest_probability(rng: np.random.Generator) -> None:
+    network, X = small(), rng.normal(size=(50, 4))
+    probabilities = network.predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert np.array_equal(network.predict(X), probabilities.argmax(axis=1))
+    assert np.array_equal(network.predict(X), network.outputs(X).argmax(axis=1))
+    assert probabilities.dtype == np.float32
+
+
+def test_predictions_are_labels_where_the_network_has_them(rng: np.random.Generator) -> None:
+    X = rng.normal(size=(50, 4))
+    assert np.array_equal(small(classes=["x", "y", "z"]).predict(X), np.array(["x", "y", "z"])[small().predict(X)])
+
+
+def test_any_number_of_rows(rng: np.random.Generator) -> None:
+    network, X = Network(ALL_KINDS, 16, rng=rng, dtype=np.float64), rng.normal(size=(2500, 16))
+    outputs = network.outputs(X)
+    for rows in (slice(0, 1), slice(1000, 1100), slice(2499, 2500)):
+        np.testing.assert_allclose(network.outputs(X[rows]), outputs[rows], rtol=1e-9, atol=1e-12)
+    assert network.outputs(X[:0]).shape == network.predict_proba(X[:0]).shape == (0, 3)
+    assert network.predict(X[:0]).shape == (0,)
+
+
+def test_outputs_are_the_callers_to_keep(rng: np.random.Generator) -> None:
+    network, X = small(), rng.normal(size=(10, 4))
+    first = network.outputs(X)
+    kept = first.copy()
+    network.outputs(X + 1)
+    network.forward(X.astype(np.float32) + 2, training=True)
+    assert np.array_equal(first, kept)
+
+
+# Data in any form
+
+WHOLE = np.array([[1, 0, 3, 2], [0, 7, 1, 1], [5, 5, 0, 100], [1, 2, 3, 4], [9, 0, 0, 1]])
+WIDE, TALL = np.zeros((5, 8), np.float32), np.zeros((10, 4))
+WIDE[:, 1::2], TALL[::-2] = WHOLE, WHOLE
+FORMS: dict[str, Any] = {
+    "lists": WHOLE.tolist(),
+    "tuples": tuple(map(tuple, WHOLE.tolist())),
+    **{np.dtype(kind).str: WHOLE.astype(kind) for kind in ("i1", "u1", "i8", ">i4", "f2", "f4", "f8", ">f8", "g", "O")},
+    "Fortran order": np.asfortranarray(WHOLE, dtype=np.float32),
+    "transposed": np.ascontiguousarray(WHOLE.T, dtype=np.float32).T,
+    "columns of a wider array": WIDE[:, 1::2],
+    "rows of a taller array, backwards": TALL[::-2],
+    "DataFrame": pd.DataFrame(WHOLE, columns=list("abcd"), index=[5, 3, 1, 0, 9]),
+    "DataFrame of ints and floats": pd.DataFrame(WHOLE).astype({0: float, 3: "int8"}),
+    "DataFrame of nullable ints": pd.DataFrame(WHOLE).astype("Int64"),
+    "text": WHOLE.astype(str),
+}
+LABEL_FORMS: dict[str, Any] = {
+    "list": [0, 1, 2, 0, 1],
+    "floats": np.array([0.0, 1, 2, 0, 1]),
+    "bytes": np.array([0, 1, 2, 0, 1], np.uint8),
+    "backwards": np.array([1, 0, 2, 1, 0])[::-1],
+    "Series": pd.Series([0, 1, 2, 0, 1], index=[5, 3, 1, 0, 9]),
+    "nullable Series": pd.Series([0, 1, 2, 0, 1], dtype="Int64"),
+    "rows": np.asfortranarray(np.eye(3)[[0, 1, 2, 0, 1]]),
+}
+STACKS = [dense_layers([5], 3), [LayerNorm(), BatchNorm(), Linear(3)], [Identity(), Linear(3)], [ReLU(), Linear(3)]]
+
+
+@pytest.mark.parametrize("stack", range(len(STACKS)))
+@pytest.mark.parametrize("form", FORMS)
+def test_equal_values_give_equal_bytes_in_any_form(form: str, stack: int) -> None:
+    network = Network(STACKS[stack], 4, rng=np.random.default_rng(0))
+    expected = network.outputs(WHOLE.astype(np.float32)).tobytes()
+    given_form, before = FORMS[form], copy.deepcopy(FORMS[form])
+    if isinstance(given_form, np.ndarray):
+        given_form.flags.writeable = False
+    assert network.outputs(given_form).tobytes() == expected
+    assert np.array_equal(np.asarray(given_form), np.asarray(before))
+
+
+def trained(X: Any, y: Any) -> bytes:
+    network = Network(dense_layers([5], 3, normalization="batch_norm", dropout=0.2), 4, rng=np.random.default_rng(0))
+    fit(network, X, y, rng=np.random.default_rng(0), epochs=3, batch_size=2, validation=(X, y))
+    return network.params.tobytes()
+
+
+@given(st.sampled_from(sorted(FORMS)), st.sampled_from(sorted(LABEL_FORMS)))
+def test_training_sees_the_values_only_and_changes_nothing(form: str, label_form: str) -> None:
+    X, y = FORMS[form], LABEL_FORMS[label_form]
+    before = copy.deepcopy((X, y))
+    assert trained(X, y) == trained(WHOLE, [0, 1, 2, 0, 1])
+    assert all(np.array_equal(np.asarray(now), np.asarray(then)) for now, then in zip((X, y), before, strict=True))
+
+
+def test_truth_values_are_numbers() -> None:
+    truths = np.array([[True, False, True, False]])
+    assert np.array_equal(small().outputs(truths), small().outputs([[1, 0, 1, 0]]))
+
+
+def test_forward_takes_what_outputs_takes_and_keeps_the_dtype() -> None:
+    for layers in STACKS:
+        network = Network(layers, 4, rng=np.random.default_rng(0))
+        for X in (WHOLE, WHOLE.astype(np.float64), np.asfortranarray(WHOLE, dtype=np.float32)):
+            outputs = network.forward(X)
+            assert outputs.dtype == np.float32
+            np.testing.assert_allclose(outputs, network.outputs(WHOLE), rtol=1e-6)
+
+
+BAD_INPUTS = [
+    ([1, 2, 3, 4], r"expected one row a sample, got an array of shape \(4,\); a single sample is X.reshape\(1, -1\)"),
+    (7, r"expected one row a sample, got an array of shape \(\)"),
+    (np.ones((2, 5)), r"linear1, the first layer, expects samples of shape \(4,\), got \(5,\)"),
+    (np.ones((2, 4, 1)), r"linear1, the first layer, expects samples of shape \(4,\), got \(4, 1\)"),
+    (np.ones((2, 0)), r"linear1, the first layer, expects samples of shape \(4,\), got \(0,\)"),
+    ([[1, 2, 3, 4], [1, 2, math.nan, 4]], "expected finite numbers, got NaN or infinity in row 1 of X"),
+    ([[-math.inf, 2, 3, 4]], "expected finite numbers, got NaN or infinity in row 0 of X"),
+    (np.full((1, 4), 1e300), "expected finite numbers, got NaN or infinity in row 0"),  # too large for float32
+    ([[1, 2, 3, None]], "expected finite numbers, got NaN or infinity in row 0"),
+    ([[1, 2, 3, 4], [1, 2]], "X must be an array of numbers: "),
+    ([["a", "b", "c", "d"]], "X must be an array of numbers: .*'a'"),
+    (pd.DataFrame({"a": [1], "b": ["x"], "c": [1], "d": [1]}), "X must be an array of numbers: .*'x'"),
+    (np.ones((1, 4), complex), "X must be real numbers, got complex ones"),
+    (np.zeros((1, 4), "datetime64[s]"), r"X must be an array of numbers, got dtype datetime64\[s\]"),
+    ([[{}, 1, 2, 3]], "X must be an array of numbers: "),
+]
+
+
+@pytest.mark.parametrize(("X", "message"), BAD_INPUTS)
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "outputs"])
+def test_bad_inputs_are_named(X: Any, message: str, method: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        getattr(small(), method)(X)
+
+
+def test_forward_with_a_shape_that_does_not_fit() -> None:
+    with pytest.raises(ValueError, match="linear1, the first layer, expects samples of shape"):
+        small().forward(np.ones((2, 5), np.float32))
+
+
+# From widths to layers
+
+
+def kinds(layers: list[Any]) -> list[str]:
+    return [type(layer).__name__ for layer in layers]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"hidden_layers": []}, "Linear"),
+        ({"hidden_layers": [4, 5]}, "Linear ReLU Linear ReLU Linear"),
+        ({"hidden_layers": [np.int64(4)], "activation": Tanh()}, "Linear Tanh Linear"),
+        ({"hidden_layers": [4, 5], "activation": ["tanh", "gelu"]}, "Linear Tanh Linear GELU Linear"),
+        ({"hidden_layers": [4], "normalization": "batch_norm"}, "Linear BatchNorm ReLU Linear"),
+        ({"hidden_layers": [4], "normalization": "layer_norm", "dropout": 0.1}, "Linear LayerNorm ReLU Dropout Linear"),
+        ({"hidden_layers": [4, 4, 5], "residual": True}, "Linear ReLU Residual Linear ReLU Linear"),
+        ({"hidden_layers": [{"reshape": {"shape": [8, 2]}}, {"conv1d": {"filters": 3}}, "flatten", 4]},
+         "Reshape Conv1D Flatten Linear ReLU Linear"),
+    ],
+)  # fmt: skip
+def test_dense_layers(options: dict[str, Any], expected: str) -> None:
+    layers = dense_layers(n_out=3, **options)
+    assert kinds(layers) == expected.split()
+    assert layers[-1].config()["n_out"] == 3
+
+
+def test_dense_layers_inside_a_residual_block() -> None:
+    residual = dense_layers([4, 4], 3, "tanh", normalization="batch_norm", dropout=0.5, residual=True)[4]
+    assert kinds(list(residual.children())) == ["Linear", "BatchNorm", "Tanh", "Dropout"]
+
+
+def test_dense_layers_hand_on_their_options() -> None:
+    layers = dense_layers([4], 3, init="orthogonal", dropout=0.25)
+    assert [layer.config()["init"] for layer in layers if isinstance(layer, Linear)] == ["orthogonal"] * 2
+    assert [layer.rate for layer in layers if isinstance(layer, Dropout)] == [0.25]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": ["relu"]}, "activation lists 1 names for 2 hidden layers; give one for each, or one for all"),
+        ({"activation": "rely"}, r"did you mean relu\?"),
+        ({"init": "he"}, "init must be one of"),
+        ({"normalization": "batchnorm"}, r"did you mean batch_norm\?"),
+        ({"dropout": 1}, "rate must be at least 0 and less than 1, got 1"),
+        ({"hidden_layers": [4, 2.5]}, "an activation must be a name, or an object .* got 2.5"),
+        ({"hidden_layers": [0, 2]}, "n_out must be a whole number of at least 1, got 0"),
+    ],
+)
+def test_dense_layers_name_what_is_wrong(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dense_layers(**{"hidden_layers": [4, 5], "n_out": 3} | options)
+
+
+def test_the_same_activation_object_for_all_layers_has_a_memory_in_each(blobs: Any) -> None:
+    X, y = blobs
+
+    def weights(activation: Any) -> np.ndarray:
+        network = Network(dense_layers([5, 5], 3, activation), 4, rng=np.random.default_rng(0))
+        fit(network, X, y, rng=np.random.default_rng(0), epochs=3)
+        return network.params
+
+    tanh = Tanh()
+    assert np.array_equal(weights(tanh), weights("tanh"))
+    assert np.array_equal(weights([tanh, tanh]), weights("tanh"))

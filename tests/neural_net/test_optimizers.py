@@ -1,0 +1,164 @@
+"""Optimizers: first steps that can be checked by head from the papers' formulas, decay and clipping.
+
+A hundred steps beside PyTorch's are in test_golden.py.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neural_net import OPTIMIZERS, SGD, Adam, Lion, Network, make_optimizer
+
+
+def steps(spec: Any, start: Any, gradients: Any, decays: Any = None, factor: float = 1.0) -> list[list[float]]:
+    """Where the parameters are after each step."""
+    optimizer, w, places = make_optimizer(spec), np.array(start, dtype=np.float64), []
+    for g in gradients:
+        optimizer.step(w, np.array(g, dtype=np.float64), decays, factor)
+        places.append(w.tolist())
+    return places
+
+
+@pytest.mark.parametrize(
+    ("spec", "gradients", "places"),
+    [
+        ({"sgd": {"lr": 0.5}}, [2, -4], [9, 11]),
+        ({"sgd": {"lr": 1, "momentum": 0.5}}, [2, 2, 0], [8, 5, 3.5]),  # velocity 2, 3, 1.5
+        ({"sgd": {"lr": 1, "momentum": 0.5, "nesterov": True}}, [2, 2], [7, 3.5]),  # 2 + 1, 2 + 1.5
+        ({"adagrad": {"lr": 1}}, [3, 4, 12], [9, 9 - 4 / 5, 9 - 4 / 5 - 12 / 13]),  # sums of squares 9, 25, 169
+        ({"rmsprop": {"lr": 1, "rho": 0.75}}, [4, 0, 0], [8, 8, 8]),  # mean square 4, 3, ...
+        ({"rmsprop": {"lr": 1, "rho": 0.75, "momentum": 0.5}}, [4, 0, 0], [8, 7, 6.5]),  # velocity 2, 1, 0.5
+        ({"adam": {"lr": 1}}, [5, 5, 5], [9, 8, 7]),  # of a gradient that stays, the step is lr
+        ({"adam": {"lr": 1, "beta1": 0, "beta2": 0.5}}, [1, 7], [9, 9 - 7 / math.sqrt(33)]),  # (1 + 2 * 49) / 3 = 33
+        ({"adam": {"lr": 1, "beta1": 0.5, "beta2": 0}}, [3, 6], [9, 9 - 5 / 6]),  # (3 + 2 * 6) / 3 = 5
+        ({"adamw": {"lr": 0.5}}, [1], [10 - 0.05 - 0.5]),  # a two-hundredth of 10, then lr
+        ({"lion": {"lr": 1}}, [0.1, -0.001, -5], [9, 8, 9]),  # 0.9 of the memory outweighs -0.001, not -5
+        ({"lion": {"lr": 1, "weight_decay": 0.5}}, [3], [4]),
+    ],
+)
+def test_first_steps(spec: Any, gradients: list[float], places: list[float]) -> None:
+    path = steps(spec, [10], [[g] for g in gradients])
+    np.testing.assert_allclose(np.ravel(path), places, rtol=1e-7)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_each_parameter_goes_its_own_way(name: str) -> None:
+    together = steps(name, [1, -2, 3], [[1, 0, -5], [2, 0, 1], [0, 0.5, 1]])
+    apart = [steps(name, [w], [[g] for g in gs]) for w, gs in ((1, [1, 2, 0]), (-2, [0, 0, 0.5]), (3, [-5, 1, 1]))]
+    np.testing.assert_allclose(together, np.concatenate(apart, axis=1), rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_schedules_factor_multiplies_the_learning_rate(name: str) -> None:
+    gradients = [[1.0], [-2.0]]
+    half = steps({name: {"lr": 0.01}}, [1], gradients)
+    assert steps({name: {"lr": 0.02}}, [1], gradients, factor=0.5) == half
+    assert steps({name: {"lr": 0.02}}, [1], gradients, factor=0) == [[1], [1]]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_is_decoupled(name: str) -> None:
+    """Its effect on the first step is lr * weight_decay * w, whatever the gradient."""
+    for g in (1.0, 100.0):
+        options = {"lr": 0.1, "weight_decay": 0.0}
+        ((without,),) = steps({name: options}, [4], [[g]])
+        ((with_decay,),) = steps({name: options | {"weight_decay": 0.5}}, [4], [[g]])
+        assert without - with_decay == pytest.approx(0.1 * 0.5 * 4)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_weight_decay_leaves_biases_and_normalisation_alone(name: str, rng: np.random.Generator) -> None:
+    layers = [{"reshape": {"shape": [4, 2]}}, {"conv1d": {"filters": 3}}, "batch_norm", "flatten", "layer_norm",
+              {"residual": {"layers": [{"linear": {"n_out": 12}}]}}, {"linear": {"n_out": 2}}]  # fmt: skip
+    network = Network(layers, 8, rng=rng, dtype=np.float64)
+    network.params += 1
+    before = [getattr(layer, parameter).copy() for layer, parameter, _ in network.parameters()]
+    make_optimizer({name: {"lr": 0.1, "weight_decay": 0.5}}).step(network.params, network.grads, network.decays)
+    for (layer, parameter, _), old in zip(network.parameters(), before, strict=True):
+        np.testing.assert_allclose(getattr(layer, parameter), 0.95 * old if parameter == "W" else old, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "gradient", "clipped"),
+    [
+        ({"clip_norm": 5}, [6, 8], [3, 4]),
+        ({"clip_norm": 10}, [6, 8], [6, 8]),
+        ({"clip_norm": 11}, [6, 8], [6, 8]),
+        ({"clip_value": 7}, [6, -8], [6, -7]),
+        ({"clip_value": 4, "clip_norm": 1}, [30, -40], [math.sqrt(0.5), -math.sqrt(0.5)]),  # first each number
+        ({"clip_norm": 5}, [6e200, 8e200], [3, 4]),  # whose squares overflow
+        ({"clip_norm": 5}, [0, 0], [0, 0]),
+    ],
+)
+def test_clipping(options: dict[str, float], gradient: list[float], clipped: list[float]) -> None:
+    ((x, y),) = steps({"sgd": {"lr": 1, **options}}, [0, 0], [gradient])
+    assert (-x, -y) == pytest.approx(tuple(clipped))
+
+
+def test_clipping_a_long_float32_gradient_keeps_its_direction() -> None:
+    w = np.zeros(2, np.float32)
+    SGD(lr=1, clip_norm=5).step(w, np.array([6e30, 8e30], np.float32))
+    assert w.tolist() == pytest.approx([-3, -4])
+
+
+@pytest.mark.parametrize("clip", ["clip_norm", "clip_value"])
+def test_clipping_hides_no_nan(clip: str) -> None:
+    ((w,),) = steps({"sgd": {"lr": 1, clip: 1}}, [0], [[math.nan]])
+    assert math.isnan(w)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_dtype_and_place_stay(name: str) -> None:
+    optimizer, w = make_optimizer({name: {"weight_decay": 0.1}}), np.ones(3, np.float32)
+    place = w.__array_interface__["data"]
+    for _ in range(3):
+        optimizer.step(w, np.ones(3, np.float32))
+    assert w.dtype == np.float32
+    assert w.__array_interface__["data"] == place
+    assert {array.dtype for array in optimizer.state.values()} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_reset_forgets(name: str) -> None:
+    optimizer, gradient = make_optimizer(name), np.array([1.0, -2.0])
+    first, again = np.zeros(2), np.zeros(2)
+    optimizer.step(first, gradient)
+    optimizer.step(np.zeros(2), 100 * gradient)
+    optimizer.reset()
+    optimizer.step(again, gradient)
+    assert np.array_equal(first, again)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"sgd": {"lr": 0}}, "SGD: lr must be greater than 0, got 0"),
+        ({"sgd": {"lr": math.nan}}, "SGD: lr must be greater than 0, got nan"),
+        ({"sgd": {"momentum": 1}}, "SGD: momentum must be at least 0 and less than 1, got 1"),
+        ({"sgd": {"nesterov": True}}, "SGD: nesterov needs a momentum greater than 0"),
+        ({"adam": {"weight_decay": -1}}, "Adam: weight_decay must be at least 0, got -1"),
+        ({"adam": {"clip_norm": 0}}, "Adam: clip_norm must be greater than 0, got 0"),
+        ({"adam": {"clip_value": -1}}, "Adam: clip_value must be greater than 0, got -1"),
+        ({"adam": {"beta1": 1}}, "Adam: beta1 must be at least 0 and less than 1, got 1"),
+        ({"adamw": {"beta2": -0.1}}, "AdamW: beta2 must be at least 0 and less than 1, got -0.1"),
+        ({"rmsprop": {"rho": 1}}, "RMSProp: rho must be at least 0 and less than 1, got 1"),
+        ({"adagrad": {"eps": 0}}, "Adagrad: eps must be greater than 0, got 0"),
+        ({"lion": {"lr": "fast"}}, "optimizer lion: "),
+        ("adamax", r"optimizer must be one of adagrad, adam, adamw, lion, rmsprop, sgd, got 'adamax' \(did you mean"),
+        (Adam, "optimizer must be a name, a name with its options, or an object, got <class"),
+        (None, "optimizer must be a name, a name with its options, or an object, got None"),
+    ],
+)
+def test_faulty_options_are_named(spec: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_optimizer(spec)
+
+
+def test_lion_moves_by_the_learning_rate_alone(rng: np.random.Generator) -> None:
+    lion, w = Lion(lr=0.25), np.zeros(50)
+    for _ in range(4):
+        before = w.copy()
+        lion.step(w, rng.normal(size=50))
+        assert set(np.abs(w - before)) == {0.25}

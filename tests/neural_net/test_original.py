@@ -1,0 +1,141 @@
+"""The interface that the project began with, as its README shows it."""
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neural_net import Neural_Net, ReLU, Sigmoid
+from synthetic import make_rows
+from utils import scale_features
+
+ROOT = Path(__file__).parents[2]
+
+README = """
+from src.neural_net import Neural_Net, ReLU, Sigmoid
+from utils import accuracy, scale_features, split_data
+
+layers_dim = [16, 48, 32, 10]
+activations = [Sigmoid(), ReLU(), ReLU()]
+model = Neural_Net(layers_dim, activations)
+losses = model.train(X_train, y_train, lr=0.003, n_iters=1300)   # full-batch gradient descent, one loss an iteration
+preds = model.predict(X_test)                                    # classes, not probabilities
+print("Test accuracy:", accuracy(y_test, preds))
+"""
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    X, y, _ = make_rows(400, np.random.default_rng(0))
+    return scale_features(X), y
+
+
+def test_the_readmes_lines_run_from_the_root_of_a_checkout(tmp_path: Path, digits: Any) -> None:
+    np.savez(tmp_path / "digits.npz", X=digits[0], y=digits[1])
+    before = f"""
+        import warnings
+        import numpy as np
+        digits = np.load({str(tmp_path / "digits.npz")!r})
+        X_train, X_test, y_train, y_test = digits["X"][:300], digits["X"][300:], digits["y"][:300], digits["y"][300:]
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "the output layer is always softmax")
+    """
+    after = "assert len(losses) == 1300 and losses[-1] < losses[0] and preds.shape == y_test.shape\n"
+    program = textwrap.dedent(before) + README + after
+    # as `python example.py` in the root would find them: the root itself, and src on the path
+    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert re.fullmatch(r"Test accuracy: [01]\.\d+\n", done.stdout)
+
+
+def test_utils_can_be_had_through_src_too() -> None:
+    from src.utils import scale_features as through_src
+
+    assert through_src([50]).tolist() == [0]
+
+
+def test_it_learns_digits(digits: Any) -> None:
+    X, y = digits
+    model = Neural_Net([16, 48, 10], [ReLU()])
+    losses = model.train(X, y, lr=0.5, n_iters=300)
+    assert all(isinstance(loss, float) for loss in losses)
+    assert len(losses) == 300
+    assert losses[0] > 2
+    assert losses[-1] < 0.3
+    assert np.mean(model.predict(X) == y) > 0.9
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_each_loss_is_that_before_its_step(digits: Any) -> None:
+    one_more = Neural_Net([16, 8, 10], ["tanh"])
+    losses = one_more.train(*digits, lr=0.1, n_iters=3)
+    in_pieces = Neural_Net([16, 8, 10], ["tanh"])
+    assert [in_pieces.train(*digits, lr=0.1, n_iters=1)[0] for _ in range(3)] == losses
+    assert losses[0] > losses[1] > losses[2]
+
+
+def test_a_surplus_activation_is_ignored_with_a_warning(digits: Any) -> None:
+    with pytest.warns(UserWarning, match="the output layer is always softmax: the last of 3 activations is ignored"):
+        surplus = Neural_Net([16, 8, 8, 10], [Sigmoid(), ReLU(), ReLU()])
+    exact = Neural_Net([16, 8, 8, 10], [Sigmoid(), ReLU()])
+    assert surplus.train(*digits, lr=0.1, n_iters=3) == exact.train(*digits, lr=0.1, n_iters=3)
+
+
+@pytest.mark.parametrize("n", [0, 1, 4])
+def test_any_other_number_of_activations_is_an_error(n: int) -> None:
+    with pytest.raises(ValueError, match=f"2 hidden layers need 2 activations, got {n}"):
+        Neural_Net([16, 8, 8, 10], [ReLU() for _ in range(n)])
+
+
+@pytest.mark.parametrize("layers_dim", [[], [16]])
+def test_too_few_widths_are_an_error(layers_dim: list[int]) -> None:
+    with pytest.raises(ValueError, match="layers_dim must hold"):
+        Neural_Net(layers_dim, [])
+
+
+class Swish:
+    """A user's activation: two methods and nothing else."""
+
+    def Forward_prop(self, Z: np.ndarray) -> np.ndarray:
+        self.s = 1 / (1 + np.exp(-Z))
+        self.A = Z * self.s
+        return self.A
+
+    def Backward_prop(self, dA: np.ndarray) -> np.ndarray:
+        return dA * (self.s + self.A * (1 - self.s))
+
+
+@pytest.mark.parametrize("activations", [[Swish(), Swish()], [Swish()] * 2])
+def test_a_users_activation_learns_as_the_built_in_one(activations: list[Any], digits: Any) -> None:
+    ours = Neural_Net([16, 8, 8, 10], ["silu", "silu"])
+    theirs = Neural_Net([16, 8, 8, 10], activations)
+    ours.network.params[:] = theirs.network.params
+    expected = ours.train(*digits, lr=0.3, n_iters=20)
+    assert theirs.train(*digits, lr=0.3, n_iters=20) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_same_numbers_each_time_and_others_from_another_generator(digits: Any) -> None:
+    losses = [
+        Neural_Net([16, 8, 10], [ReLU()], **options).train(*digits, lr=0.1, n_iters=2)
+        for options in ({}, {}, {"rng": np.random.default_rng(7)})
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_labels_out_of_range_are_named(digits: Any) -> None:
+    with pytest.raises(ValueError, match="class numbers from 0 to 8, got 0 to 9"):
+        Neural_Net([16, 8, 9], [ReLU()]).train(*digits, lr=0.1, n_iters=1)

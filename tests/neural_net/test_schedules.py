@@ -1,0 +1,144 @@
+"""Schedules: their shapes, and what warm-up and plateaus make of them. Beside PyTorch's they are in test_golden.py."""
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neural_net import SCHEDULES, OneCycle, ReduceOnPlateau, Step, Warmup, make_schedule
+
+TOTALS = st.floats(1, 1000)
+SHARES = st.floats(0, 1)
+FALLING = [
+    "constant",
+    {"step": {"every": 7, "rate": 0.3}},
+    {"exponential": {"rate": 0.9}},
+    "cosine",
+    {"cosine": {"floor": 0.25}},
+]
+PLAIN = [*FALLING, "one_cycle", {"one_cycle": {"rise": 0.6, "start_divisor": 4, "end_divisor": 10}}]
+
+
+@given(TOTALS, SHARES, SHARES)
+def test_the_plain_ones_fall_from_1_and_stay_above_0(total: float, a: float, b: float) -> None:
+    earlier, later = sorted([a * total, b * total])
+    for spec in FALLING:
+        schedule = make_schedule(spec)
+        assert schedule.factor(0, total) == 1
+        assert 1 >= schedule.factor(earlier, total) >= schedule.factor(later, total) >= 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "factors"),
+    [
+        ("constant", {0: 1, 50: 1, 100: 1}),
+        ({"step": {"every": 40, "rate": 0.5}}, {0: 1, 39.99: 1, 40: 0.5, 79.9: 0.5, 80: 0.25, 100: 0.25}),
+        ({"exponential": {"rate": 0.25}}, {0: 1, 0.5: 0.5, 1: 0.25, 2: 0.0625}),
+        ("cosine", {0: 1, 50: 0.5, 100: 0}),
+        ({"cosine": {"floor": 0.2}}, {0: 1, 50: 0.6, 100: 0.2}),
+        ({"one_cycle": {"rise": 0.2, "start_divisor": 5, "end_divisor": 2}},
+         {0: 0.2, 10: 0.6, 20: 1, 60: 0.55, 100: 0.1}),
+        ({"warmup": {"epochs": 4}}, {0: 0, 1: 0.25, 3: 0.75, 4: 1, 100: 1}),
+        ({"warmup": {"epochs": 20, "schedule": "cosine"}}, {0: 0, 10: 0.5, 20: 1, 60: 0.5, 100: 0}),
+    ],
+)  # fmt: skip
+def test_known_values(spec: Any, factors: dict[float, float]) -> None:
+    schedule = make_schedule(spec)
+    assert {t: schedule.factor(t, 100) for t in factors} == pytest.approx(factors)
+
+
+@given(TOTALS, SHARES, SHARES, st.floats(0.05, 0.95))
+def test_one_cycle_goes_up_once_and_down_once(total: float, a: float, b: float, rise: float) -> None:
+    schedule, (earlier, later) = OneCycle(rise=rise), sorted([a * total, b * total])
+    first, second = schedule.factor(earlier, total), schedule.factor(later, total)
+    assert 0 < first <= 1
+    if later < rise * total:
+        assert first <= second
+    if earlier > rise * total:
+        assert first >= second
+
+
+@given(st.sampled_from(PLAIN), st.floats(1, 100), SHARES, st.floats(0.1, 50))
+def test_warmup_comes_before_any_and_delays_it(spec: Any, rest: float, share: float, epochs: float) -> None:
+    warm, plain = Warmup(spec, epochs), make_schedule(spec)
+    assert warm.factor(share * epochs * 0.999, rest + epochs) == pytest.approx(share * 0.999)
+    assert warm.factor(epochs, rest + epochs) == pytest.approx(plain.factor(0, rest))
+    t = share * rest
+    if not isinstance(spec, dict) or "step" not in spec:  # whose jumps rounding may move
+        assert warm.factor(epochs + t, epochs + rest) == pytest.approx(plain.factor(t, rest), abs=1e-6)
+
+
+def test_warmup_longer_than_the_training_only_rises() -> None:
+    assert [Warmup("cosine", 10).factor(t, 5) for t in (0, 2, 5)] == [0, 0.2, 0.5]
+
+
+def observe(schedule: Any, losses: list[float]) -> list[float]:
+    """The factor of each epoch, and after the last."""
+    schedule.start()
+    factors = [schedule.factor(0, len(losses))]
+    for t, loss in enumerate(losses):
+        schedule.observe(loss)
+        factors.append(schedule.factor(t + 1, len(losses)))
+    return factors
+
+
+def test_a_plateau_reduces_after_more_than_its_patience() -> None:
+    schedule = ReduceOnPlateau(rate=0.5, patience=2, threshold=0.1)
+    losses = [10, 9.5, 9.2, 9.1, 8, 8, 8, 7, 7, 7, 7]
+    #             three that improve by less than a tenth;  two waits, then better;  three waits again
+    assert observe(schedule, losses) == [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_a_plateau_stops_at_its_floor_and_starts_afresh_with_each_training() -> None:
+    schedule = ReduceOnPlateau(rate=0.1, patience=0, floor=0.05)
+    for _ in range(2):
+        assert observe(schedule, [1, 1, 1, 1]) == [1, 1, 0.1, 0.05, 0.05]
+
+
+def test_a_loss_that_is_no_number_counts_as_no_improvement() -> None:
+    assert observe(ReduceOnPlateau(rate=0.5, patience=0), [1, math.nan, 0.5]) == [1, 1, 0.5, 0.5]
+
+
+def test_warmup_passes_on_what_a_plateau_needs() -> None:
+    schedule = Warmup({"reduce_on_plateau": {"rate": 0.5, "patience": 0}}, epochs=2)
+    for _ in range(2):
+        assert observe(schedule, [5, 4, 4, 3]) == [0, 0.5, 1, 0.5, 0.5]
+
+
+@given(st.integers(1, 50), st.integers(1, 40))
+def test_a_step_comes_at_the_start_of_its_epoch(every: int, steps: int) -> None:
+    """Training counts epochs as step / steps_per_epoch, which must not round across the jump."""
+    schedule = Step(every=every, rate=0.5)
+    assert schedule.factor((every * steps) / steps, 100) == 0.5
+    assert schedule.factor((every * steps - 1) / steps, 100) == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"step": {"every": 0}}, "Step: every must be greater than 0, got 0"),
+        ({"step": {"rate": 1.5}}, "Step: rate must be greater than 0 and at most 1, got 1.5"),
+        ({"exponential": {"rate": 0}}, "Exponential: rate must be greater than 0 and at most 1, got 0"),
+        ({"cosine": {"floor": 2}}, "Cosine: floor must be at least 0 and at most 1, got 2"),
+        ({"one_cycle": {"rise": 1}}, "OneCycle: rise must lie strictly between 0 and 1, got 1"),
+        ({"one_cycle": {"start_divisor": 0.5}}, "OneCycle: start_divisor must be at least 1, got 0.5"),
+        ({"one_cycle": {"end_divisor": 0}}, "OneCycle: end_divisor must be at least 1, got 0"),
+        ({"reduce_on_plateau": {"rate": 1}}, "ReduceOnPlateau: rate must lie strictly between 0 and 1, got 1"),
+        ({"reduce_on_plateau": {"patience": -1}}, "ReduceOnPlateau: patience must be at least 0, got -1"),
+        ({"reduce_on_plateau": {"threshold": 1}}, "ReduceOnPlateau: threshold must be at least 0 and less than 1"),
+        ({"reduce_on_plateau": {"floor": -1}}, "ReduceOnPlateau: floor must be at least 0 and at most 1, got -1"),
+        ({"warmup": {"epochs": 0}}, "Warmup: epochs must be greater than 0, got 0"),
+        ({"warmup": {"schedule": "cosin"}}, r"schedule must be one of .*did you mean cosine\?"),
+        ({"warmup": {"schedule": {"step": {"evry": 3}}}}, r"the option of schedule step .*did you mean every\?"),
+    ],
+)
+def test_faulty_options_are_named(spec: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_schedule(spec)
+
+
+def test_no_schedule_is_without_known_values() -> None:
+    tested = {"constant", "step", "exponential", "cosine", "one_cycle", "warmup", "reduce_on_plateau"}
+    assert {name for name, kind in SCHEDULES.items() if kind.__module__.startswith("neural_net")} == tested

@@ -1,0 +1,545 @@
+"""Training: what it learns, in which order it does things, and when and how it stops."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from neural_net import (
+    OPTIMIZERS,
+    SGD,
+    Callback,
+    DivergedError,
+    EarlyStopping,
+    Identity,
+    Linear,
+    Network,
+    Residual,
+    Training,
+    WeightAverage,
+    dense_layers,
+    evaluate,
+    fit,
+)
+from neural_net.training import Record
+
+RNG = np.random.default_rng
+Data = tuple[np.ndarray, np.ndarray]
+
+
+def network(*layers: Any, dtype: Any = np.float64, seed: int = 0) -> Network:
+    return Network(list(layers) or dense_layers([16], 3), 4, rng=RNG(seed), dtype=dtype)
+
+
+# Learning
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("batch_size", [8, None])
+def test_every_optimizer_learns_32_rows_by_heart(name: str, batch_size: int | None) -> None:
+    X, y = RNG(5).normal(size=(32, 4)), RNG(6).integers(0, 3, 32)  # with nothing to generalise from
+    lr = {"sgd": 0.1, "adagrad": 0.2, "lion": 0.01}.get(name, 0.02)
+    options = {"momentum": 0.9} if name == "sgd" else {}
+    history = fit(
+        network(*dense_layers([48], 3)), X, y, rng=RNG(0), optimizer={name: {"lr": lr, **options}},
+        epochs=300 if batch_size else 900, batch_size=batch_size,
+    )  # fmt: skip
+    assert history["train_accuracy"][-1] == 1
+    assert history["train_loss"][-1] < 0.05
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mean_squared_error"])
+def test_every_loss_can_be_learned(loss: str, blobs: Data) -> None:
+    net = network()
+    before, _ = evaluate(net, *blobs, loss)
+    fit(net, *blobs, rng=RNG(0), loss=loss, optimizer={"adam": {"lr": 0.02}}, epochs=50)
+    after, accuracy = evaluate(net, *blobs, loss)
+    assert after < before / 5
+    assert accuracy == 1
+
+
+def test_a_line_is_found_by_regression() -> None:
+    X = RNG(0).normal(size=(50, 4))
+    y = X @ [1.0, -2.0, 3.0, 0.0] + 5
+    net = network(Linear(1))
+    fit(net, X, y, rng=RNG(0), loss="mean_squared_error", optimizer=SGD(0.1), epochs=300, accuracy=False)
+    np.testing.assert_allclose(net.params, [1, -2, 3, 0, 5], atol=1e-6)
+
+
+def test_one_step_of_gradient_descent_by_head() -> None:
+    net = Network([Linear(1)], 1, rng=RNG(0), dtype=np.float64)
+    net.params[:] = 0
+    data = [[1.0], [2.0]], [2.0, 4.0]
+    history = fit(net, *data, rng=RNG(0), loss="mean_squared_error", optimizer=SGD(0.1), epochs=1, accuracy=False)
+    assert history["train_loss"] == [10]  # (4 + 16) / 2
+    assert net.params.tolist() == pytest.approx([1, 0.6])  # the slopes are -(2 * 1 + 4 * 2) and -(2 + 4)
+
+
+def test_a_batch_of_all_rows_is_full_batch(blobs: Data) -> None:
+    weights = []
+    for size in (None, 32, 1000):
+        net = network()
+        fit(net, *blobs, rng=RNG(0), batch_size=size, epochs=3)
+        weights.append(net.params)
+    assert np.array_equal(weights[0], weights[1])
+    assert np.array_equal(weights[0], weights[2])
+
+
+def test_one_row_and_one_class() -> None:
+    net = network()
+    assert fit(net, [[1, 2, 3, 4]], [2], rng=RNG(0), epochs=50, optimizer={"adam": {"lr": 0.1}})["train_loss"][-1] < 0.1
+    assert net.predict([[1, 2, 3, 4]]) == [2]
+    assert fit(network(Linear(1)), np.ones((5, 4)), [0] * 5, rng=RNG(0), epochs=2)["train_loss"] == [0, 0]
+
+
+# Batches
+
+
+class Spy(Identity):
+    """Writes down the first number of each row that comes by in training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[list[float]] = []
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        if training:
+            self.seen.append(x[:, 0].tolist())
+        return super().forward(x, training)
+
+
+def test_rows_are_shuffled_anew_every_epoch_and_each_comes_once() -> None:
+    spy, X = Spy(), np.repeat(np.arange(20.0), 4).reshape(20, 4)
+    fit(network(spy, Linear(3)), X, np.arange(20) % 3, rng=RNG(0), epochs=6, batch_size=8)
+    assert [len(batch) for batch in spy.seen] == [8, 8, 4] * 6
+    epochs = [spy.seen[i : i + 3] for i in range(0, 18, 3)]
+    assert all(sorted(row for batch in epoch for row in batch) == list(range(20)) for epoch in epochs)
+    members = {frozenset(batch) for epoch in epochs for batch in epoch}
+    assert len(members) == 18  # not only the batches' order changes, but who is in them
+
+
+def test_rows_keep_their_targets_and_weights(blobs: Data) -> None:
+    """Shuffling X without y, or without its weights, would make these tasks impossible."""
+    X = np.eye(4)[np.arange(32) % 4]
+    weight = np.where(np.arange(32) < 16, 1, 0)
+    y = np.where(weight, np.arange(32) % 4 % 3, np.arange(32) // 4 % 3)  # of weight 0: at odds with the others
+    net = network(Linear(3))
+    fit(net, X, y, rng=RNG(0), batch_size=5, epochs=200, optimizer={"adam": {"lr": 0.1}}, sample_weight=weight)
+    assert net.predict(np.eye(4)).tolist() == [0, 1, 2, 0]
+    assert evaluate(net, X[:16], y[:16])[0] < 0.01
+
+
+def test_augmentation_makes_each_epochs_rows_from_the_given_ones(blobs: Data) -> None:
+    X, y = blobs
+    spy, seen = Spy(), []
+
+    def shift(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        seen.append(rows)
+        return rows + rng.normal()
+
+    fit(network(spy, Linear(3)), X, y, rng=RNG(0), epochs=3, batch_size=None, augment=shift)
+    assert all(np.array_equal(rows, X) for rows in seen)
+    assert len({batch[0] for batch in spy.seen}) == 3
+
+
+def test_augmentation_cannot_write_into_the_callers_rows(blobs: Data) -> None:
+    X, y = blobs
+
+    def in_place(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        rows += 1
+        return rows
+
+    before = X.copy()
+    with pytest.raises(ValueError, match="read-only"):
+        fit(network(), X, y, rng=RNG(0), epochs=1, augment=in_place)
+    assert np.array_equal(X, before)
+
+
+# Weights of rows
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", {"cross_entropy": {"label_smoothing": 0.1}}, "focal"])
+def test_sample_weights_are_as_good_as_repeated_rows(loss: Any, blobs: Data) -> None:
+    X, y = blobs
+    weight = np.arange(32) % 4
+    once, repeated = network(), network()
+    options: dict[str, Any] = {"loss": loss, "batch_size": None, "epochs": 20, "optimizer": SGD(0.1)}
+    a = fit(once, X, y, rng=RNG(0), sample_weight=pd.Series(weight), **options)
+    b = fit(repeated, np.repeat(X, weight, 0), np.repeat(y, weight), rng=RNG(0), **options)
+    np.testing.assert_allclose(once.params, repeated.params, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(a["train_loss"], b["train_loss"], rtol=1e-9)
+
+
+def test_the_training_loss_of_batches_counts_each_row_by_its_weight(blobs: Data) -> None:
+    X, y = blobs
+    weight = np.arange(32) % 4
+    options: dict[str, Any] = {"epochs": 1, "optimizer": SGD(1e-300)}  # the weights stay
+    in_batches = fit(network(), X, y, rng=RNG(0), sample_weight=weight, batch_size=5, **options)
+    at_once = fit(network(), X, y, rng=RNG(0), sample_weight=weight, batch_size=None, **options)
+    assert in_batches["train_loss"] == pytest.approx(at_once["train_loss"])
+
+
+# History
+
+
+def test_history_says_what_was_measured_after_each_epoch(blobs: Data) -> None:
+    net = network()
+    training = Training(net, *blobs, rng=RNG(0), validation=(blobs[0][:9], blobs[1][:9]), schedule="cosine", epochs=4,
+                        optimizer={"adam": {"lr": 0.5}}, batch_size=None)  # fmt: skip
+    before = evaluate(net, *blobs)
+    history = training.run()
+    assert history is training.history
+    assert len(history) == 4
+    assert history["epoch"] == [1, 2, 3, 4]
+    assert set(history.last) == {"epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"}
+    assert (history["train_loss"][0], history["train_accuracy"][0]) == pytest.approx(before)
+    assert (history.last["val_loss"], history.last["val_accuracy"]) == evaluate(net, blobs[0][:9], blobs[1][:9])
+    assert history["lr"] == pytest.approx([0.5, 0.5 * (2 + 2**0.5) / 4, 0.25, 0.5 * (2 - 2**0.5) / 4])
+
+
+def test_history_without_validation_and_accuracy(blobs: Data) -> None:
+    assert set(fit(network(), *blobs, rng=RNG(0), epochs=1, accuracy=False).last) == {"epoch", "lr", "train_loss"}
+
+
+def test_evaluate_takes_rows_as_targets(blobs: Data) -> None:
+    X, y = blobs
+    assert evaluate(network(), X, np.eye(3)[y]) == pytest.approx(evaluate(network(), X, y))
+
+
+def test_the_schedule_hears_the_validation_loss(blobs: Data) -> None:
+    X, y = blobs
+    wrong = (X, (y + 1) % 3)  # what training learns makes this worse
+    schedule = {"reduce_on_plateau": {"rate": 0.5, "patience": 0}}
+    options: dict[str, Any] = {"schedule": schedule, "epochs": 4, "optimizer": {"adam": {"lr": 0.1}}}
+    assert fit(network(), X, y, rng=RNG(0), validation=wrong, **options)["lr"] == [0.1, 0.1, 0.05, 0.025]
+    assert fit(network(), X, y, rng=RNG(0), **options)["lr"] == [0.1] * 4
+
+
+# Callbacks
+
+
+class Diary(Callback):
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def on_train_begin(self, training: Training) -> None:
+        self.events.append("train begins")
+
+    def on_epoch_begin(self, training: Training) -> None:
+        self.events.append(f"epoch {training.epoch} begins")
+
+    def on_batch_begin(self, training: Training) -> None:
+        self.events.append(f"batch after step {training.step}")
+
+    def on_batch_end(self, training: Training) -> None:
+        self.events.append(f"step {training.step} done")
+
+    def on_validation_begin(self, training: Training) -> None:
+        self.events.append("validation begins")
+
+    def on_epoch_end(self, training: Training, record: Record) -> None:
+        self.events.append(f"epoch {record['epoch']} ends")
+        training.stopping = training.epoch == 2
+
+    def on_train_end(self, training: Training) -> None:
+        self.events.append("train ends")
+
+
+def test_callbacks_are_called_in_order_and_can_end_the_training(blobs: Data) -> None:
+    diary = Diary()
+    history = fit(network(), *blobs, rng=RNG(0), batch_size=20, epochs=9, callbacks=[diary])
+    assert diary.events == [
+        "train begins",
+        "epoch 1 begins",
+        "batch after step 0", "step 1 done", "batch after step 1", "step 2 done",
+        "validation begins", "epoch 1 ends",
+        "epoch 2 begins",
+        "batch after step 2", "step 3 done", "batch after step 3", "step 4 done",
+        "validation begins", "epoch 2 ends",
+        "train ends",
+    ]  # fmt: skip
+    assert len(history) == 2
+
+
+def test_callbacks_are_called_one_after_the_other_and_do_not_change_the_result(blobs: Data) -> None:
+    order: list[int] = []
+
+    class Numbered(Callback):
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def on_epoch_begin(self, training: Training) -> None:
+            order.append(self.number)
+
+    watched, alone = network(), network()
+    fit(watched, *blobs, rng=RNG(0), epochs=2, callbacks=[Numbered(1), Numbered(2)])
+    fit(alone, *blobs, rng=RNG(0), epochs=2)
+    assert order == [1, 2, 1, 2]
+    assert np.array_equal(watched.params, alone.params)
+
+
+class Remember(Callback):
+    """Keeps the weights and running statistics at the end of each epoch."""
+
+    def __init__(self) -> None:
+        self.weights: list[np.ndarray] = []
+        self.means: list[np.ndarray] = []
+
+    def on_epoch_end(self, training: Training, record: Record) -> None:
+        self.weights.append(training.network.params.copy())
+        self.means += [layer.state["mean"].copy() for layer in training.network.walk() if layer.state]
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+def test_early_stopping_puts_the_best_epoch_back_exactly(monitor: str, blobs: Data) -> None:
+    X, y = blobs
+    noisy = RNG(3).permutation(y)
+    net, remember = network(*dense_layers([32], 3, normalization="batch_norm")), Remember()
+    history = fit(
+        net, X, y, rng=RNG(0), validation=(X[::3], noisy[::3]), epochs=200, batch_size=8,
+        optimizer={"adam": {"lr": 0.02}}, callbacks=[remember, EarlyStopping(5, monitor)],
+    )  # fmt: skip
+    best = np.argmin(history["val_loss"]) if monitor == "val_loss" else np.argmax(history["val_accuracy"])
+    assert len(history) == best + 1 + 5
+    assert np.array_equal(net.params, remember.weights[best])
+    assert np.array_equal(net.layers[1].state["mean"], remember.means[best])
+
+
+def test_early_stopping_ignores_improvements_that_are_too_small(blobs: Data) -> None:
+    options: dict[str, Any] = {"epochs": 50, "optimizer": SGD(0.01)}
+    assert len(fit(network(), *blobs, rng=RNG(0), callbacks=[EarlyStopping(3, "train_loss")], **options)) == 50
+    stopped = fit(network(), *blobs, rng=RNG(0), callbacks=[EarlyStopping(3, "train_loss", min_delta=0.5)], **options)
+    assert len(stopped) == 4
+
+
+def test_early_stopping_names_what_it_does_not_find(blobs: Data) -> None:
+    with pytest.raises(ValueError, match="EarlyStopping watches val_loss, and the training measures epoch, lr"):
+        fit(network(), *blobs, rng=RNG(0), callbacks=[EarlyStopping()], epochs=2)
+
+
+def test_weight_average_of_two_steps_by_head() -> None:
+    """Of f = w with lr 1 the weights are 0, -1, -2; the average's share of the newest is 9/11, then 9/12."""
+    net = Network([Linear(1)], 1, rng=RNG(0), dtype=np.float64)
+    net.params[:] = [0, 0]
+
+    class Slope(Callback):
+        def on_train_begin(self, training: Training) -> None:
+            training.loss.backward = lambda: np.ones((1, 1))  # type: ignore[method-assign]
+
+    data = [[1.0]], [[0.0]]
+    options: dict[str, Any] = {"loss": "mean_squared_error", "optimizer": SGD(1.0), "accuracy": False}
+    average = WeightAverage(decay=0.99)
+    fit(net, *data, rng=RNG(0), epochs=2, callbacks=[Slope(), average], **options)
+    assert net.params.tolist() == pytest.approx([-(9 / 11 * 3 / 12 + 2 * 9 / 12)] * 2)
+    assert average.average.tolist() == pytest.approx([-2, -2])  # the training's own weights, kept aside
+
+
+def test_weight_average_without_memory_is_the_latest_weights(blobs: Data) -> None:
+    averaged, plain = network(), network()
+    fit(averaged, *blobs, rng=RNG(0), epochs=3, callbacks=[WeightAverage(0.0)])
+    fit(plain, *blobs, rng=RNG(0), epochs=3)
+    np.testing.assert_allclose(averaged.params, plain.params, rtol=1e-12)
+
+
+def test_weight_average_is_what_is_validated_and_kept_by_early_stopping(blobs: Data) -> None:
+    X, y = blobs
+    net, remember = network(), Remember()
+    callbacks = [WeightAverage(0.9), remember, EarlyStopping(2)]
+    history = fit(net, X, y, rng=RNG(0), validation=(X, (y + 1) % 3), epochs=30, callbacks=callbacks, batch_size=8)
+    best = int(np.argmin(history["val_loss"]))
+    assert np.array_equal(net.params, remember.weights[best])
+    assert evaluate(net, X, (y + 1) % 3)[0] == history["val_loss"][best]
+
+
+# The first NaN or infinity
+
+
+class Poison(Identity):
+    """Its gradient is NaN from a certain training step on."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step, self.steps = step, 0
+
+    def backward(self, grad_out: np.ndarray) -> np.ndarray:
+        self.steps += 1
+        return super().backward(grad_out) * (np.nan if self.steps >= self.step else 1)
+
+
+def huge(layer: Linear, number: float) -> Linear:
+    """The layer with weights of this size from the start."""
+    initialize = layer.initialize
+
+    def initialize_huge(rng: np.random.Generator) -> None:
+        initialize(rng)
+        layer.W[...] = number
+
+    layer.initialize = initialize_huge  # type: ignore[method-assign]
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("layers", "options", "where"),
+    [
+        ([Linear(8), "relu", Linear(3)], {"optimizer": SGD(1e30)}, r"epoch 1: .* the output of linear2 after step 1\."),
+        ([Linear(8), "relu", Linear(3)], {"optimizer": SGD(1e30), "batch_size": None},
+         r"epoch 2: .* the output of linear2 after step 1\. .* a smaller lr \(it is 1e\+30\)"),
+        ([Linear(8), huge(Linear(8), np.inf), Linear(3)], {}, r"epoch 1: .* the weights linear2.W from the start\."),
+        ([Linear(8), huge(Linear(8), np.nan), Linear(3)], {}, r"epoch 1: .* the weights linear2.W from the start\."),
+        ([Linear(8), huge(Linear(8), 3e38), Linear(3)], {}, r"epoch 1: .* the output of linear2 from the start\."),
+        ([Linear(4), Residual([Linear(4), huge(Linear(4), 3e38)]), Linear(3)], {},
+         r"epoch 1: .* the output of linear3 from the start\."),
+        ([Linear(8), Poison(1), Linear(3)], {}, r"epoch 1: .* the gradient linear1.db of step 1\."),
+        ([Linear(8), "tanh", Linear(8), Poison(6), Linear(3)], {}, r"epoch 2: .* the gradient linear2.db of step 6\."),
+        ([Linear(8), Poison(4), Linear(3)], {}, r"epoch 1: .* the gradient linear1.db of step 4\."),  # an epoch's last
+        ([Linear(3)], {"optimizer": SGD(1e39)}, r"epoch 1: .* the weights linear1.W after step 1\."),
+        ([huge(Linear(3), 1e25)], {"loss": "mean_squared_error"}, r"epoch 1: .* in the loss from the start\."),
+    ],
+)  # fmt: skip
+def test_divergence_names_epoch_layer_and_quantity(
+    layers: list[Any], options: dict[str, Any], where: str, blobs: Data
+) -> None:
+    net = network(*layers, dtype=np.float32)
+    with pytest.raises(DivergedError, match=rf"training diverged in {where}") as error:
+        fit(net, *blobs, rng=RNG(0), **{"batch_size": 8, "epochs": 5} | options)
+    assert all(help_ in str(error.value) for help_ in ("a smaller lr", "another init", "clip_norm"))
+
+
+def test_divergence_on_the_validation_rows_is_named(blobs: Data) -> None:
+    X, y = blobs
+    net = network(*dense_layers([8], 3), dtype=np.float32)
+    with pytest.raises(DivergedError, match=r"epoch 1: .* the output of linear\d for the validation rows after step 1"):
+        fit(net, X, y, rng=RNG(0), validation=(np.full((2, 4), 3e38), [0, 1]), epochs=2)
+
+
+# The same seed
+
+
+PROGRAM = """
+import hashlib
+import numpy as np
+from neural_net import Network, dense_layers, fit
+X = np.random.default_rng(1).normal(size=(60, 4))
+network = Network(dense_layers([16, 16], 3, "gelu", normalization="batch_norm", dropout=0.3), 4,
+                  rng=np.random.default_rng({seed}))
+fit(network, X, np.arange(60) % 3, rng=np.random.default_rng({seed}), epochs=4, batch_size=16, optimizer="adamw",
+    schedule="one_cycle", validation=(X, np.arange(60) % 3))
+state = b"".join(array.tobytes() for layer in network.walk() for array in layer.state.values())
+digest = hashlib.sha256(network.params.tobytes() + state).hexdigest()
+"""
+
+
+def digest(seed: int) -> str:
+    names: dict[str, Any] = {}
+    exec(PROGRAM.format(seed=seed), names)  # noqa: S102 (our own lines, which another process runs too)
+    return names["digest"]
+
+
+def test_the_same_seed_gives_the_same_bytes_twice_and_in_another_process() -> None:
+    source = Path(__file__).parents[2] / "src"
+    program = PROGRAM.format(seed=3) + "import sys; sys.stdout.write(digest)"
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True, check=True
+    )
+    assert digest(3) == digest(3) == elsewhere.stdout.decode()
+    assert len(digest(3)) == len(hashlib.sha256().hexdigest())
+
+
+def test_another_seed_differs() -> None:
+    assert digest(3) != digest(4)
+
+
+@pytest.mark.parametrize("changed", ["network", "training"])
+def test_both_seeds_matter(changed: str, blobs: Data) -> None:
+    weights = []
+    for seed in (0, 1):
+        net = network(seed=seed if changed == "network" else 0)
+        fit(net, *blobs, rng=RNG(seed if changed == "training" else 0), epochs=1, batch_size=8)
+        weights.append(net.params)
+    assert not np.array_equal(*weights)
+
+
+def test_nothing_touches_numpys_global_generator(blobs: Data) -> None:
+    np.random.seed(0)  # noqa: NPY002
+    before = np.random.get_state()[1].copy()  # type: ignore[index,union-attr]  # noqa: NPY002
+    fit(network(*dense_layers([5], 3, dropout=0.5)), *blobs, rng=RNG(0), epochs=2)
+    assert np.array_equal(before, np.random.get_state()[1])  # type: ignore[index]  # noqa: NPY002
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"X": np.ones((0, 4)), "y": []}, "training needs at least one row, got none"),
+        ({"y": [0, 1]}, "X has 3 rows and y has 2"),
+        ({"y": 1}, "X has 3 rows and y has no"),
+        ({"y": ["a", "b", "c"]}, "y must be an array of numbers: "),
+        ({"y": [0, 1, 3]}, "CrossEntropy expects class numbers from 0 to 2, got 0 to 3"),
+        ({"X": np.ones((3, 5))}, r"linear1, the first layer, expects samples of shape \(4,\), got \(5,\)"),
+        ({"X": np.full((3, 4), np.nan)}, "expected finite numbers, got NaN or infinity in row 0 of X"),
+        ({"epochs": 0}, "Training: epochs must be a whole number of at least 1, got 0"),
+        ({"epochs": 1.5}, "Training: epochs must be a whole number of at least 1, got 1.5"),
+        ({"batch_size": 0}, "Training: batch_size must be a whole number of at least 1, got 0"),
+        ({"batch_size": 8.0}, "Training: batch_size must be a whole number of at least 1, got 8.0"),
+        ({"validation": (np.ones((0, 4)), [])}, "validation needs at least one row, got none"),
+        ({"validation": (np.ones((2, 4)), [0])}, "X has 2 rows and the validation's y has 1"),
+        ({"validation": (np.ones((2, 3)), [0, 1])}, "expects samples of shape"),
+        ({"sample_weight": [1, 1]}, "sample_weight must be 3 numbers of at least 0 that are not all 0"),
+        ({"sample_weight": [1, -1, 1]}, "sample_weight must be 3 numbers of at least 0"),
+        ({"sample_weight": [0, 0, 0]}, "sample_weight must be 3 numbers of at least 0 that are not all 0"),
+        ({"sample_weight": [1, np.nan, 1]}, "sample_weight must be 3 numbers of at least 0"),
+        ({"sample_weight": ["a", "b", "c"]}, "sample_weight must be an array of numbers"),
+        ({"loss": "cross entropy"}, r"loss must be one of .*did you mean cross_entropy\?"),
+        ({"optimizer": "Adam"}, r"optimizer must be one of .*did you mean adam\?"),
+        ({"schedule": "one-cycle"}, r"schedule must be one of .*did you mean one_cycle\?"),
+    ],
+)
+def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit(network(), **{"X": np.ones((3, 4)), "y": [0, 1, 2], "rng": RNG(0), "epochs": 1} | arguments)
+
+
+def test_the_generator_cannot_be_left_out(blobs: Data) -> None:
+    with pytest.raises(TypeError, match="rng"):
+        fit(network(), *blobs)
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        (np.ones((0, 4)), [], "evaluation needs at least one row, got none"),
+        (np.ones((3, 4)), [0], "X has 3 rows and y has 1"),
+        (np.ones((3, 4)), [0, 1, 7], "class numbers from 0 to 2, got 0 to 7"),
+    ],
+)
+def test_evaluate_names_what_is_wrong(X: Any, y: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        evaluate(network(), X, y)
+
+
+def test_batches_whose_rows_all_weigh_nothing_change_nothing(blobs: Data) -> None:
+    net, changes = network(), []
+
+    class Compare(Callback):
+        def on_batch_begin(self, training: Training) -> None:
+            self.before = net.params.copy()
+
+        def on_batch_end(self, training: Training) -> None:
+            changes.append(not np.array_equal(net.params, self.before))
+
+    options: dict[str, Any] = {"epochs": 1, "batch_size": 4, "optimizer": SGD(0.1), "callbacks": [Compare()]}
+    fit(net, *blobs, rng=RNG(0), sample_weight=np.arange(32) == 5, **options)
+    assert (len(changes), sum(changes)) == (8, 1)
+
+
+def test_a_class_in_the_place_of_a_layer_is_refused() -> None:
+    with pytest.raises(ValueError, match="layer must be a name, a name with its options, or an object, got <class"):
+        network(Linear)

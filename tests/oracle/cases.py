@@ -1,0 +1,223 @@
+"""What is compared with PyTorch, and our side of it: the same cases for `make oracle` and for the tests.
+
+No number here is drawn at random, so that the cases are the same on any machine and with any version of NumPy.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from neural_net import Network, Training, make_loss, make_optimizer, make_schedule
+
+Results = dict[str, np.ndarray]
+
+
+def wave(*shape: int, phase: float = 0.0) -> np.ndarray:
+    """Numbers between -1.5 and 1.5 in no visible order."""
+    return 1.5 * np.sin(phase + 1.7 * np.arange(1, math.prod(shape) + 1) ** 1.3).reshape(shape)
+
+
+class FixedDraws:
+    """In the place of a random generator, for dropout."""
+
+    def random(self, out: np.ndarray, dtype: Any) -> np.ndarray:
+        out[...] = wave(*out.shape) ** 2 % 1
+        return out
+
+
+# Networks: one forward and one backward pass
+
+BATCH = 4
+LABELS = [2, 0, 1, 1]
+SOFT = [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [0.25, 0.5, 0.25]]
+PATH = {"reshape": {"shape": [8, 2]}}
+
+
+def _hidden(part: Any) -> list[Any]:
+    return [{"linear": {"n_out": 3}}, part, {"linear": {"n_out": 3}}]
+
+
+def _on_path(*parts: Any) -> list[Any]:
+    return [PATH, *parts, "flatten", {"linear": {"n_out": 3}}]
+
+
+_ACTIVATIONS = [
+    "identity", "relu", {"leaky_relu": {"slope": 0.2}}, {"elu": {"alpha": 0.7}}, "selu", "sigmoid", "tanh", "softplus",
+    "silu", "gelu", "mish", "softmax",
+]  # fmt: skip
+_LOSSES = {
+    "smoothed labels": ({"cross_entropy": {"label_smoothing": 0.1}}, LABELS),
+    "class weights": ({"cross_entropy": {"class_weights": [0.5, 1.0, 3.0]}}, LABELS),
+    "smoothed labels and class weights": (
+        {"cross_entropy": {"class_weights": [0.5, 1.0, 3.0], "label_smoothing": 0.2}},
+        LABELS,
+    ),
+    "soft targets": ("cross_entropy", SOFT),
+    "smoothed soft targets": ({"cross_entropy": {"label_smoothing": 0.3}}, SOFT),
+    "squared error": ("mean_squared_error", SOFT),
+    "focal": ("focal", LABELS),
+    "focal with gamma 0.5": ({"focal": {"gamma": 0.5}}, LABELS),
+}
+
+#: name -> (layers, length of a row, loss, targets)
+NETWORKS: dict[str, tuple[list[Any], int, Any, Any]] = {
+    **{str(part): (_hidden(part), 4, "cross_entropy", LABELS) for part in _ACTIVATIONS},
+    **{f"loss: {name}": ([{"linear": {"n_out": 3}}], 4, loss, y) for name, (loss, y) in _LOSSES.items()},
+    "batch_norm": (_hidden({"batch_norm": {"momentum": 0.7, "eps": 1e-3}}), 4, "cross_entropy", LABELS),
+    "layer_norm": (_hidden("layer_norm"), 4, "cross_entropy", LABELS),
+    "dropout": (_hidden({"dropout": {"rate": 0.4}}), 4, "cross_entropy", LABELS),
+    "residual": (_hidden({"residual": {"layers": [{"linear": {"n_out": 3}}, "tanh"]}}), 4, "cross_entropy", LABELS),
+    "conv1d": (_on_path({"conv1d": {"filters": 2}}), 16, "cross_entropy", LABELS),
+    "conv1d, one after the other": (
+        _on_path({"conv1d": {"filters": 2}}, {"conv1d": {"filters": 2, "kernel_size": 2}}),
+        16,
+        "cross_entropy",
+        LABELS,
+    ),
+    "conv1d with stride": (
+        _on_path({"conv1d": {"filters": 2, "kernel_size": 5, "stride": 2}}),
+        16,
+        "cross_entropy",
+        LABELS,
+    ),
+    "conv1d without padding": (
+        _on_path({"conv1d": {"filters": 2, "kernel_size": 4, "stride": 3, "padding": "valid"}}),
+        16,
+        "cross_entropy",
+        LABELS,
+    ),
+    "max_pool1d": (_on_path({"max_pool1d": {"size": 3}}), 16, "cross_entropy", LABELS),
+    "average_pool1d": (_on_path({"average_pool1d": {"size": 3}}), 16, "cross_entropy", LABELS),
+    "batch_norm on a path": (_on_path("batch_norm"), 16, "cross_entropy", LABELS),
+    "layer_norm on a path": (_on_path({"layer_norm": {"eps": 0.01}}), 16, "cross_entropy", LABELS),
+    "all together": (
+        [
+            PATH,
+            {"conv1d": {"filters": 2}},
+            "batch_norm",
+            "gelu",
+            {"residual": {"layers": [{"conv1d": {"filters": 2}}, "layer_norm", "mish"]}},
+            "max_pool1d",
+            "flatten",
+            {"linear": {"n_out": 4}},
+            "silu",
+            {"dropout": {"rate": 0.3}},
+            {"linear": {"n_out": 3}},
+        ],
+        16,
+        {"cross_entropy": {"label_smoothing": 0.1}},
+        LABELS,
+    ),
+}
+
+
+def network(name: str) -> tuple[Network, np.ndarray]:
+    """The network of a case with its weights, and its inputs."""
+    layers, n_in, _, _ = NETWORKS[name]
+    made = Network(layers, n_in, rng=np.random.default_rng(0), dtype=np.float64)
+    made.set_rng(FixedDraws())  # type: ignore[arg-type]
+    made.params[:] = 0.6 * wave(made.n_parameters, phase=1)
+    return made, wave(BATCH, n_in)
+
+
+def run_network(name: str) -> tuple[Results, Network]:
+    """Outputs, loss and gradients of one training step, and the outputs outside of training; with the network."""
+    made, X = network(name)
+    loss, y = NETWORKS[name][2:]
+    loss = make_loss(loss)
+    outputs = made.forward(X, training=True).copy()
+    value = loss.forward(outputs, loss.targets(y, made.n_outputs))
+    grad_X = made.backward(loss.backward()).copy()
+    results = {"outputs": outputs, "loss": np.array(value), "gradient": made.grads.copy(), "gradient of X": grad_X}
+    return results | {"outputs outside training": made.outputs(X)}, made
+
+
+# Optimizers: steps on one function of six numbers, of which the last two count as biases
+
+STEPS = (1, 2, 3, 10, 100)
+START = np.array([1.0, -2.0, 0.5, 3.0, -1.0, 2.0])
+DECAYS = np.array([1.0, 1, 1, 1, 0, 0])
+
+#: name -> (optimizer, whether weight decay spares the biases)
+OPTIMIZERS: dict[str, tuple[Any, bool]] = {
+    "sgd": ({"sgd": {"lr": 0.05}}, False),
+    "sgd with momentum": ({"sgd": {"lr": 0.02, "momentum": 0.9}}, False),
+    "sgd with Nesterov's momentum": ({"sgd": {"lr": 0.02, "momentum": 0.8, "nesterov": True}}, False),
+    "sgd, clipped by norm": ({"sgd": {"lr": 0.05, "clip_norm": 0.5}}, False),
+    "sgd, clipped by value": ({"sgd": {"lr": 0.05, "clip_value": 0.3}}, False),
+    "adagrad": ({"adagrad": {"lr": 0.2}}, False),
+    "adagrad with eps": ({"adagrad": {"lr": 0.2, "eps": 0.1}}, False),
+    "rmsprop": ({"rmsprop": {"lr": 0.01}}, False),
+    "rmsprop with momentum": ({"rmsprop": {"lr": 0.005, "rho": 0.9, "momentum": 0.5, "eps": 1e-3}}, False),
+    "adam": ({"adam": {"lr": 0.05}}, False),
+    "adam with other betas": ({"adam": {"lr": 0.05, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3}}, False),
+    "adam with decoupled weight decay": ({"adam": {"lr": 0.05, "weight_decay": 0.1}}, False),
+    "adamw": ({"adamw": {"lr": 0.05}}, False),
+    "adamw that spares biases": ({"adamw": {"lr": 0.05, "weight_decay": 0.3}}, True),
+}
+
+
+def gradient(w: np.ndarray) -> np.ndarray:
+    """Of a bowl with ripples: the steps neither settle at once nor run away."""
+    return np.array([0.1, 0.5, 1.0, 2.0, 5.0, 10.0]) * (w - 0.5) + 0.5 * np.sin(4 * w)
+
+
+def run_optimizer(name: str) -> Results:
+    """Where the optimizer has come after each of ``STEPS``."""
+    spec, spares_biases = OPTIMIZERS[name]
+    optimizer, w, places = make_optimizer(spec), START.copy(), {}
+    for step in range(1, max(STEPS) + 1):
+        optimizer.step(w, gradient(w), DECAYS if spares_biases else None)
+        if step in STEPS:
+            places[f"step {step}"] = w.copy()
+    return places
+
+
+# Schedules: the factors before each of 100 epochs and at the end
+
+EPOCHS = 100
+PLATEAUS = np.repeat([2.0, 1.5, 1.499, 1.2, 1.3, 0.9], [5, 20, 15, 10, 30, 21])  # a validation loss an epoch
+SCHEDULES: dict[str, Any] = {
+    "step": {"step": {"every": 10, "rate": 0.7}},
+    "exponential": {"exponential": {"rate": 0.97}},
+    "cosine": "cosine",
+    "cosine with a floor": {"cosine": {"floor": 0.2}},
+    "one_cycle": "one_cycle",
+    "one_cycle with options": {"one_cycle": {"rise": 0.5, "start_divisor": 10, "end_divisor": 100}},
+    "reduce_on_plateau": {"reduce_on_plateau": {"rate": 0.5, "patience": 6, "threshold": 0.01, "floor": 0.1}},
+    "warmup": {"warmup": {"epochs": 10}},
+    "warmup before cosine": {"warmup": {"epochs": 10, "schedule": "cosine"}},
+}
+
+
+def run_schedule(name: str) -> Results:
+    """The factors at the epochs 0 to 100."""
+    schedule, factors = make_schedule(SCHEDULES[name]), []
+    schedule.start()
+    for t in range(EPOCHS + 1):
+        factors.append(schedule.factor(t, EPOCHS))
+        schedule.observe(PLATEAUS[t])
+    return {"factors": np.array(factors)}
+
+
+# Training: 100 epochs of the whole loop
+
+TRAINING_LAYERS = [{"linear": {"n_out": 5}}, "batch_norm", "gelu", {"linear": {"n_out": 3}}]
+TRAINING_OPTIMIZER = {"adamw": {"lr": 0.03, "weight_decay": 0.1, "clip_norm": 0.5}}
+
+
+def training_data() -> tuple[Network, np.ndarray, np.ndarray]:
+    """A network with its weights, and 12 rows in three classes."""
+    made = Network(TRAINING_LAYERS, 4, rng=np.random.default_rng(0), dtype=np.float64)
+    made.params[:] = 0.6 * wave(made.n_parameters, phase=2)
+    return made, wave(12, 4, phase=3), np.arange(12) % 3
+
+
+def run_training() -> Results:
+    """The losses of full-batch training and the weights that come out of it."""
+    made, X, y = training_data()
+    training = Training(
+        made, X, y, rng=np.random.default_rng(0), optimizer=TRAINING_OPTIMIZER, schedule="cosine", batch_size=None
+    )
+    return {"losses": np.array(training.run()["train_loss"]), "weights": made.params}
