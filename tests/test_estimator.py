@@ -1,0 +1,180 @@
+"""The classifier keeps scikit-learn's contract and trains the same network as the rest of the project."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_iris
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from estimator import NeuralNetClassifier
+from neural_net import DivergedError, ReLU, Step
+from params import Params
+
+IRIS = load_iris(return_X_y=True)
+
+
+def quick(**options: Any) -> NeuralNetClassifier:
+    defaults: dict[str, Any] = {"hidden_layers": (16,), "lr": 0.02, "epochs": 5, "random_state": 0}
+    return NeuralNetClassifier(**(defaults | options))
+
+
+def test_keeps_every_rule_that_scikit_learn_checks() -> None:
+    results = check_estimator(NeuralNetClassifier(), on_skip=None, on_fail="raise")
+    assert {result["check_name"] for result in results if result["status"] != "passed"} <= {"check_array_api_input"}
+    assert len(results) > 50
+
+
+def test_parameters_have_the_names_of_params_yaml() -> None:
+    assert set(NeuralNetClassifier().get_params()) - {"random_state"} <= set(Params.model_fields)
+
+
+def test_reads_iris_with_its_defaults() -> None:
+    assert cross_val_score(NeuralNetClassifier(random_state=0), *IRIS, cv=5).mean() > 0.95
+
+
+@pytest.mark.slow
+def test_reads_digits_with_its_defaults() -> None:
+    pipeline = make_pipeline(StandardScaler(), NeuralNetClassifier(random_state=0))
+    assert cross_val_score(pipeline, *load_digits(return_X_y=True), cv=5).mean() > 0.93
+
+
+def test_grid_search_over_a_pipeline() -> None:
+    pipeline = make_pipeline(StandardScaler(), quick(epochs=30))
+    grid = {
+        "neuralnetclassifier__hidden_layers": [(4,), (16, np.int64(8))],
+        "neuralnetclassifier__optimizer": ["adam", {"sgd": {"momentum": 0.9}}],
+    }
+    search = GridSearchCV(pipeline, grid, cv=3).fit(*IRIS)
+    assert search.best_score_ > 0.9
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_string_labels_and_data_frames() -> None:
+    X, y = load_iris(return_X_y=True, as_frame=True)
+    names = y.map({0: "setosa", 1: "versicolor", 2: "virginica"})
+    model = quick(epochs=60).fit(X, names)
+    assert list(model.classes_) == ["setosa", "versicolor", "virginica"]
+    assert list(model.feature_names_in_) == list(X.columns)
+    assert model.score(X, names) > 0.9
+    assert model.predict(X.iloc[[0]])[0] == "setosa"
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(X[X.columns[::-1]])
+
+
+def test_weights_are_how_often_a_row_is_seen() -> None:
+    """Of rows that are all alike, three fourths of the weight say "b": so does the trained network."""
+    X, y, weight = np.ones((4, 2)), np.array(["a", "b", "b", "a"]), np.array([1.0, 1.0, 2.0, 0.0])
+    model = quick(epochs=200).fit(X, y, sample_weight=weight)
+    assert model.predict_proba(X[:1])[0] == pytest.approx([0.25, 0.75], abs=0.01)
+
+
+def test_a_class_without_weight_is_no_class() -> None:
+    X, y = IRIS
+    assert list(quick().fit(X, y, sample_weight=(y != 1).astype(float)).classes_) == [0, 2]
+
+
+def test_same_state_same_numbers() -> None:
+    X, y = IRIS
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    first, again, other = (quick(dropout=0.2, random_state=seed).fit(X, y).predict_proba(X) for seed in (1, 1, 2))
+    unseeded, once_more = (quick(random_state=None).fit(X, y).predict_proba(X) for _ in range(2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert not np.array_equal(unseeded, once_more)
+    assert np.array_equal(before, np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_calculates_in_the_dtype_of_the_data(dtype: Any) -> None:
+    X, y = IRIS
+    assert quick().fit(X.astype(dtype), y).predict_proba(X).dtype == dtype
+
+
+def test_partial_fit_goes_on_where_it_ended() -> None:
+    """Epoch by epoch, with a pickle in between, is the same as all epochs at once."""
+    X, y = IRIS
+    options = {"normalization": "batch_norm", "batch_size": 32}
+    model = quick(**options).partial_fit(X, y, [0, 1, 2])
+    for _ in range(4):
+        model = pickle.loads(pickle.dumps(model)).partial_fit(X, y)  # noqa: S301 (made here)
+    at_once = quick(epochs=5, schedule="constant", **options).fit(X, y)
+    assert np.array_equal(model.predict_proba(X), at_once.predict_proba(X))
+    assert model.history_ == at_once.history_
+    assert model.n_iter_ == 5
+
+
+def test_partial_fit_takes_rows_of_some_classes() -> None:
+    X, y = IRIS
+    model = quick().partial_fit(X[y == 1], y[y == 1], classes=[2, 1, 0])
+    assert model.predict_proba(X).shape == (150, 3)
+    with pytest.raises(ValueError, match=r"the label .*7.* is not among the classes \[0 1 2\]"):
+        model.partial_fit(X[:1], [7])
+    with pytest.raises(ValueError, match="must be those of the first call"):
+        model.partial_fit(X, y, classes=[0, 1])
+
+
+def test_the_first_partial_fit_needs_all_labels() -> None:
+    with pytest.raises(ValueError, match="needs classes"):
+        quick().partial_fit(*IRIS)
+    model = quick()
+    with pytest.raises(ValueError, match="is not among the classes"):
+        model.partial_fit(*IRIS, [0, 1])
+    assert not hasattr(model, "network_")
+
+
+def test_early_stopping_keeps_the_best_weights() -> None:
+    model = quick(epochs=500, early_stopping=3, validation_fraction=0.2, schedule="constant").fit(*IRIS)
+    losses = [record["val_loss"] for record in model.history_]
+    assert model.n_iter_ == len(model.loss_curve_) == int(np.argmin(losses)) + 1 + 3
+    assert model.n_iter_ < 500
+
+
+def test_objects_given_as_parameters_stay_as_they_are() -> None:
+    """One activation object for two layers, one schedule and one optimizer for two fits: each works on its own copy."""
+    relu, schedule = ReLU(), Step(every=2)
+    model = NeuralNetClassifier((8, 8), activation=relu, schedule=schedule, epochs=3, random_state=0)
+    by_name = NeuralNetClassifier((8, 8), activation="relu", schedule={"step": {"every": 2}}, epochs=3, random_state=0)
+    X, y = IRIS
+    assert np.array_equal(clone(model).fit(X, y).predict_proba(X), by_name.fit(X, y).predict_proba(X))
+    assert np.array_equal(model.fit(X, y).predict_proba(X), by_name.predict_proba(X))
+    assert model.activation is relu
+    assert not hasattr(relu, "y")
+
+
+def test_takes_full_batches_and_any_layers() -> None:
+    X, y = load_digits(return_X_y=True)
+    layers = [{"reshape": {"shape": [8, 8]}}, {"conv1d": {"filters": 4}}, "relu", "flatten"]
+    model = quick(hidden_layers=layers, batch_size="full", epochs=200).fit(X[:100], y[:100])
+    assert model.score(X[:100], y[:100]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"activation": "rellu"}, "did you mean relu"),
+        ({"dropout": 1.5}, "rate must be"),
+        ({"lr": -1}, "lr must be greater than 0"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"early_stopping": 2, "validation_fraction": 0.001}, "leaves one side without a row"),
+    ],
+)
+def test_says_which_parameter_is_wrong(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        quick(**options).fit(*IRIS)
+
+
+def test_says_what_is_wrong_with_the_data() -> None:
+    X, y = IRIS
+    with pytest.raises(ValueError, match="at least two classes"):
+        quick().fit(X[:10], y[:10])
+    with pytest.raises(DivergedError, match="smaller lr"):
+        quick(optimizer="sgd", loss="mean_squared_error", lr=1e6, epochs=50).fit(X, y)
+    with pytest.raises(NotFittedError):
+        quick().predict(X)
