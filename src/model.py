@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
 from neural_net import Network, storage
 from stage import StageError
 from utils import scale_features

@@ -1,0 +1,284 @@
+"""A user's own parts: registered, named, saved, loaded and gradient-checked like ours."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import custom
+import train
+from neural_net import (
+    Layer,
+    Network,
+    StorageError,
+    UnknownNameError,
+    dense_layers,
+    fit,
+    gradcheck,
+    load,
+    make_activation,
+    make_layer,
+    make_loss,
+    make_optimizer,
+    register_activation,
+    register_layer,
+    register_loss,
+    register_optimizer,
+    registry,
+    save,
+)
+from params import check_params
+
+ROOT = Path(__file__).parent.parent
+DOCS = (ROOT / "docs/custom.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", DOCS, re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def same_tables_afterwards() -> Iterator[None]:
+    kept = {part: dict(table) for part, table in registry.TABLES.items()}
+    yield
+    for part, table in registry.TABLES.items():
+        table.clear()
+        table.update(kept[part])
+
+
+class Doubling:
+    """An activation by the original's interface."""
+
+    def Forward_prop(self, Z: Any) -> Any:
+        return 2 * Z
+
+    def Backward_prop(self, dA: Any) -> Any:
+        return 2 * dA
+
+
+def errors_of(name: str) -> list[float]:
+    return [error for _, checked, _, error in gradcheck.check_all() if checked == name]
+
+
+# The example
+
+
+def test_squareplus_in_numbers_to_check_by_head() -> None:
+    """With b = 4: sqrt(1.5^2 + 4) = 2.5."""
+    squareplus = custom.SquarePlus()
+    assert squareplus.Forward_prop(np.array([-1.5, 0.0, 1.5])).tolist() == [0.5, 1.0, 2.0]
+    assert squareplus.Backward_prop(np.array([1.0, 1.0, 10.0])).tolist() == [0.2, 0.5, 8.0]
+
+
+def test_the_documentation_shows_the_example_as_it_stands() -> None:
+    assert BLOCKS[0] == (ROOT / "src/custom.py").read_text()
+
+
+def test_squareplus_is_gradient_checked_with_all_its_options() -> None:
+    errors = errors_of("squareplus")
+    assert len(errors) == 2
+    assert max(errors) < gradcheck.TOLERANCE
+
+
+def test_params_yaml_can_name_it() -> None:
+    """A training as the pipeline does it, but for small data."""
+    values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    small = {"hidden_layers": [8], "lr": 0.02, "epochs": 5}
+    params = check_params(values | small | {"activation": {"squareplus": {"b": 1.0}}})
+    train.check_names(params)
+    rng = np.random.default_rng(0)
+    y = np.arange(200) % 10
+    X = (rng.normal(0, 0.1, (200, 16)) + np.cos(np.outer(y, np.arange(1, 17)))).clip(-1, 1).astype(np.float32)
+    model, history = train.train(params, train.Rows(X, y), train.Rows(X[:50], y[:50]), on_epoch=lambda record: None)
+    assert [type(layer).__name__ for layer in model.network.layers].count("UserActivation") == 1
+    assert history["train_loss"][-1] < 0.9 * history["train_loss"][0]
+
+
+def test_reading_a_model_knows_the_custom_parts() -> None:
+    """In a process of its own: here, this file has imported custom already."""
+    code = "import model; from neural_net import make_activation; make_activation('squareplus')"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True)
+
+
+# Registering
+
+
+def test_a_registered_part_goes_by_its_name() -> None:
+    register_activation("doubling")(Doubling)
+    assert make_activation("doubling").forward(np.array([[1.0, -2.0]])).tolist() == [[2.0, -4.0]]
+    assert make_layer("doubling").Forward_prop([[3.0]]).tolist() == [[6.0]]  # type: ignore[attr-defined]
+    with pytest.raises(UnknownNameError, match="did you mean doubling"):
+        make_activation("doublin")
+
+
+@pytest.mark.parametrize(
+    ("register", "name"),
+    [
+        (register_activation, "relu"),
+        (register_activation, "linear"),
+        (register_layer, "linear"),
+        (register_layer, "gelu"),
+        (register_loss, "cross_entropy"),
+        (register_optimizer, "adam"),
+        (register_activation, "squareplus"),
+    ],
+)
+def test_a_name_that_exists_is_refused(register: Any, name: str) -> None:
+    bases = {register_loss: type(make_loss("focal")), register_optimizer: type(make_optimizer("sgd"))}
+    mine = type("Mine", (bases.get(register, type(make_activation("tanh"))),), {})
+    with pytest.raises(ValueError, match=f"Mine cannot be the .* {name}: .* has that name already"):
+        register(name)(mine)
+
+
+@pytest.mark.parametrize("register", [register_activation, register_layer, register_loss, register_optimizer])
+def test_a_class_that_lacks_the_contract_is_refused(register: Any) -> None:
+    with pytest.raises(TypeError, match="Random cannot be registered as the "):
+        register("mine")(type("Random", (), {}))
+
+
+@pytest.mark.parametrize("name", ["my part", "", "3d", Doubling])
+def test_a_name_that_yaml_could_not_hold_plainly_is_refused(name: Any) -> None:
+    with pytest.raises(ValueError, match="must be made of letters"):
+        register_activation(name)
+
+
+def test_a_part_that_needs_options_says_what_to_check_it_with() -> None:
+    class Power(Doubling):
+        def __init__(self, k: int) -> None:
+            self.k = k
+
+        def Forward_prop(self, Z: Any) -> Any:
+            self.Z = Z
+            return Z**self.k
+
+        def Backward_prop(self, dA: Any) -> Any:
+            return dA * self.k * self.Z ** (self.k - 1)
+
+    with pytest.raises(ValueError, match=r'check_with = \[\{"k": \.\.\.\}\]'):
+        register_activation("power")(Power)
+    Power.check_with = [{"k": 2}, {"k": 3}]  # type: ignore[attr-defined]
+    register_activation("power")(Power)
+    errors = errors_of("power")
+    assert len(errors) == 2
+    assert max(errors) < gradcheck.TOLERANCE
+    with pytest.raises(ValueError, match="activation power needs the option k"):
+        make_activation("power")
+
+
+def test_one_file_may_be_read_twice() -> None:
+    """Under two names, as in tests and notebooks, and anew after a change; each class can still be saved."""
+    twin = importlib.import_module("src.custom")
+    assert twin.SquarePlus is not custom.SquarePlus
+    for kind in (custom.SquarePlus, twin.SquarePlus, importlib.reload(twin).SquarePlus):
+        network = Network(dense_layers([4], 2, kind(b=1.0)), 3, rng=np.random.default_rng(0))
+        assert network.layers[1].config() == {"b": 1.0}
+
+
+# Saving
+
+
+def test_a_network_with_a_custom_part_is_saved_and_loaded(tmp_path: Path) -> None:
+    network = Network(dense_layers([4, 4], 2, {"squareplus": {"b": 1.0}}), 3, rng=np.random.default_rng(0))
+    X = np.random.default_rng(1).normal(size=(5, 3))
+    save(network, tmp_path)
+    assert {"squareplus": {"b": 1.0}} in json.loads((tmp_path / "network.json").read_text())["layers"]
+    loaded, _ = load(tmp_path)
+    assert np.array_equal(loaded.outputs(X), network.outputs(X))
+
+
+def test_a_saved_network_whose_part_is_gone_names_it(tmp_path: Path) -> None:
+    register_activation("doubling")(Doubling)
+    save(Network(dense_layers([4], 2, "doubling"), 3, rng=np.random.default_rng(0)), tmp_path)
+    del registry.TABLES["activation"]["doubling"]
+    with pytest.raises(StorageError, match="got 'doubling'"):
+        load(tmp_path)
+
+
+def test_an_option_that_the_part_did_not_keep_is_named(tmp_path: Path) -> None:
+    @register_activation("forgetful")
+    class Forgetful(Doubling):
+        def __init__(self, slope: float = 1.0) -> None:
+            pass
+
+    network = Network(dense_layers([4], 2, "forgetful"), 3, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"Forgetful: keep the option slope in an attribute, self\.slope"):
+        save(network, tmp_path)
+
+
+# The gradient check
+
+
+def test_make_gradcheck_counts_custom_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        gradcheck.main(["custom"])
+    assert not end.value.code
+    assert re.search(r"squareplus +b=0\.5 +\d\.\de-\d\d\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("wrong", [3.0, np.nan])
+def test_make_gradcheck_finds_a_wrong_derivative(wrong: float, capsys: pytest.CaptureFixture[str]) -> None:
+    @register_activation("wrong")
+    class Wrong(Doubling):
+        def Backward_prop(self, dA: Any) -> Any:
+            return wrong * dA
+
+    with pytest.raises(SystemExit) as end:
+        gradcheck.main()
+    assert end.value.code
+    assert re.search(r"wrong +\S+  WRONG\n", capsys.readouterr().out)
+
+
+def test_a_layer_for_pen_paths_in_a_row_is_checked_too() -> None:
+    @register_layer("coordinates")
+    class Coordinates(Layer):
+        def _shapes(self, shape_in: Any) -> Any:
+            if shape_in != (16,):
+                raise ValueError("expects the pen's 16 coordinates")
+            return shape_in
+
+        def forward(self, x: Any, training: bool = False) -> Any:
+            return 2 * x
+
+        def backward(self, grad_out: Any) -> Any:
+            return 2 * grad_out
+
+    assert max(errors_of("coordinates")) < gradcheck.TOLERANCE
+
+
+# What the documentation promises
+
+
+@pytest.fixture
+def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The parts in docs/custom.md after the first, as a module."""
+    (tmp_path / "documented.py").write_text("\n\n".join(BLOCKS[1:]))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "documented", raising=False)
+    return importlib.import_module("documented")
+
+
+@pytest.mark.usefixtures("documented")
+@pytest.mark.parametrize("name", ["scale", "log_cosh"])
+def test_the_documented_parts_have_right_gradients(name: str) -> None:
+    errors = errors_of(name)
+    assert errors
+    assert max(errors) < gradcheck.TOLERANCE
+
+
+@pytest.mark.usefixtures("documented")
+def test_the_documented_parts_train_together(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5))
+    network = Network(dense_layers([8, "scale", 8], 2, "squareplus"), 5, rng=rng)
+    parts: Any = {"loss": "log_cosh", "optimizer": {"sign_descent": {"lr": 0.01}}}
+    history = fit(network, X, (X[:, 0] > 0).astype(int), rng=rng, epochs=100, batch_size=20, **parts)
+    assert history.last["train_loss"] < 0.2 * history["train_loss"][0]
+    assert history.last["train_accuracy"] > 0.95
+    save(network, tmp_path)
+    assert np.array_equal(load(tmp_path)[0].outputs(X), network.outputs(X))
