@@ -85,7 +85,7 @@ def curves(history: Mapping[str, Array], train: Mapping[str, int], test_accuracy
         "Circle: best epoch on validation. Scales are logarithmic, accuracy's in the mistakes. "
         "Training: mean over the epoch's steps."
     )
-    figure = _sheet(4.5, f"{dataset}: loss and accuracy while training", subtitle)
+    figure = sheet(4.5, f"{dataset}: loss and accuracy while training", subtitle)
     left, right = figure.subplots(1, 2)
     _loss_panel(left, epoch, history["train_loss"], history["val_loss"])
     training, validation = 100 * history["train_accuracy"], 100 * history["val_accuracy"]
@@ -187,7 +187,7 @@ def confusion(digit: Array, predicted: Array, n_classes: int, dataset: str) -> F
     counts = np.zeros((n_classes, n_classes), dtype=int)
     np.add.at(counts, (digit, predicted), 1)
     wrong = counts * (1 - np.eye(n_classes, dtype=int))
-    figure = _sheet(7.45, f"{dataset}: which digits are taken for which", _commonest(wrong, len(digit)), width=7.2)
+    figure = sheet(7.45, f"{dataset}: which digits are taken for which", _commonest(wrong, len(digit)), width=7.2)
     axes = figure.subplots()
     axes.imshow(np.ma.masked_equal(wrong, 0), cmap=MISTAKES, vmin=1, vmax=max(wrong.max(), 2))
     axes.imshow(np.ma.masked_equal(np.eye(n_classes), 0), cmap=ListedColormap([FAINT]))
@@ -260,7 +260,7 @@ def writers(writer: Array, correct: Array, dataset: str) -> Figure:
         "Bands: 95 % intervals (Wilson)."
     )
     height = HEADER + 1.0 + 0.28 * len(names)
-    figure = _sheet(height, f"{dataset}: test accuracy by writer", subtitle, width=7.2)
+    figure = sheet(height, f"{dataset}: test accuracy by writer", subtitle, width=7.2)
     axes = figure.subplots()
     line = np.arange(len(names))
     axes.axvline(100 * mean, color=MUTED, linewidth=1, linestyle=DASHED)
@@ -340,7 +340,7 @@ def weights(layers: Sequence[tuple[str, Array]], dataset: str) -> Figure:
         f"{sum(w.size for _, w in layers)} weights, biases left out; sd: standard deviation. "
         "Height: share of the layer's weights."
     )
-    figure = _sheet(HEADER + LINE + 0.5 + 1.9 * rows, f"{dataset}: weights of each layer", subtitle)
+    figure = sheet(HEADER + LINE + 0.5 + 1.9 * rows, f"{dataset}: weights of each layer", subtitle)
     reach = max(float(np.abs(w).max()) for _, w in layers) or 1.0
     edges = np.linspace(-reach, reach, 62)  # an odd number of bins, so that one has zero in its middle
     for i, (name, w) in enumerate(layers):
@@ -411,7 +411,7 @@ def _pen_sheet(number: int, title: str, subtitle: str) -> tuple[Figure, Axes, Ar
     across, down = PITCH * np.array([PER_ROW, -(-number // PER_ROW)])
     width, below = across * UNIT + 2 * MARGIN, down * UNIT + MARGIN
     height = below + HEADER + LINE * (subtitle.count("\n") + 1)
-    figure = _sheet(height, title, subtitle, width=width)
+    figure = sheet(height, title, subtitle, width=width)
     figure.set_layout_engine("none")
     axes = figure.add_axes((MARGIN / width, MARGIN / height, across * UNIT / width, down * UNIT / height))
     axes.set(xlim=(0, across), ylim=(-down, 0))
@@ -464,7 +464,7 @@ def _arrows(axes: Axes, tails: Array, arrows: Array) -> None:
 # ------------------------------------------------------------------------------------------------------------- sheets
 
 
-def _sheet(height: float, title: str, subtitle: str, width: float = WIDTH) -> Figure:
+def sheet(height: float, title: str, subtitle: str, width: float = WIDTH) -> Figure:
     """An empty figure of that many inches with its title; axes that are added go below."""
     left, top = MARGIN / width, 1 - MARGIN / height
     bottom, below_title = MARGIN / height, 1 - (HEADER + LINE * (subtitle.count("\n") + 1)) / height
@@ -478,7 +478,7 @@ def _sheet(height: float, title: str, subtitle: str, width: float = WIDTH) -> Fi
 
 def _message(title: str, text: str) -> Figure:
     """A picture that says why there is nothing to see."""
-    return _sheet(HEADER + LINE + MARGIN, title, text)
+    return sheet(HEADER + LINE + MARGIN, title, text)
 
 
 def _count(number: int, thing: str) -> str:

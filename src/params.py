@@ -75,6 +75,7 @@ class Params(BaseModel):
     early_stopping: Count | None
     weight_average: Annotated[Number, Field(ge=0, lt=1)] | None
     seed: Seed
+    diagnostics: Annotated[bool, Field(strict=True)]
 
     ece_bins: Annotated[int, Field(strict=True, ge=1, le=1000)]
     mistakes_shown: Annotated[int, Field(strict=True, ge=1, le=200)]

@@ -1,8 +1,9 @@
 """The plot stage: draw the pictures of a run from what training and evaluation wrote."""
 
+import csv
 import json
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+import diagnostics_figures
 import figures
 import stage
 import tracking
@@ -19,6 +21,7 @@ from params import load_params
 
 HISTORY, TRAIN = Path("metrics/history.csv"), Path("metrics/train.json")
 EVALUATE, PREDICTIONS = Path("metrics/evaluate.json"), Path("metrics/predictions.csv")
+DIAGNOSTICS, HISTOGRAMS = Path("metrics/diagnostics.csv"), Path("metrics/histograms.csv")
 TEST, MODELS, PLOTS = Path("data/split/test.npz"), Path("models"), Path("metrics/plots")
 
 
@@ -35,13 +38,15 @@ class Run:
     predicted: NDArray[Any]  # (rows,)
     probability: NDArray[Any]  # (rows, classes)
     layers: list[tuple[str, NDArray[Any]]]  # a layer's name and weights, from the input on
+    diagnostics: list[dict[str, Any]] = field(default_factory=list)  # empty unless params.yaml asked for them
+    histograms: list[dict[str, Any]] = field(default_factory=list)
 
 
 def draw(run: Run, mistakes_shown: int) -> dict[str, Figure]:
     """All pictures of a run, by file name."""
     name, digit, predicted = run.test["dataset"], run.digit, run.predicted
     confidence = run.probability.max(axis=1)
-    return {
+    pictures = {
         "curves.png": figures.curves(run.history, run.train, run.test["test_accuracy"], name),
         "confusion.png": figures.confusion(digit, predicted, run.probability.shape[1], name),
         "writers.png": figures.writers(run.writer, digit == predicted, name),
@@ -49,15 +54,19 @@ def draw(run: Run, mistakes_shown: int) -> dict[str, Figure]:
         "first_layer.png": figures.first_layer(run.layers[0][1], run.X, digit, name),
         "mistakes.png": figures.mistakes(run.X, digit, predicted, confidence, run.writer, mistakes_shown, name),
     }
+    if run.diagnostics:
+        pictures["diagnostics.png"] = diagnostics_figures.quantities(run.diagnostics, name)
+        pictures["histograms.png"] = diagnostics_figures.histograms(run.histograms, name)
+    return pictures
 
 
 def main() -> None:
     """Read the metrics, the test rows and the network; write metrics/plots."""
-    shown = load_params().mistakes_shown
+    params = load_params()
     with tracking.figures():
         run = read_run()
         with figures.style():
-            for name, figure in draw(run, shown).items():
+            for name, figure in draw(run, params.mistakes_shown).items():
                 stage.write_bytes(PLOTS / name, figures.png(figure))
     stage.say(f"drew {len(list(PLOTS.glob('*.png')))} pictures of {run.test['dataset']} in {PLOTS}")
 
@@ -85,6 +94,8 @@ def read_run() -> Run:
         predicted=predicted,
         probability=np.column_stack([table[f"p{k}"] for k in range(len(table)) if f"p{k}" in table]),
         layers=weights_of(load_model(MODELS).network),
+        diagnostics=read_records(DIAGNOSTICS),
+        histograms=read_records(HISTOGRAMS),
     )
 
 
@@ -104,6 +115,16 @@ def read_table(path: Path, columns: tuple[str, ...]) -> dict[str, NDArray[Any]]:
             return dict(zip(names, values.T, strict=True))
         except (ValueError, UserWarning) as error:
             raise stage.StageError(f"{path} is not a table of numbers ({error}); `dvc repro` makes it anew") from None
+
+
+def read_records(path: Path) -> list[dict[str, Any]]:
+    """A CSV file of numbers and names as dictionaries, one a row; none if there is no file."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = {"layer", "quantity", "of"}
+    return [{key: value if key in names else float(value) for key, value in row.items()} for row in rows]
 
 
 def weights_of(network: Network) -> list[tuple[str, NDArray[Any]]]:

@@ -26,8 +26,8 @@ class Augmentation:
         rotation: of the angle, in radians.
         shear: of how far x moves for every unit of y.
         aspect: of the logarithm of width by height; it matters together with rotation or shear.
-        bend: of a smooth displacement, half a wave over the path, in units of half an axis's range; two more, of two and
-            of three half waves, have a half and a third of it.
+        bend: of a smooth displacement, half a wave over the path, in units of half an axis's range; two more, of two
+            and three half waves, have a half and a third of it.
         jitter: of every coordinate alone, in the same units.
     """
 

@@ -1,13 +1,13 @@
-"""The train stage: data/split -> models/, metrics/history.csv, metrics/train.json.
+"""The train stage: data/split -> models/, metrics/{history,diagnostics,histograms}.csv, metrics/train.json.
 
 Trains the network that params.yaml describes on the training rows, and measures it after every epoch on the
-validation rows.
+validation rows. The diagnostics have no rows unless params.yaml asks for them.
 """
 
 import csv
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ import tracking
 from model import CLASSES, N_COORDINATES, PenDigitsModel, save_model
 from neural_net import (
     Callback,
+    Diagnostics,
     DivergedError,
     EarlyStopping,
     History,
@@ -41,6 +42,8 @@ from params import Faults, Params, load_params
 from strokes import Augmentation
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
+DIAGNOSTICS = ("epoch", "layer", "quantity", "value")
+HISTOGRAMS = ("epoch", "layer", "of", "low", "high", "share")
 
 
 class Rows(NamedTuple):
@@ -51,9 +54,16 @@ class Rows(NamedTuple):
 
 
 def train(
-    params: Params, training_rows: Rows, validation_rows: Rows, on_epoch: Callable[[dict[str, float]], None]
+    params: Params,
+    training_rows: Rows,
+    validation_rows: Rows,
+    on_epoch: Callable[[dict[str, float]], None],
+    watching: Sequence[Callback] = (),
 ) -> tuple[PenDigitsModel, History]:
     """Build and train the network that ``params`` describes; ``on_epoch`` is told each epoch's record.
+
+    Args:
+        watching: callbacks that look on.
 
     Raises:
         ParamsError: if params name parts that do not exist.
@@ -61,7 +71,7 @@ def train(
     """
     rng = np.random.default_rng(params.seed)
     network = build_network(params, rng)
-    callbacks: list[Callback] = [_Report(on_epoch)]
+    callbacks: list[Callback] = [_Report(on_epoch), *watching]
     if params.weight_average is not None:
         callbacks.append(WeightAverage(params.weight_average))
     if params.early_stopping is not None:
@@ -183,12 +193,14 @@ def load_rows(name: str) -> Rows:
         raise stage.StageError(f"{path} is damaged ({error}); `dvc repro split` makes it anew") from None
 
 
-def history_csv(history: History) -> bytes:
-    """The history as a table, an epoch a row."""
+def table_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> bytes:
+    """Records as a table, one a row, numbers with six digits."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(history.last)
-    writer.writerows([f"{value:.6g}" for value in record.values()] for record in history.records)
+    writer.writerow(columns)
+    for record in records:
+        values = (record[column] for column in columns)
+        writer.writerow(value if isinstance(value, str) else f"{value:.6g}" for value in values)
     return text.getvalue().encode()
 
 
@@ -210,11 +222,14 @@ def main() -> None:
             )
             bar.update()
 
-        model, history = train(params, rows, validation, on_epoch)
+        watch = Diagnostics()
+        model, history = train(params, rows, validation, on_epoch, [watch] if params.diagnostics else [])
         train_loss, train_accuracy = evaluate(model.network, *rows)
         val_loss, val_accuracy = evaluate(model.network, *validation)
         save_model(model, MODELS)
-        stage.write_bytes(METRICS / "history.csv", history_csv(history))
+        stage.write_bytes(METRICS / "history.csv", table_csv(list(history.last), history.records))
+        stage.write_bytes(METRICS / "diagnostics.csv", table_csv(DIAGNOSTICS, watch.records))
+        stage.write_bytes(METRICS / "histograms.csv", table_csv(HISTOGRAMS, watch.histograms()))
         metrics = {
             "dataset": params.dataset,
             "n_train": len(rows.y),

@@ -1,0 +1,107 @@
+"""The pictures of diagnostics show all layers, and bear what failing trainings leave behind."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import diagnostics_figures
+import figures
+from neural_net import Diagnostics, Network, dense_layers, fit
+
+
+def watched(layers: list[Any], epochs: int = 3) -> Diagnostics:
+    rng = np.random.default_rng(0)
+    watch = Diagnostics()
+    X, y = rng.normal(size=(30, 4)), rng.integers(3, size=30)
+    fit(Network(layers, 4, rng=rng), X, y, rng=rng, epochs=epochs, batch_size=10, callbacks=[watch])
+    return watch
+
+
+def records(quantity: str, **layers: list[float]) -> list[dict[str, Any]]:
+    return [
+        {"epoch": epoch, "layer": layer, "quantity": quantity, "value": value}
+        for layer, values in layers.items()
+        for epoch, value in enumerate(values)
+    ]
+
+
+def texts(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_every_quantity_has_a_panel_with_every_layer() -> None:
+    watch = watched(dense_layers([8, 8], 3, "relu"))
+    with figures.style():
+        figure = diagnostics_figures.quantities(watch.records, "digits")
+        figures.png(figure)
+    panels = {axes.get_title(loc="left") or axes.get_title(): axes for axes in figure.axes}
+    assert list(panels) == list(diagnostics_figures.TITLES.values())
+    assert sorted(texts(panels["Weight norm"])) == ["linear1", "linear2", "linear3"]
+    assert sorted(texts(panels["Dead units"])) == ["relu1", "relu2"]
+    line = panels["Gradient norm"].lines[0]
+    assert list(line.get_xdata()) == [0, 1, 2, 3]
+    assert line.get_ydata()[0] == watch.records[0]["value"]
+
+
+def test_the_same_records_give_the_same_bytes() -> None:
+    pictures = []
+    for _ in range(2):
+        watch = watched(dense_layers([8], 3))
+        with figures.style():
+            drawn = (
+                diagnostics_figures.quantities(watch.records, "x"),
+                diagnostics_figures.histograms(watch.histograms(), "x"),
+            )
+            pictures.append([figures.png(figure) for figure in drawn])
+    assert pictures[0] == pictures[1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0.0, 0.0], [1.0, 0.0], [1.0, np.inf], [np.nan, np.nan], [1.0, 1e200], [1e-300, 1.0], [5.0], []],
+    ids=str,
+)
+@pytest.mark.parametrize("quantity", ["gradient_norm", "update_ratio", "dead_share", "activation_mean"])
+@pytest.mark.filterwarnings("error")
+def test_a_panel_bears_any_numbers(quantity: str, values: list[float]) -> None:
+    with figures.style():
+        figure = Figure()
+        diagnostics_figures.panel(figure.subplots(), records(quantity, linear1=values, linear2=values), quantity)
+        figures.png(figure)
+
+
+def test_panels_beside_each_other_have_one_scale() -> None:
+    large, small = records("gradient_norm", linear1=[1e3, 1e2]), records("gradient_norm", linear1=[1.0, 2.0])
+    left, right = Figure().subplots(1, 2)
+    diagnostics_figures.panel(left, large, "gradient_norm", beside=small)
+    diagnostics_figures.panel(right, small, "gradient_norm", beside=large)
+    assert left.get_ylim() == right.get_ylim()
+    assert left.get_ylim()[0] < 1
+    assert left.get_ylim()[1] > 1e3
+    assert left.get_yscale() == right.get_yscale() == "log"
+
+
+def test_names_of_many_layers_keep_apart() -> None:
+    many = records("weight_norm", **{f"linear{i}": [1.0, 1.0] for i in range(1, 31)})
+    axes = Figure().subplots()
+    diagnostics_figures.panel(axes, many, "weight_norm")
+    heights = sorted(text.get_position()[1] for text in axes.texts)
+    assert len(heights) == diagnostics_figures.MOST_NAMES
+    assert texts(axes)[0] == "linear1"
+    assert texts(axes)[-1] == "linear30"
+    assert min(np.diff(heights)) > 0.09
+    assert heights[0] >= 0
+    assert heights[-1] <= 1
+
+
+def test_histograms_have_a_row_a_layer() -> None:
+    bins = watched(dense_layers([8, 8], 3, "relu", normalization="batch_norm")).histograms()
+    with figures.style():
+        figure = diagnostics_figures.histograms(bins, "digits")
+        figures.png(figure)
+    names = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
+    assert names == ["linear1", "batchnorm1", "linear2", "batchnorm2", "linear3"]
+    assert len(figure.axes) == 2 * len(names)
+    assert figure.axes[1].get_xscale() == "log"
