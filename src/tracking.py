@@ -1,0 +1,702 @@
+"""The pipeline as seen in MLflow. Only this file imports mlflow, and serving.py, which MLflow itself runs.
+
+MLflow is a view: no stage waits for it, fails with it, or writes other files without it.
+
+- A stage starts this file as a side process (``python src/tracking.py log``) and sends it a line of JSON an event. So
+  importing mlflow, 2 s, overlaps with the stage's work, and a slow store never holds up training.
+- The side process keeps the run: curves that grow while training runs, and in the end what the stage wrote to files.
+  When the lines stop without a last word, the stage was killed, and so says the run.
+- There is one run for each run of the pipeline that trained or evaluated anything new. Evaluate and plot find theirs by
+  the model's checksum and the DVC experiment; where there is none, it is made from the files, by the same code.
+
+PENDIGITS_TRACKING=off turns all of it off; PENDIGITS_TRACKING=verbose lets the side process write to stderr.
+"""
+
+import ast
+import contextlib
+import csv
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+import stage
+from params import Params, ParamsError, load_params
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient, entities
+
+EXPERIMENT = "pendigits"
+COLUMNS = {  # of the table of runs
+    "metrics": ("test_accuracy", "final_val_accuracy", "test_loss", "test_ece"),
+    "params": ("hidden_layers", "activation", "optimizer", "lr", "batch_size", "epochs", "seed"),
+    "attributes": ("Models",),
+}
+VIEW = {"selectedColumns": [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names]}
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # the UI opens on training runs instead of on GenAI
+    f"mlflow.sharedViewState.{EXPERIMENT}": json.dumps(VIEW),  # a page's address can name it
+    "mlflow.note.content": """\
+One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
+
+| column | what it says |
+|---|---|
+| test_accuracy, test_loss | on the official test file, written by people of whom training and validation saw nothing |
+| test_macro_f1, test_ece | mean F1 score over the ten digits; expected calibration error, 0 at best |
+| final_val_accuracy, final_val_loss | of the trained network, on the people held out for validation |
+| train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, a point an epoch; lr is the learning rate |
+| n_parameters, weight_norm_... | how large the network is; the Euclidean norm of each weight matrix |
+| dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |
+| model.sha256, data.sha256, git.commit | which network it is, and which data and code made it |
+""",
+}
+ORIGIN = {"dvc.exp_name": "DVC_EXP_NAME", "dvc.baseline_rev": "DVC_EXP_BASELINE_REV"}  # tags, and where DVC says it
+
+MODEL_FILES = ("models/network.npz", "models/network.json")
+DATA_FILES = ("data/split/train.npz", "data/split/validation.npz", "data/split/test.npz")
+HISTORY, TRAIN_METRICS = "metrics/history.csv", "metrics/train.json"
+EVALUATE_METRICS, PREDICTIONS = "metrics/evaluate.json", "metrics/predictions.csv"
+FIGURES = "metrics/plots"
+EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # the data set's first row, an 8
+
+SEND_SECONDS, FLUSH_SECONDS = 0.2, 1.0  # how often the stage sends epochs, and how often the curves grow
+WAIT_SECONDS = 120  # how long a stage waits in the end for its side process
+METRICS_A_CALL = 1000  # the most that MLflow takes
+HOST, FIRST_PORT = "127.0.0.1", 5000
+ENVIRONMENT = {  # what the user has set wins
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # a server that is away costs seconds, not minutes
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process more in the server, for GenAI alone
+}
+
+
+# --- In the stage: say what happens, wait for nothing ----------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def training(params: Params) -> Iterator["Tracker"]:
+    """Show a training as a new run: ``with training(params) as run``, and ``run.epoch(record)`` after every epoch.
+
+    The train stage's files must be written before the block ends: the run is completed from them. When an exception
+    ends it, the run is FAILED; when Ctrl-C does, KILLED.
+    """
+    with _tracked({"stage": "train", "params": params.model_dump(mode="json"), "time": _now()}) as tracker:
+        yield tracker
+
+
+@contextlib.contextmanager
+def evaluation() -> Iterator[None]:
+    """Show what the evaluate stage has written by the end of the block in the run of the model that it evaluated."""
+    with _tracked({"stage": "evaluate"}):
+        yield
+
+
+@contextlib.contextmanager
+def figures() -> Iterator[None]:
+    """Show the pictures that the plot stage has drawn by the end of the block in the run that they belong to."""
+    with _tracked({"stage": "plot"}):
+        yield
+
+
+@contextlib.contextmanager
+def _tracked(begin: Mapping[str, Any]) -> Iterator["Tracker"]:
+    tracker = Tracker(begin)
+    try:
+        yield tracker
+    except BaseException as error:
+        tracker.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+        raise
+    tracker.end("FINISHED")
+
+
+class Tracker:
+    """A stage's end of the line to its side process. Before ``end`` nothing here waits or raises."""
+
+    def __init__(self, begin: Mapping[str, Any]) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._unsent = bytearray(_line(begin))
+        self._sent_at = 0.0
+        mode = os.environ.get("PENDIGITS_TRACKING")
+        if mode == "off":
+            return
+        try:
+            self._errors = None if mode == "verbose" else tempfile.TemporaryFile()  # noqa: SIM115 (as long as we live)
+            self._process = subprocess.Popen(
+                [sys.executable, __file__, "log"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                bufsize=0,
+                env=ENVIRONMENT | os.environ,
+                start_new_session=True,  # Ctrl-C on the terminal is for the stage alone
+            )
+        except OSError as error:
+            stage.say(_not_logged(str(error)))
+            return
+        self._pipe = self._process.stdin.fileno() if self._process.stdin else -1
+        os.set_blocking(self._pipe, False)
+        self._send()
+
+    def epoch(self, record: Mapping[str, float]) -> None:
+        """Add a point to each curve: ``record`` is a row of metrics/history.csv. Takes microseconds."""
+        if self._process:
+            self._unsent += _line({"epoch": dict(record), "time": _now()})
+            if time.monotonic() >= self._sent_at + SEND_SECONDS:
+                self._send()
+
+    def end(self, status: str) -> None:
+        """Say how the stage ended, wait for the side process, and pass on what it says."""
+        if not self._process:
+            return
+        self._unsent += _line({"end": status})
+        with self._process, self._errors or contextlib.nullcontext():
+            try:
+                said, _ = self._process.communicate(bytes(self._unsent), timeout=WAIT_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                stage.say(_not_logged(f"no answer within {WAIT_SECONDS} s"))
+                return
+            for line in said.decode(errors="replace").splitlines():
+                stage.say(line)
+            if self._process.returncode:
+                stage.say(_not_logged(self._last_error()))
+
+    def _send(self) -> None:
+        self._sent_at = time.monotonic()
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full: next time; broken: ``end`` tells
+            del self._unsent[: os.write(self._pipe, self._unsent)]
+
+    def _last_error(self) -> str:
+        if not self._errors:
+            return "see above"
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        return next((line for line in reversed(lines) if line.strip()), "its process was killed")
+
+
+def _line(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, default=float).encode() + b"\n"
+
+
+def _not_logged(reason: str) -> str:
+    reason = re.sub(r"^[\w.]+(Exception|Error): ", "", reason)
+    shown = reason if len(reason) <= 200 else reason[:197] + "..."
+    return f"MLflow: not logged ({shown}). Nothing else is affected; `make sync` enters the run later."
+
+
+def _now() -> int:
+    """Milliseconds since 1970, as MLflow counts time."""
+    return time.time_ns() // 1_000_000
+
+
+# --- In the side process: follow the stage, keep its run -------------------------------------------------------------
+
+
+def log() -> None:
+    """Follow the stage at the other end of stdin. An error ends the process, and the stage shows its last line."""
+    for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(request, signal.SIG_IGN)  # the end of the stage ends this process, and nothing before
+    inbox = _Inbox(sys.stdin.buffer)
+    begin = inbox.first()
+    if begin.get("stage") == "train":
+        _follow_training(inbox, begin["params"], begin["time"])
+    elif "stage" in begin:
+        store = open_store()
+        for _ in inbox.epochs():  # until the stage ends
+            pass
+        if inbox.status == "FINISHED":
+            ensure_run(store, Path(), origin_of_process(), with_figures=begin["stage"] == "plot")
+
+
+class Epoch(NamedTuple):
+    """A row of metrics/history.csv, and when it came, in ms since 1970."""
+
+    row: Mapping[str, float]
+    time: int
+
+
+class _Inbox:
+    """The stage's messages, which a thread takes off the pipe as they come."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.status = ""  # how the stage ended, once ``epochs`` has run out
+        self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            if line.endswith(b"\n"):  # if not, the stage was killed in the middle of it
+                self._messages.put(json.loads(line))
+        self._messages.put({"end": "KILLED"})
+
+    def first(self) -> dict[str, Any]:
+        return self._messages.get()
+
+    def epochs(self) -> Iterator[list[Epoch]]:
+        """Yield what has come, about once a second, until the stage has ended."""
+        while not self.status:
+            came: list[Epoch] = []
+            flush_at = time.monotonic() + FLUSH_SECONDS
+            while not self.status and (left := flush_at - time.monotonic()) > 0:
+                with contextlib.suppress(queue.Empty):
+                    message = self._messages.get(timeout=left)
+                    self.status = message.get("end", "")
+                    if "epoch" in message:
+                        came.append(Epoch(message["epoch"], message["time"]))
+            yield came
+
+
+def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> None:
+    """Keep a run while training runs. Where the store is away, try again with every flush until the end."""
+    from mlflow.exceptions import MlflowException
+
+    run, waiting = None, []
+    for epochs in inbox.epochs():
+        waiting += epochs
+        try:
+            run = run or Run.start(open_store(), Path(), origin_of_process(), params, started)
+            run.log_epochs(waiting)
+            waiting = []
+        except (MlflowException, OSError):
+            if inbox.status:
+                raise
+    if run and inbox.status == "FINISHED":
+        run.complete()
+        stage.say(f"MLflow: logged as {run.name}")
+    elif run:
+        run.end(inbox.status)
+
+
+# --- A run in the store ----------------------------------------------------------------------------------------------
+
+
+def origin_of_process() -> dict[str, str]:
+    """Whose run it is, as tags: an experiment's name and the commit it started from; none for the workspace's."""
+    return {tag: os.environ[name] for tag, name in ORIGIN.items() if os.environ.get(name)}
+
+
+def ensure_run(store: "Store", folder: Path, origin: Mapping[str, str], *, with_figures: bool = True) -> "Run | None":
+    """See to it that the evaluated model in ``folder`` has its run; None if all is there already.
+
+    A run is completed only if it is of the same origin, model and parameters, and nothing of it is changed. Where there
+    is none, one is made.
+    """
+    params, evaluated_as = flat(read_params(folder)), checksum(folder, [EVALUATE_METRICS])
+    runs = find_runs(store, origin, checksum(folder, MODEL_FILES))
+    trained = [run for run in runs if "evaluate.sha256" not in run.data.tags and run.data.params == params]
+    evaluated = [run for run in runs if run.data.tags.get("evaluate.sha256") == evaluated_as]
+    bare = [run for run in evaluated if "figures.sha256" not in run.data.tags and run.data.params == params]
+    if with_figures and bare:
+        run = Run(store.client, bare[0].info.run_id, bare[0].info.run_name, folder)
+        run.log_figures()
+    elif evaluated and (with_figures or not trained):
+        return None
+    elif trained:
+        run = Run(store.client, trained[0].info.run_id, trained[0].info.run_name, folder)
+        run.log_evaluation()
+        if with_figures:
+            run.log_figures()
+    else:
+        run = Run.start(store, folder, origin, read_params(folder), _now())
+        run.complete(with_evaluation=True, with_figures=with_figures)
+        stage.say(f"MLflow: logged as {run.name}")
+    return run
+
+
+def find_runs(store: "Store", origin: Mapping[str, str], model_sha256: str) -> list["entities.Run"]:
+    """The finished runs of this origin that made this model, newest first."""
+    wanted = f"tags.`model.sha256` = '{model_sha256}' and attributes.status = 'FINISHED'"
+    found = store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"])
+    return [run for run in found if all(run.data.tags.get(tag) == origin.get(tag) for tag in ORIGIN)]
+
+
+class Run:
+    """A run in MLflow, and the folder, a checkout of the project, whose files it shows.
+
+    The tags that tell what a run holds (``model.sha256``, ``evaluate.sha256``, ``figures.sha256``) are set last, when
+    it is in the store: a run that was cut off is never taken for a complete one.
+    """
+
+    def __init__(self, client: "MlflowClient", run_id: str, name: str, folder: Path) -> None:
+        self.client, self.id, self.name, self.folder = client, run_id, name, folder
+        self._name_awaits_model = False
+        self._epochs: set[float] = set()  # those in the curves
+
+    @classmethod
+    def start(
+        cls, store: "Store", folder: Path, origin: Mapping[str, str], params: Mapping[str, Any], started: int
+    ) -> "Run":
+        """Open a new run with its parameters and what is known of it from the beginning."""
+        from mlflow.entities import Param
+
+        dataset, commit = str(params.get("dataset")), _git_commit(folder)
+        name = ("" if dataset == EXPERIMENT else f"{dataset}-") + origin.get("dvc.exp_name", "workspace")
+        tags = {
+            **origin,
+            "dataset": dataset,
+            "data.sha256": checksum(folder, DATA_FILES),
+            "git.commit": commit,
+            "mlflow.source.git.commit": commit,
+            "mlflow.source.name": "dvc.yaml",
+            "mlflow.source.type": "PROJECT",
+            "mlflow.user": os.environ.get("USER", ""),
+            "mlflow.process": f"{socket.gethostname()}:{os.getpid()}",  # whoever doubts a RUNNING run can look
+        }
+        known = {tag: value for tag, value in tags.items() if value}
+        created = store.client.create_run(store.experiment_id, started, known, name)
+        store.client.log_batch(created.info.run_id, params=[Param(*item) for item in flat(params).items()])
+        run = cls(store.client, created.info.run_id, name, folder)
+        run._name_awaits_model = "dvc.exp_name" not in origin
+        return run
+
+    def complete(self, *, with_evaluation: bool = False, with_figures: bool = False) -> None:
+        """Log what is in the files and close the run as FINISHED; as FAILED, if that could not be done."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.log_training()
+            if with_evaluation:
+                self.log_evaluation()
+            if with_figures:
+                self.log_figures()
+        except BaseException:
+            with contextlib.suppress(MlflowException, OSError):
+                self.end("FAILED")
+            raise
+        self.end("FINISHED")
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.id, status)
+
+    def log_epochs(self, epochs: Iterable[Epoch]) -> None:
+        """Add epochs to the curves, with the six digits that metrics/history.csv keeps."""
+        points = []
+        for row, moment in epochs:
+            step = int(row["epoch"])
+            points += [(key, float(f"{value:.6g}"), moment, step) for key, value in row.items() if key != "epoch"]
+            self._epochs.add(step)
+        self._log_points(points)
+
+    def log_training(self) -> None:
+        """Log what the train stage wrote: epochs that are not in the curves, final figures, weights, model."""
+        with (self.folder / HISTORY).open(newline="", encoding="utf-8") as stream:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+        self.log_epochs(Epoch(row, _now()) for row in rows if row["epoch"] not in self._epochs)
+        model_sha256 = checksum(self.folder, MODEL_FILES)
+        if self._name_awaits_model:
+            self.name += f"-{model_sha256[:8]}"
+            self.client.update_run(self.id, name=self.name)
+        self._upload([HISTORY, TRAIN_METRICS], "metrics")
+        self._upload(MODEL_FILES, "weights")
+        finals = _numbers(self.folder / TRAIN_METRICS)
+        self._log_numbers({f"final_{key}" if key in rows[-1] else key: value for key, value in finals.items()})
+        self._log_numbers(_weight_norms(self.folder / "models"))
+        self._log_model()
+        self.client.set_tag(self.id, "model.sha256", model_sha256)
+
+    def log_evaluation(self) -> None:
+        """Log what the evaluate stage wrote."""
+        self._upload([EVALUATE_METRICS, PREDICTIONS], "metrics")
+        models = self.client.get_run(self.id).outputs.model_outputs
+        self._log_numbers(_numbers(self.folder / EVALUATE_METRICS), models[0].model_id if models else None)
+        self.client.set_tag(self.id, "evaluate.sha256", checksum(self.folder, [EVALUATE_METRICS]))
+
+    def log_figures(self) -> None:
+        """Log what the plot stage drew: in no folder, since MLflow's page of compared runs shows just such files."""
+        pictures = sorted(f"{FIGURES}/{path.name}" for path in (self.folder / FIGURES).glob("*.png"))
+        self._upload(pictures)
+        self.client.set_tag(self.id, "figures.sha256", checksum(self.folder, pictures))
+
+    def _log_model(self) -> None:
+        """Log the network as a model that MLflow can serve: a file of code and the network's two files, no pickle.
+
+        The signature leaves the input open: MLflow would refuse integers where it says double, and named columns
+        where it has none; serving.py checks what comes, and the example shows the columns.
+        """
+        import mlflow
+        import pandas as pd
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        import serving
+
+        source = self.folder / "src"
+        probabilities = [ColSpec("double", f"p{digit}") for digit in range(10)]
+        with mlflow.start_run(self.id):
+            mlflow.pyfunc.log_model(
+                name="network",
+                python_model=str(source / "serving.py"),
+                artifacts={"weights": str(self.folder / MODEL_FILES[0]), "network": str(self.folder / MODEL_FILES[1])},
+                code_paths=[str(path) for path in sorted(imported(source / "serving.py"))],
+                signature=ModelSignature(outputs=Schema([ColSpec("long", "digit"), *probabilities])),
+                input_example=pd.DataFrame([EXAMPLE], columns=serving.COLUMNS),
+                pip_requirements=[f"numpy=={version('numpy')}"],  # to find them out would take 3 s
+                metadata={"input": "raw pen coordinates, 0 to 100, as x1, y1, ..., x8, y8"},
+            )
+
+    def _upload(self, files: Iterable[str], place: str | None = None) -> None:
+        for file in files:
+            if (self.folder / file).exists():
+                self.client.log_artifact(self.id, str(self.folder / file), place)
+
+    def _log_numbers(self, numbers: Mapping[str, float], model_id: str | None = None) -> None:
+        """Log numbers that are no curve, for the page of the logged model too if it is given."""
+        now = _now()
+        self._log_points([(key, value, now, 0, model_id) for key, value in numbers.items()])
+
+    def _log_points(self, points: list[Any]) -> None:
+        """Log (key, value, time, step), with or without a model's id, in as few calls as MLflow allows."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(*point) for point in points]
+        for first in range(0, len(metrics), METRICS_A_CALL):
+            self.client.log_batch(self.id, metrics[first : first + METRICS_A_CALL])
+
+
+# --- What the files say ----------------------------------------------------------------------------------------------
+
+
+def read_params(folder: Path) -> dict[str, Any]:
+    """A run's parameters as checked values; as they stand, if they belong to another version of the code."""
+    try:
+        return load_params(folder / "params.yaml").model_dump(mode="json")
+    except ParamsError:
+        return dict(yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")))
+
+
+def flat(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as MLflow keeps them: strings of 6000 characters at most, with dots in the names of nested ones."""
+    strings: dict[str, str] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            strings |= {f"{key}.{inner}": text for inner, text in flat(value).items()}
+        else:
+            strings[key] = (value if isinstance(value, str) else json.dumps(value))[:6000]
+    return strings
+
+
+def checksum(folder: Path, files: Iterable[str]) -> str:
+    """The SHA-256 of the files' contents, one after the other; empty if one is missing."""
+    paths = [folder / file for file in files]
+    return stage.sha256_of(paths) if all(path.exists() for path in paths) else ""
+
+
+def imported(script: Path) -> set[Path]:
+    """The modules and packages beside a script that it imports, itself or through others."""
+    found: set[Path] = set()
+    waiting = [script]
+    while waiting:
+        for node in ast.walk(ast.parse(waiting.pop().read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for name in names:
+                module, package = script.with_name(f"{name}.py"), script.with_name(name.partition(".")[0])
+                if package.is_dir():
+                    found.add(package)  # whole; ours import nothing of ours from outside
+                elif module.is_file() and module not in found:
+                    found.add(module)
+                    waiting.append(module)
+    return found
+
+
+def _numbers(path: Path) -> dict[str, float]:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return {key: value for key, value in values.items() if isinstance(value, int | float)}
+
+
+def _weight_norms(models: Path) -> dict[str, float]:
+    """The Euclidean norm of each weight matrix; weights are what weight decay would shrink."""
+    import numpy as np
+
+    import model
+
+    return {
+        f"weight_norm_{layer.name}_{name}": float(np.linalg.norm(getattr(layer, name)))
+        for layer, name, declared in model.load_model(models).network.parameters()
+        if declared.decay
+    }
+
+
+def _git_commit(folder: Path) -> str:
+    """The commit that is checked out; empty without git, as in a source archive."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.check_output(
+            ["git", "rev-parse", "HEAD"], cwd=folder, stderr=subprocess.DEVNULL, text=True
+        ).strip()
+    return ""
+
+
+# --- The store -------------------------------------------------------------------------------------------------------
+
+
+class Store(NamedTuple):
+    """Where runs are kept: MLflow's client, and the id of the project's experiment."""
+
+    client: "MlflowClient"
+    experiment_id: str
+
+
+def project_root() -> Path:
+    """The main checkout, also for queued and temporary experiments, whose own folder is deleted afterwards."""
+    if root := os.environ.get("DVC_ROOT"):
+        return Path(root).resolve()
+    above = (Path.cwd() / "params.yaml").parents
+    return next((folder for folder in above if (folder / ".dvc").is_dir()), Path(__file__).resolve().parents[1])
+
+
+def store_uri() -> str:
+    """The store's address: MLFLOW_TRACKING_URI, or else a database in the main checkout."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
+
+
+def open_store() -> Store:
+    """Open the store and the project's experiment; make them where they are not there."""
+    os.environ.update(ENVIRONMENT | os.environ)  # before the import, which looks at them
+    import mlflow
+
+    uri = store_uri()
+    if uri.startswith("sqlite:///"):
+        _prepare_database(Path(uri.removeprefix("sqlite:///")).resolve())
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient(uri)
+    return Store(client, _experiment(client))
+
+
+def _experiment(client: "MlflowClient") -> str:
+    """The id of the project's experiment, after making, restoring or describing it where need be."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if not found:
+        # A server has its own place for artifacts; a database would take a folder of the working directory.
+        artifacts = None if store_uri().startswith("http") else str(project_root() / "mlartifacts")
+        try:
+            return client.create_experiment(EXPERIMENT, artifacts, tags=EXPERIMENT_TAGS)
+        except MlflowException:
+            found = client.get_experiment_by_name(EXPERIMENT)  # another process may have been faster
+            if not found:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    for tag, value in EXPERIMENT_TAGS.items():
+        if found.tags.get(tag) != value:
+            client.set_experiment_tag(found.experiment_id, tag, value)
+    return str(found.experiment_id)
+
+
+def _prepare_database(path: Path) -> None:
+    """Make the database, or bring an old one up to the installed MLflow, in one process at a time.
+
+    MLflow breaks a new database when several processes use it first. So it is made under another name and put in place
+    whole; SQLite's ``user_version`` then says which MLflow it is ready for, so that later processes need no lock.
+    """
+    ready = _mark(version("mlflow"))
+    if _mark_in(path) == ready:
+        return
+    from filelock import FileLock
+    from mlflow import MlflowClient
+    from mlflow.db import upgrade
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        mark = _mark_in(path)
+        if mark == ready:
+            return
+        if mark is None:
+            unfinished = path.with_name(f"{path.name}.unfinished")
+            unfinished.unlink(missing_ok=True)
+            upgrade.main([f"sqlite:///{unfinished}"], standalone_mode=False)
+            unfinished.replace(path)
+        else:
+            with _connected(path) as database, _connected(path.with_name(f"{path.name}.backup")) as backup:
+                database.backup(backup)
+            upgrade.main([f"sqlite:///{path}"], standalone_mode=False)
+        _experiment(MlflowClient(f"sqlite:///{path}"))
+        with _connected(path) as database:
+            database.execute(f"PRAGMA user_version = {ready}")
+
+
+def _mark_in(path: Path) -> int | None:
+    """The mark that ``_prepare_database`` has left; None where there is no database yet."""
+    if not path.exists() or not path.stat().st_size:
+        return None
+    try:
+        with _connected(path) as database:
+            return int(database.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.DatabaseError as error:
+        raise stage.StageError(f"{path} is damaged, {error}; move it away, and a new one is made") from None
+
+
+def _mark(release: str) -> int:
+    """A release's number: 3.17.2 is 3017002."""
+    major, minor, patch = re.findall(r"\d+", release)[:3]
+    return (int(major) * 1000 + int(minor)) * 1000 + int(patch)
+
+
+def _connected(path: Path) -> contextlib.closing[sqlite3.Connection]:
+    return contextlib.closing(sqlite3.connect(path, timeout=20))
+
+
+# --- The page --------------------------------------------------------------------------------------------------------
+
+
+def ui() -> None:
+    """Say where MLflow's page is, and become its server unless MLFLOW_TRACKING_URI names one."""
+    store, uri = open_store(), store_uri()
+    view = f"workflowType=machine_learning&viewStateShareKey={EXPERIMENT}"
+    page = f"/#/experiments/{store.experiment_id}/runs?{view}"
+    if uri.startswith("http"):
+        stage.say(f"MLFLOW_TRACKING_URI is set; its server shows the runs at {uri.rstrip('/')}{page}")
+        return
+    port = next(port for port in range(FIRST_PORT, 65536) if _is_free(port))
+    if port != FIRST_PORT:
+        stage.say(f"Port {FIRST_PORT} is taken, so it is {port}.")
+    stage.say(f"MLflow will be at http://{HOST}:{port}{page} in some 10 s; Ctrl-C ends it.")
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--backend-store-uri",
+        uri,
+        "--host",
+        HOST,
+        "--port",
+        str(port),
+    ]
+    os.execv(sys.executable, [*command, "--workers", "1", "--no-serve-artifacts"])  # noqa: S606
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
+
+
+def main() -> None:
+    """``log`` is for the stages, ``ui`` for people."""
+    commands = {"log": log, "ui": ui}
+    if len(sys.argv) != 2 or sys.argv[1] not in commands:
+        raise stage.StageError("usage: python src/tracking.py ui")
+    commands[sys.argv[1]]()
+
+
+if __name__ == "__main__":
+    stage.run(main)
