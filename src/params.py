@@ -10,11 +10,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from stage import ParamsError
+
 PARAMS_FILE = Path("params.yaml")
-
-
-class ParamsError(ValueError):
-    """params.yaml cannot be used; the message has one line for each fault."""
 
 
 def _number(value: Any) -> Any:

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from params import ParamsError
+
+class ParamsError(ValueError):
+    """params.yaml cannot be used; the message has one line for each fault."""
 
 
 class StageError(Exception):

@@ -68,8 +68,9 @@ ORIGIN = {"dvc.exp_name": "DVC_EXP_NAME", "dvc.baseline_rev": "DVC_EXP_BASELINE_
 
 MODEL_FILES = ("models/network.npz", "models/network.json")
 DATA_FILES = ("data/split/train.npz", "data/split/validation.npz", "data/split/test.npz")
-HISTORY, TRAIN_METRICS = "metrics/history.csv", "metrics/train.json"
-EVALUATE_METRICS, PREDICTIONS = "metrics/evaluate.json", "metrics/predictions.csv"
+HISTORY, TRAIN_METRICS, EVALUATE_METRICS = "metrics/history.csv", "metrics/train.json", "metrics/evaluate.json"
+TRAIN_FILES = (HISTORY, TRAIN_METRICS, "metrics/diagnostics.csv", "metrics/histograms.csv")
+EVALUATE_FILES = (EVALUATE_METRICS, "metrics/predictions.csv")
 FIGURES = "metrics/plots"
 EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # the data set's first row, an 8
 
@@ -404,7 +405,7 @@ class Run:
         if self._name_awaits_model:
             self.name += f"-{model_sha256[:8]}"
             self.client.update_run(self.id, name=self.name)
-        self._upload([HISTORY, TRAIN_METRICS], "metrics")
+        self._upload(TRAIN_FILES, "metrics")
         self._upload(MODEL_FILES, "weights")
         finals = _numbers(self.folder / TRAIN_METRICS)
         self._log_numbers({f"final_{key}" if key in rows[-1] else key: value for key, value in finals.items()})
@@ -414,7 +415,7 @@ class Run:
 
     def log_evaluation(self) -> None:
         """Log what the evaluate stage wrote."""
-        self._upload([EVALUATE_METRICS, PREDICTIONS], "metrics")
+        self._upload(EVALUATE_FILES, "metrics")
         models = self.client.get_run(self.id).outputs.model_outputs
         self._log_numbers(_numbers(self.folder / EVALUATE_METRICS), models[0].model_id if models else None)
         self.client.set_tag(self.id, "evaluate.sha256", checksum(self.folder, [EVALUATE_METRICS]))

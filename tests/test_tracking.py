@@ -25,9 +25,8 @@ import pytest
 import stage
 import tracking
 from model import PenDigitsModel, save_model
-from neural_net import History
 from params import load_params
-from train import build_network, history_csv
+from train import build_network, table_csv
 
 ROOT = Path(__file__).parent.parent
 RECORDS = [
@@ -47,9 +46,7 @@ def write_training(folder: Path, seed: int = 0) -> None:
     params = load_params(folder / "params.yaml")
     network = build_network(params, np.random.default_rng(seed))
     save_model(PenDigitsModel(network, params.dataset), folder / "models")
-    history = History()
-    history.records.extend(RECORDS)
-    stage.write_bytes(folder / tracking.HISTORY, history_csv(history))
+    stage.write_bytes(folder / tracking.HISTORY, table_csv(list(RECORDS[0]), RECORDS))
     metrics = {"dataset": params.dataset, "n_parameters": network.n_parameters, "epochs": 3, "val_accuracy": 0.96}
     stage.write_json(folder / tracking.TRAIN_METRICS, metrics)
 
@@ -58,7 +55,7 @@ def write_evaluation(folder: Path, ece: float = 0.01) -> None:
     stage.write_json(
         folder / tracking.EVALUATE_METRICS, {"dataset": "pendigits", "test_accuracy": 0.97, "test_ece": ece}
     )
-    stage.write_bytes(folder / tracking.PREDICTIONS, b"row,writer,digit,predicted\n0,1,4,4\n")
+    stage.write_bytes(folder / tracking.EVALUATE_FILES[1], b"row,writer,digit,predicted\n0,1,4,4\n")
 
 
 def write_figures(folder: Path, picture: bytes = b"a picture") -> None:
