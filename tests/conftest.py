@@ -1,5 +1,6 @@
 """What the tests share: a small built-in data set, a folder to run stages in, and the real data where it is at hand."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ import pendigits
 import synthetic
 
 ROOT = Path(__file__).parent.parent
+
+os.environ["PENDIGITS_TRACKING"] = "off"  # tests of tracking turn it on for themselves
 
 settings.register_profile("project", deadline=None, derandomize=True)  # the same examples each time, on any machine
 settings.load_profile("project")
