@@ -2,6 +2,8 @@
 
 SHELL := /bin/sh
 PYTHON ?= python3
+FOLDS ?= 5
+SEEDS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
 ORACLE := .venv-oracle/installed
@@ -10,7 +12,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test test-all lint original oracle gradcheck debugging setup lock clean
+.PHONY: help run ui test test-all lint original oracle gradcheck debugging cv report setup lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +37,12 @@ original: $(INSTALLED)  ## reproduce the result that the project began with: 96 
 
 oracle: $(ORACLE)  ## compare with PyTorch, and keep its numbers for the tests (its own environment, large)
 	@.venv-oracle/bin/python tests/oracle/make_golden.py
+
+cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2
+	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python src/cv.py --folds $(FOLDS) --seeds $(SEEDS) $(S)
+
+report: $(INSTALLED)  ## train ten seeds, their ensemble and other classifiers, and test them: docs/accuracy_results.md
+	@$(BIN)/python -m dvc repro --quiet split && $(BIN)/python src/report.py
 
 gradcheck: $(INSTALLED)  ## compare every derivative with central differences
 	@cd src && ../$(BIN)/python -m neural_net.gradcheck custom

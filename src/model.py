@@ -1,5 +1,6 @@
 """The trained network with all that it needs to read raw coordinates: what is saved, evaluated and served."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
 from neural_net import Network, storage
+from neural_net.activations import softmax
 from stage import StageError
 from utils import scale_features
 
@@ -20,10 +22,11 @@ class PenDigitsModel:
     Attributes:
         network: takes coordinates scaled to [-1, 1], (rows, 16), and gives logits, (rows, 10).
         dataset: what it was trained on.
+        temperature: what the logits are divided by before they become probabilities.
     """
 
-    def __init__(self, network: Network, dataset: str) -> None:
-        self.network, self.dataset = network, dataset
+    def __init__(self, network: Network, dataset: str, temperature: float = 1.0) -> None:
+        self.network, self.dataset, self.temperature = network, dataset, temperature
 
     @property
     def classes(self) -> tuple[int, ...]:
@@ -44,7 +47,9 @@ class PenDigitsModel:
 
     def probabilities(self, X: NDArray) -> NDArray[np.float32]:
         """The probability of each digit, (rows, 10), from scaled coordinates."""
-        return self.network.predict_proba(X)
+        logits = self.network.outputs(X)
+        logits /= self.temperature
+        return softmax(logits, out=logits) if len(logits) else logits
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
         """The probability of each digit, (rows, 10), from raw coordinates 0..100."""
@@ -57,7 +62,7 @@ class PenDigitsModel:
 
 def save_model(model: PenDigitsModel, folder: Path) -> None:
     """Write network.npz and network.json; the scaler's bounds and the data set travel in the latter."""
-    extra = {"dataset": model.dataset, "scaler": {"low": 0, "high": 100}}
+    extra = {"dataset": model.dataset, "scaler": {"low": 0, "high": 100}, "temperature": model.temperature}
     storage.save(model.network, folder, extra)
 
 
@@ -73,9 +78,11 @@ def load_model(folder: Path) -> PenDigitsModel:
         raise StageError(f"{error.filename} does not exist; `dvc repro train` makes it") from None
     except storage.StorageError as error:
         raise StageError(str(error)) from None
-    dataset = extra.get("dataset")
+    dataset, temperature = extra.get("dataset"), extra.get("temperature", 1.0)
     if network.shape_in != (N_COORDINATES,) or network.n_outputs != len(CLASSES) or not isinstance(dataset, str):
         raise StageError(
             f"{folder} holds a network, but not one over the {N_COORDINATES} coordinates of pen-written digits"
         )
-    return PenDigitsModel(network, dataset)
+    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
+        raise StageError(f"{folder} holds a network with a temperature that is no positive number: {temperature!r}")
+    return PenDigitsModel(network, dataset, temperature)

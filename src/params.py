@@ -28,6 +28,7 @@ Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidat
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Deviation = Annotated[Number, Field(ge=0, le=2)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 Spec = str | dict[str, dict[str, Any] | None]  # a part's name, or one name with its options
 Width = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
@@ -45,12 +46,18 @@ class Params(BaseModel):
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)]
     split_seed: Seed
 
-    augment_warp: Deviation
-    augment_trim: Annotated[Number, Field(ge=0, le=0.2)]
+    augment_backwards: Share
+    augment_reordered: Share
+    augment_ornamented: Share
+    augment_plain: Share
+    augment_restarted: Share
+    augment_apart: Deviation
+    augment_bend: Deviation
     augment_rotation: Deviation
     augment_shear: Deviation
     augment_aspect: Deviation
-    augment_bend: Deviation
+    augment_warp: Deviation
+    augment_trim: Annotated[Number, Field(ge=0, le=0.2)]
     augment_jitter: Deviation
 
     hidden_layers: list[Width | Spec]
@@ -72,6 +79,7 @@ class Params(BaseModel):
     batch_size: Count | Literal["full"]
     early_stopping: Count | None
     weight_average: Annotated[Number, Field(ge=0, lt=1)] | None
+    refit: Annotated[bool, Field(strict=True)]
     seed: Seed
     diagnostics: Annotated[bool, Field(strict=True)]
 

@@ -1,4 +1,7 @@
-"""Stage preprocess: check the data set's files against each other, join the writers in, scale the coordinates."""
+"""Stage preprocess: check the data set's files against each other, join the writers in, scale the coordinates.
+
+Of the training part the ink is kept too: augmentation makes new rows of it.
+"""
 
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import stage
 from params import load_params
 from pendigits import COLUMNS, TEST, TRAINING, DataError, Ink, Part, parse_ink, parse_table
 from stage import StageError
+from strokes import format_strokes, strokes_of
 from utils import scale_features
 
 RAW = Path("data/raw")
@@ -16,7 +20,7 @@ PROCESSED = Path("data/processed")
 
 
 def main() -> None:
-    """Make data/processed/training.csv and test.csv from data/raw/<dataset>."""
+    """Make data/processed/training.csv, training_ink.npz and test.csv from data/raw/<dataset>."""
     params = load_params()
     folder = RAW / params.dataset
     for part, name in ((TRAINING, "training"), (TEST, "test")):
@@ -28,6 +32,8 @@ def main() -> None:
         except DataError as error:
             raise StageError(f"{error}; to get the data anew, remove {folder} and run `dvc repro`") from None
         stage.write_bytes(PROCESSED / f"{name}.csv", format_csv(features, digit, writer))
+        if part is TRAINING:
+            stage.write_bytes(PROCESSED / "training_ink.npz", format_strokes(strokes_of(ink)))
         stage.say(f"{name}: {len(digit):,} digits by {part.writers} writers")
 
 

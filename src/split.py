@@ -15,6 +15,7 @@ import stage
 from params import Params, load_params
 from pendigits import COLUMNS
 from stage import StageError
+from strokes import Strokes, format_strokes, read_strokes
 from utils import split_data
 
 PROCESSED = Path("data/processed")
@@ -34,10 +35,13 @@ class Rows(NamedTuple):
 
 
 def main() -> None:
-    """Make data/split/train.npz, validation.npz and test.npz from data/processed."""
+    """Make data/split/train.npz, validation.npz and test.npz from data/processed, and the ink of the first two."""
     params = load_params()
     training, test = read_csv(PROCESSED / "training.csv"), read_csv(PROCESSED / "test.csv")
+    ink = read_ink(PROCESSED / "training_ink.npz", len(training.y))
     held_out = choose_validation(training.y, training.writer, params)
+    for name, chosen in (("train", ~held_out), ("validation", held_out)):
+        stage.write_bytes(SPLIT / f"{name}_ink.npz", format_strokes(ink.take(chosen)))
     for name, rows in (
         ("train", training.take(~held_out)),
         ("validation", training.take(held_out)),
@@ -94,6 +98,21 @@ def read_csv(path: Path) -> Rows:
         raise StageError(f"{path} is not as preprocess writes it; run `dvc repro`")
     y, writer = values[:, 16:].astype(np.int64).T.copy()
     return Rows(values[:, :16].astype(np.float32), y, writer, np.arange(len(values)))
+
+
+def read_ink(path: Path, n: int) -> Strokes:
+    """Read the ink that preprocess wrote, of n digits.
+
+    Raises:
+        StageError: if it is something else.
+    """
+    try:
+        strokes = read_strokes(path)
+    except ValueError as error:
+        raise StageError(f"{path} is not as preprocess writes it: {error}; run `dvc repro`") from None
+    if len(strokes.points) != n:
+        raise StageError(f"{path} holds {len(strokes.points)} digits, and the table {n}; run `dvc repro`")
+    return strokes
 
 
 def _is_table(values: NDArray[np.float64]) -> bool:

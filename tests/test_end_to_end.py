@@ -30,7 +30,13 @@ def run(folder: Path, stage: str) -> subprocess.CompletedProcess[str]:
 def prepare(folder: Path, **changes: object) -> Path:
     folder.mkdir(exist_ok=True)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    shrunk = {"dataset": "synthetic", "synthetic_rows_per_writer": 40, "epochs": 4, "hidden_layers": [48]}
+    shrunk = {
+        "dataset": "synthetic",
+        "synthetic_rows_per_writer": 40,
+        "epochs": 4,
+        "hidden_layers": [48],
+        "batch_size": 32,
+    }
     (folder / "params.yaml").write_text(yaml.safe_dump(params | shrunk | changes))
     return folder
 

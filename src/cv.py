@@ -1,0 +1,145 @@
+"""Cross-validation over writers: how well a configuration reads people whom it never saw.
+
+    python src/cv.py lr=0.003 'hidden_layers=[256, 128]' --folds 5 --seeds 2
+
+The writers of the training file are cut into folds; each fold is read by a network that was trained on all the others.
+The test file takes no part: this is what choices are made by.
+"""
+
+import argparse
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+import split
+import stage
+import train
+from params import Params, ParamsError, check_params, load_params
+from utils import accuracy
+
+FOLD_SEED = 0  # the same folds for all configurations, so that their results can be compared fold by fold
+
+
+class Result(NamedTuple):
+    """What came out of every training.
+
+    Attributes:
+        accuracy, loss: (seeds, folds), of the rows of the fold's writers.
+        errors: writer -> the share of this writer's rows that was read wrongly, the mean over seeds.
+    """
+
+    accuracy: NDArray[np.float64]
+    loss: NDArray[np.float64]
+    errors: dict[int, float]
+
+
+def cross_validate(
+    params: Params, rows: train.Rows, writer: NDArray[np.int64], folds: int, seeds: int, progress: Any = None
+) -> Result:
+    """Train ``folds`` times ``seeds`` networks, the seeds counting up from ``params.seed``.
+
+    Args:
+        rows: the training file's. writer: (rows,).
+        progress: its ``update()`` is called after every training.
+
+    Raises:
+        StageError: if there are fewer writers than folds.
+    """
+    held_out = fold_of(writer, folds)
+    accuracies, losses = np.empty((seeds, folds)), np.empty((seeds, folds))
+    wrong = np.zeros(len(writer))
+    for i in range(seeds):
+        seeded = params.model_copy(update={"seed": params.seed + i, "early_stopping": None})
+        for fold in range(folds):
+            here = held_out == fold
+            model, _ = train.train(seeded, rows.take(~here), None, on_epoch=lambda record: None)
+            p = model.probabilities(rows.X[here]).astype(np.float64)
+            y = rows.y[here]
+            accuracies[i, fold] = accuracy(y, p.argmax(axis=1))
+            losses[i, fold] = -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float32).tiny)).mean()
+            wrong[here] += (p.argmax(axis=1) != y) / seeds
+            if progress is not None:
+                progress.update()
+    errors = {int(w): float(wrong[writer == w].mean()) for w in np.unique(writer)}
+    return Result(accuracies, losses, errors)
+
+
+def fold_of(writer: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
+    """The fold, from 0, that each row's writer was drawn into: (rows,).
+
+    Raises:
+        StageError: if there are fewer writers than folds.
+    """
+    writers = np.unique(writer)
+    if not 2 <= folds <= len(writers):
+        raise stage.StageError(f"folds must be from 2 to the number of writers, {len(writers)}, got {folds}")
+    drawn = np.random.default_rng(FOLD_SEED).permutation(writers)
+    fold = {int(w): i for i, part in enumerate(np.array_split(drawn, folds)) for w in part}
+    return np.array([fold[int(w)] for w in writer])
+
+
+def standard_error(values: NDArray[np.float64]) -> float:
+    """Of the mean of values: their standard deviation by the square root of their number."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+
+
+def table(result: Result) -> str:
+    """Accuracy and loss of each fold and all, and the writers who are read worst."""
+    lines = ["fold   accuracy %   loss"]
+    by_fold = zip(100 * result.accuracy.mean(axis=0), result.loss.mean(axis=0), strict=True)
+    lines += [f"{fold:>4}   {right:10.2f}   {loss:.4f}" for fold, (right, loss) in enumerate(by_fold, start=1)]
+    right, loss = 100 * result.accuracy, result.loss
+    lines.append(f"mean   {right.mean():10.2f}   {loss.mean():.4f}")
+    for axis, over in enumerate(("folds", "seeds")):
+        errors = standard_error(right.mean(axis=axis)), standard_error(loss.mean(axis=axis))
+        lines.append(f"standard error over {over}: accuracy {errors[0]:.2f}, loss {errors[1]:.4f}")
+    worst = sorted(result.errors.items(), key=lambda item: -item[1])[:5]
+    lines.append("worst writers: " + ", ".join(f"{writer} ({100 * share:.1f} % wrong)" for writer, share in worst))
+    return "\n".join(lines)
+
+
+def overridden(params: Params, changes: list[str]) -> Params:
+    """Params with some values changed, each given as ``key=value`` with the value in YAML.
+
+    Raises:
+        ParamsError: for what is no such text, and for what params.yaml may not hold.
+    """
+    values = params.model_dump()
+    for change in changes:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise ParamsError(f"a change must be key=value, got {change!r}")
+        values[key] = yaml.safe_load(value)
+    return check_params(values, "the command line")
+
+
+def load_training() -> tuple[train.Rows, NDArray[np.int64]]:
+    """All rows of the training file with their ink, and their writers."""
+    found = split.read_csv(split.PROCESSED / "training.csv")
+    ink = split.read_ink(split.PROCESSED / "training_ink.npz", len(found.y))
+    return train.Rows(found.X, found.y, ink), found.writer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="in place of what params.yaml says")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=2)
+    given = parser.parse_args()
+    params = overridden(load_params(), given.changes)
+    train.check_names(params)
+    rows, writer = load_training()
+    total = given.folds * given.seeds
+    with threadpool_limits(1), tqdm(total=total, unit="training", disable=None, file=sys.stderr) as bar:
+        result = cross_validate(params, rows, writer, given.folds, given.seeds, bar)
+    stage.say(" ".join(["configuration: params.yaml", *given.changes]))
+    stage.say(table(result))
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,93 @@
+"""Cross-validation holds out whole writers, takes any configuration, and its table says what came out."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import cv
+import stage
+import train
+from params import Params, ParamsError, load_params
+from strokes import strokes_of
+
+ROOT = Path(__file__).parent.parent
+PARAMS = load_params(ROOT / "params.yaml")
+WRITER = np.repeat(np.arange(1, 8), 3)
+
+
+def test_every_writer_is_in_one_fold_and_the_folds_are_about_equal() -> None:
+    fold = cv.fold_of(WRITER, 3)
+    assert {len(set(fold[WRITER == writer])) for writer in range(1, 8)} == {1}
+    assert sorted(np.bincount(fold) // 3) == [2, 2, 3]
+    np.testing.assert_array_equal(cv.fold_of(WRITER[::-1], 3), fold[::-1])
+
+
+@pytest.mark.parametrize("folds", [1, 8])
+def test_folds_that_cannot_be(folds: int) -> None:
+    with pytest.raises(stage.StageError, match=f"from 2 to the number of writers, 7, got {folds}"):
+        cv.fold_of(WRITER, folds)
+
+
+def test_values_are_overridden_as_yaml() -> None:
+    found = cv.overridden(PARAMS, ["lr=0.5", "hidden_layers=[8, {dropout: {rate: 0.1}}]", "early_stopping=null"])
+    assert (found.lr, found.hidden_layers, found.early_stopping) == (0.5, [8, {"dropout": {"rate": 0.1}}], None)
+    assert found.activation == PARAMS.activation
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("lr", "a change must be key=value, got 'lr'"),
+        ("lr=-1", "the command line: lr must be greater than 0, got -1"),
+        ("learning_rate=1", "the command line: learning_rate is not a parameter"),
+    ],
+)
+def test_bad_changes_are_refused(change: str, message: str) -> None:
+    with pytest.raises(ParamsError) as error:
+        cv.overridden(PARAMS, [change])
+    assert str(error.value).startswith(message)
+
+
+def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = train.Rows(np.zeros((21, 16), np.float32), WRITER % 10)
+    seen: list[tuple[int, set[int]]] = []
+
+    def spy(params: Params, training: train.Rows, validation: None, on_epoch: object) -> tuple[SimpleNamespace, None]:
+        seen.append((params.seed, set(training.y.tolist())))
+        always_one = np.tile(np.eye(10)[1], (21, 1))
+        return SimpleNamespace(probabilities=lambda X: always_one[: len(X)]), None
+
+    monkeypatch.setattr(train, "train", spy)
+    result = cv.cross_validate(PARAMS.model_copy(update={"seed": 5}), rows, WRITER, folds=7, seeds=2)
+    assert [seed for seed, _ in seen] == [5] * 7 + [6] * 7
+    left_out = [set(range(1, 8)) - digits for _, digits in seen]  # the digits name the writers here
+    assert sorted(map(tuple, left_out[:7])) == [(writer,) for writer in range(1, 8)]
+    assert result.accuracy.sum(axis=1).tolist() == [1, 1]  # only writer 1 writes what is always predicted
+    assert result.errors == {writer: float(writer != 1) for writer in range(1, 8)}
+
+
+def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
+    import pendigits
+
+    ink = small_inks[0]
+    X = ((pendigits.eight_points(ink) - 50) / 50).astype(np.float32)
+    params = PARAMS.model_copy(
+        update={"epochs": 10, "lr": 0.01, "hidden_layers": [32], "batch_size": 16, "weight_average": None}
+    )
+    rows = train.Rows(X, ink.digit, strokes_of(ink))
+    result = cv.cross_validate(params, rows, ink.writer, folds=2, seeds=2)
+    assert result.accuracy.shape == result.loss.shape == (2, 2)
+    assert result.accuracy.mean() > 0.3
+    assert not np.array_equal(result.loss[0], result.loss[1])
+
+
+def test_table_shows_means_and_standard_errors() -> None:
+    accuracy = np.array([[0.90, 0.94], [0.92, 0.96]])
+    text = cv.table(cv.Result(accuracy, 1 - accuracy, {4: 0.1, 7: 0.25}))
+    assert "   1        91.00   0.0900" in text
+    assert "mean        93.00   0.0700" in text
+    assert "over folds: accuracy 2.00" in text  # 91 and 95: a deviation of 2.83, by the root of 2
+    assert "over seeds: accuracy 1.00" in text
+    assert text.endswith("worst writers: 7 (25.0 % wrong), 4 (10.0 % wrong)")

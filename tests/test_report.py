@@ -1,0 +1,53 @@
+"""The report: what it averages, and how it orders what was measured here and what was published."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pendigits
+import report
+import train
+from params import load_params
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_mean_of_the_seeds_and_their_ensemble() -> None:
+    # three seeds, three rows of digit 0; each seed is wrong on a row of its own, barely
+    p = np.zeros((3, 3, 10))
+    p[..., 0], p[..., 1] = 0.9, 0.1
+    for i in range(3):
+        p[i, i, :2] = 0.4, 0.6
+    found = report.summarize(p, np.zeros(3, np.int64), 1.0, [report.Measured("other", 50.0, 2.0)], report.PUBLISHED[:1])
+    assert found["seeds"] == [66.667] * 3
+    assert (found["mean"], found["standard_deviation"], found["ensemble"]) == (66.667, 0, 100)
+    lines = report.markdown(found).splitlines()
+    assert lines[2] == "| **ensemble of 3 of this network** | 100.00 | here |"
+    assert "98.86 | published" in lines[3]
+    assert lines[4] == "| **this network, mean of 3 seeds** | 66.67 ± 0.00 | here |"
+    assert lines[5] == "| other | 50.00 | here |"
+
+
+def test_seeds_and_classifiers_on_a_few_digits(small_inks: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [((pendigits.eight_points(ink) - 50) / 50, ink.digit) for ink in small_inks]
+    rows, test = (train.Rows(X.astype(np.float32), y) for X, y in parts)
+    params = load_params(ROOT / "params.yaml").model_copy(update={"epochs": 2, "hidden_layers": [16], "batch_size": 16})
+
+    class Progress:
+        steps = 0
+
+        def update(self) -> None:
+            self.steps += 1
+
+    progress = Progress()
+    p, _ = report.train_seeds(params, rows, test.X, 2, progress)
+    assert p.shape == (2, 140, 10)
+    np.testing.assert_allclose(p.sum(axis=2), 1, rtol=1e-5)
+    assert not np.array_equal(p[0], p[1])
+    few = dict(list(report.classifiers().items())[:3])
+    monkeypatch.setattr(report, "classifiers", lambda: few)
+    found = report.measure_others(rows, test, progress)
+    assert [measured.name for measured in found] == list(few)
+    assert all(measured.accuracy > 80 for measured in found)
+    assert progress.steps == 5
