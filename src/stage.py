@@ -34,8 +34,8 @@ def run(main: Callable[[], None]) -> None:
         if error.errno not in _DISK_FAULTS:
             raise
         _fail(f"{error.filename or 'a file'}: {_DISK_FAULTS[error.errno]}", 1)
-    except KeyboardInterrupt:
-        _fail("stopped", 130)
+    except KeyboardInterrupt as stopped:
+        _fail(str(stopped) or "stopped", 130)
 
 
 _DISK_FAULTS = {

@@ -16,6 +16,7 @@ import ast
 import contextlib
 import csv
 import json
+import logging
 import os
 import queue
 import re
@@ -579,6 +580,18 @@ def open_store() -> Store:
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient(uri)
     return Store(client, _experiment(client))
+
+
+@contextlib.contextmanager
+def faults_said() -> Iterator[None]:
+    """For people's commands: a store that is away or refuses is a StageError, said in a line."""
+    import mlflow.exceptions
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    try:
+        yield
+    except mlflow.exceptions.MlflowException as error:
+        raise stage.StageError(f"MLflow at {store_uri()}: {str(error).splitlines()[0][:200]}") from None
 
 
 def _experiment(client: "MlflowClient") -> str:

@@ -1,7 +1,8 @@
 """The train stage: data/split -> models/, metrics/{history,diagnostics,histograms}.csv, metrics/train.json.
 
 Trains the network that params.yaml describes on the training rows, and measures it after every epoch on the
-validation rows. The diagnostics have no rows unless params.yaml asks for them.
+validation rows. The diagnostics have no rows unless params.yaml asks for them. With ``refit`` the
+network that is kept is trained once more, in the same way, on all of these rows.
 """
 
 import csv
@@ -18,6 +19,8 @@ from tqdm import tqdm
 
 import stage
 import tracking
+from calibration import fit_temperature
+from checkpoint import Checkpoint, checkpoints, fingerprint
 from model import CLASSES, N_COORDINATES, PenDigitsModel, save_model
 from neural_net import (
     Callback,
@@ -26,6 +29,7 @@ from neural_net import (
     EarlyStopping,
     History,
     Network,
+    StateError,
     Training,
     Warmup,
     WeightAverage,
@@ -38,32 +42,49 @@ from neural_net import (
     make_schedule,
 )
 from neural_net.initializers import check_initializer
+from neural_net.training import Augment
 from params import Faults, Params, load_params
-from strokes import Augmentation
+from strokes import Augmentation, Strokes, read_strokes
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
+CHECKPOINTS = Path(".dvc/tmp/checkpoints")
 DIAGNOSTICS = ("epoch", "layer", "quantity", "value")
 HISTOGRAMS = ("epoch", "layer", "of", "low", "high", "share")
 
 
 class Rows(NamedTuple):
-    """Scaled pen paths and their digits: X (rows, 16) float32, y (rows,) int64."""
+    """Scaled pen paths (rows, 16), their digits (rows,) and the ink that new ones are made of; None: none are made."""
 
     X: NDArray[np.float32]
     y: NDArray[np.int64]
+    strokes: Strokes | None = None
+
+    def take(self, chosen: NDArray[np.bool_]) -> "Rows":
+        """Some of the rows, by a mask."""
+        return Rows(self.X[chosen], self.y[chosen], self.strokes and self.strokes.take(chosen))
+
+    def and_also(self, others: "Rows") -> "Rows":
+        """These rows and then the others."""
+        strokes = None
+        if self.strokes is not None and others.strokes is not None:
+            strokes = self.strokes.and_also(others.strokes)
+        return Rows(np.concatenate([self.X, others.X]), np.concatenate([self.y, others.y]), strokes)
 
 
 def train(
     params: Params,
     training_rows: Rows,
-    validation_rows: Rows,
+    validation_rows: Rows | None,
     on_epoch: Callable[[dict[str, float]], None],
     watching: Sequence[Callback] = (),
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[PenDigitsModel, History]:
     """Build and train the network that ``params`` describes; ``on_epoch`` is told each epoch's record.
 
     Args:
+        validation_rows: None: nothing is measured on them, and training does not stop early.
         watching: callbacks that look on.
+        checkpoint: is where the training goes on from, if there is one, and where it is kept meanwhile.
 
     Raises:
         ParamsError: if params name parts that do not exist.
@@ -71,26 +92,33 @@ def train(
     """
     rng = np.random.default_rng(params.seed)
     network = build_network(params, rng)
-    callbacks: list[Callback] = [_Report(on_epoch), *watching]
+    callbacks = list(watching)
     if params.weight_average is not None:
         callbacks.append(WeightAverage(params.weight_average))
-    if params.early_stopping is not None:
+    if params.early_stopping is not None and validation_rows is not None:
         callbacks.append(EarlyStopping(params.early_stopping))
+    callbacks += [_Report(on_epoch), *([checkpoint] if checkpoint else [])]
     training = Training(
         network,
-        *training_rows,
+        training_rows.X,
+        training_rows.y,
         rng=rng,
         **training_parts(params),
         epochs=params.epochs,
         batch_size=None if params.batch_size == "full" else params.batch_size,
-        validation=validation_rows,
-        augment=augmentation(params) or None,
+        validation=validation_rows and (validation_rows.X, validation_rows.y),
+        augment=_new_rows(augmentation(params), training_rows),
         callbacks=callbacks,
     )
     try:
-        history = training.run()
+        history = training.run(checkpoint.load() if checkpoint else None)
     except DivergedError as error:
         raise stage.StageError(str(error)) from None
+    except StateError as error:
+        if not checkpoint:
+            raise
+        checkpoint.discard(error)
+        return train(params, training_rows, validation_rows, on_epoch, watching, checkpoint)
     return PenDigitsModel(network, params.dataset), history
 
 
@@ -147,16 +175,38 @@ def training_parts(params: Params) -> dict[str, Any]:
 
 
 def augmentation(params: Params) -> Augmentation:
-    """What ``params`` says of making new pen paths."""
-    return Augmentation(
-        warp=params.augment_warp,
-        trim=params.augment_trim,
-        rotation=params.augment_rotation,
-        shear=params.augment_shear,
-        aspect=params.augment_aspect,
-        bend=params.augment_bend,
-        jitter=params.augment_jitter,
-    )
+    """What ``params`` says of making new rows.
+
+    Raises:
+        ParamsError: if the shares do not go together.
+    """
+    faults = Faults()
+    with faults.noted("augment: "):
+        made = Augmentation(
+            backwards=params.augment_backwards,
+            reordered=params.augment_reordered,
+            ornamented=params.augment_ornamented,
+            plain=params.augment_plain,
+            restarted=params.augment_restarted,
+            apart=params.augment_apart,
+            bend=params.augment_bend,
+            rotation=params.augment_rotation,
+            shear=params.augment_shear,
+            aspect=params.augment_aspect,
+            warp=params.augment_warp,
+            trim=params.augment_trim,
+            jitter=params.augment_jitter,
+        )
+    faults.refuse()
+    return made
+
+
+def _new_rows(augmentation: Augmentation, rows: Rows) -> Augment | None:
+    """What ``Training`` calls for each epoch's rows."""
+    strokes = rows.strokes
+    if not augmentation or strokes is None:
+        return None
+    return lambda _, rng: augmentation(strokes, rows.y, rng)
 
 
 def check_names(params: Params) -> None:
@@ -166,11 +216,13 @@ def check_names(params: Params) -> None:
         build_network(params, np.random.default_rng(0))
     with faults.noted():
         training_parts(params)
+    with faults.noted():
+        augmentation(params)
     faults.refuse()
 
 
 class _Report(Callback):
-    """Passes each epoch's record on."""
+    """Passes each epoch's record on, those before a restart too."""
 
     def __init__(self, on_epoch: Callable[[dict[str, float]], None]) -> None:
         self.on_epoch = on_epoch
@@ -178,17 +230,39 @@ class _Report(Callback):
     def on_epoch_end(self, training: Training, record: dict[str, float]) -> None:
         self.on_epoch(record)
 
+    def set_state(self, training: Training, state: Mapping[str, Any]) -> None:
+        for record in training.history.records:
+            self.on_epoch(record)
+
+
+def refit(params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint) -> PenDigitsModel:
+    """Train on all rows as ``params`` says, for as many epochs as the training that held some out took."""
+    with tqdm(total=epochs, unit="epoch", desc="on all writers", disable=None, file=sys.stderr) as bar:
+
+        def on_epoch(record: dict[str, float]) -> None:
+            bar.update()
+
+        return train(params.model_copy(update={"epochs": epochs}), rows, None, on_epoch, (), checkpoint)[0]
+
+
+def inputs() -> list[Path]:
+    """The files that decide, with the parameters, what comes out: data and code."""
+    script = Path(__file__)
+    modules = [script, *tracking.imported(script)]
+    code = [file for path in modules for file in ([path] if path.is_file() else path.rglob("*.py"))]
+    return [*sorted(SPLIT.glob("train*.npz")), *sorted(SPLIT.glob("validation*.npz")), *sorted(code)]
+
 
 def load_rows(name: str) -> Rows:
-    """Read one of the split's files.
+    """Read one of the split's parts, and its ink.
 
     Raises:
-        StageError: if it is not a whole npz file with X and y.
+        StageError: if the one is not a whole npz file with X and y, or the other not with strokes.
     """
     path = SPLIT / f"{name}.npz"
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return Rows(arrays["X"], arrays["y"])
+            return Rows(arrays["X"], arrays["y"], read_strokes(SPLIT / f"{name}_ink.npz"))
     except (ValueError, KeyError, EOFError) as error:
         raise stage.StageError(f"{path} is damaged ({error}); `dvc repro split` makes it anew") from None
 
@@ -208,9 +282,11 @@ def main() -> None:
     params = load_params()
     check_names(params)
     rows, validation = load_rows("train"), load_rows("validation")
+    key = fingerprint(params.model_dump(mode="json"), inputs())
     # One thread: at these sizes more only get in each other's way, and parallel experiments share the cores.
     with (
         threadpool_limits(1),
+        checkpoints(tracking.project_root() / CHECKPOINTS, key) as checkpoint,
         tracking.training(params) as run,
         tqdm(total=params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar,
     ):
@@ -223,9 +299,14 @@ def main() -> None:
             bar.update()
 
         watch = Diagnostics()
-        model, history = train(params, rows, validation, on_epoch, [watch] if params.diagnostics else [])
-        train_loss, train_accuracy = evaluate(model.network, *rows)
-        val_loss, val_accuracy = evaluate(model.network, *validation)
+        watching = [watch] if params.diagnostics else []
+        model, history = train(params, rows, validation, on_epoch, watching, checkpoint("training"))
+        train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y)
+        val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y)
+        temperature = fit_temperature(model.network.outputs(validation.X), validation.y)
+        if params.refit:
+            model = refit(params, len(history), rows.and_also(validation), checkpoint("refit"))
+        model.temperature = temperature
         save_model(model, MODELS)
         stage.write_bytes(METRICS / "history.csv", table_csv(list(history.last), history.records))
         stage.write_bytes(METRICS / "diagnostics.csv", table_csv(DIAGNOSTICS, watch.records))
@@ -240,6 +321,7 @@ def main() -> None:
             "train_accuracy": round(train_accuracy, 6),
             "val_loss": round(val_loss, 6),
             "val_accuracy": round(val_accuracy, 6),
+            "temperature": round(temperature, 6),
         }
         stage.write_json(METRICS / "train.json", metrics)
     stage.say(

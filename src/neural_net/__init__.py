@@ -57,7 +57,17 @@ from .schedules import (
     make_schedule,
 )
 from .storage import StorageError, load, save
-from .training import Callback, DivergedError, EarlyStopping, History, Training, WeightAverage, evaluate, fit
+from .training import (
+    Callback,
+    DivergedError,
+    EarlyStopping,
+    History,
+    StateError,
+    Training,
+    WeightAverage,
+    evaluate,
+    fit,
+)
 
 __all__ = [
     "ACTIVATIONS",
@@ -114,6 +124,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "StateError",
     "Step",
     "StorageError",
     "Tanh",

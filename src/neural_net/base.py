@@ -265,6 +265,13 @@ def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any)
         raise ValueError(f"{kind} {name}: {error}") from None
 
 
+def copy_like(model: Array, array: Any) -> Array:
+    """A copy of an array that must have the model's shape and dtype; ValueError if it has not."""
+    if not isinstance(array, np.ndarray) or array.shape != model.shape or array.dtype != model.dtype:
+        raise ValueError(f"expected an array of shape {model.shape} and dtype {model.dtype}")
+    return array.copy()
+
+
 def check(condition: bool, owner: object, message: str) -> None:
     """Raise ValueError, naming the owner, unless the condition holds: for the constraints on options."""
     if not condition:

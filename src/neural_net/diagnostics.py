@@ -1,13 +1,13 @@
 """What goes on inside a network while it trains: gradients that vanish, weights that explode, units that die."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from .activations import Activation
-from .base import Array, check
+from .base import Array, check, copy_like
 from .training import Callback, Record, Training
 
 #: What is measured, and what it says.
@@ -50,6 +50,16 @@ class Diagnostics(Callback):
         self._spans = dict(_spans(training))
         self._sample = np.linspace(0, len(training.X) - 1, min(self.rows, len(training.X))).astype(int)
         self._measure(training)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"records": self.records, "snapshots": [[epoch, *kept] for epoch, kept in self._snapshots.items()]}
+
+    def set_state(self, training: Training, state: Mapping[str, Any]) -> None:
+        params, grads = training.network.params, training.network.grads
+        self.records = list(state["records"])
+        self._snapshots = {
+            int(epoch): (copy_like(params, a), copy_like(grads, b)) for epoch, a, b in state["snapshots"]
+        }
 
     def on_batch_begin(self, training: Training) -> None:
         middle = training.step % training.steps_per_epoch == training.steps_per_epoch // 2

@@ -5,11 +5,12 @@ has the length of the network's parameter vector; in the steady state a step all
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from .base import Array, check, make
+from .base import Array, check, copy_like, make
 
 
 class Optimizer:
@@ -68,6 +69,20 @@ class Optimizer:
     def _update(self, params: Array, grads: Array, lr: float, **state: Array) -> None:
         """The method itself; the remembered vectors come by name, with one to write scratch into."""
         raise NotImplementedError
+
+    def get_state(self) -> dict[str, Any]:
+        """What is remembered from step to step, to go on later; the vectors are the optimizer's own."""
+        return {"t": self.t, "vectors": {name: self.state[name] for name in self._states if self.state}}
+
+    def set_state(self, params: Array, state: Mapping[str, Any]) -> None:
+        """Take back what ``get_state`` gave; ValueError if that was of another optimizer, or for other parameters."""
+        vectors = state["vectors"]
+        if type(state["t"]) is not int or state["t"] < 0 or vectors.keys() != set(self._states if state["t"] else ()):
+            raise ValueError(f"not what {type(self).__name__} remembers: t = {state['t']}, {', '.join(vectors)}")
+        self.t = state["t"]
+        self.state = {name: copy_like(params, vectors[name]) for name in vectors}
+        if self.t:
+            self.state["scratch"] = np.empty_like(params)
 
     def reset(self) -> None:
         """Forget all steps taken."""

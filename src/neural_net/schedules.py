@@ -5,6 +5,7 @@ epochs; ``t`` has a fraction within an epoch.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from .base import check, make
@@ -22,6 +23,13 @@ class Schedule:
 
     def start(self) -> None:
         """Told that a training begins."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What ``observe`` has changed since ``start``, so that a training can go on later."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what ``get_state`` gave."""
 
 
 class Constant(Schedule):
@@ -106,6 +114,12 @@ class ReduceOnPlateau(Schedule):
     def start(self) -> None:
         self.current, self.best, self.waited = 1.0, math.inf, 0
 
+    def get_state(self) -> dict[str, Any]:
+        return {"current": self.current, "best": self.best, "waited": self.waited}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.current, self.best, self.waited = float(state["current"]), float(state["best"]), int(state["waited"])
+
     def factor(self, t: float, total: float) -> float:
         return self.current
 
@@ -127,6 +141,12 @@ class Warmup(Schedule):
 
     def start(self) -> None:
         self.schedule.start()
+
+    def get_state(self) -> dict[str, Any]:
+        return self.schedule.get_state()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.schedule.set_state(state)
 
     def factor(self, t: float, total: float) -> float:
         if t < self.epochs:

@@ -4,12 +4,13 @@ One step is five lines: outputs, loss, its gradient by the outputs, by the param
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from .base import Array, Layer, as_numbers, count
+from .base import Array, Layer, as_numbers, copy_like, count
 from .layers import Chain
 from .losses import Loss, make_loss
 from .network import Network
@@ -23,6 +24,10 @@ Augment = Callable[[Array, np.random.Generator], Array]
 
 class DivergedError(ArithmeticError):
     """Training met a NaN or an infinity; the message says in which epoch, layer and quantity, and what helps."""
+
+
+class StateError(ValueError):
+    """A state was not taken from such a training; the message says what does not fit."""
 
 
 class History:
@@ -42,6 +47,17 @@ class History:
     def last(self) -> Record:
         """What was measured after the latest epoch."""
         return self.records[-1]
+
+
+@dataclass
+class Tally:
+    """What the running epoch has added up so far; the epoch's record is made from it."""
+
+    rows: int = 0  # that were trained on; the next step begins with this one
+    loss: float = 0.0  # summed over these rows, by their weights
+    mass: float = 0.0  # the sum of these rows' weights
+    hits: int = 0  # right predictions
+    factor: float = 1.0  # of the learning rate, in the latest step
 
 
 class Callback:
@@ -67,6 +83,13 @@ class Callback:
 
     def on_train_end(self, training: "Training") -> None:
         """After the last epoch; not where the training diverged."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What the callback remembers from one call to the next: arrays and what json can hold."""
+        return {}
+
+    def set_state(self, training: "Training", state: Mapping[str, Any]) -> None:
+        """Take back what ``get_state`` gave; after ``on_train_begin``, when the training itself is restored."""
 
 
 class Training:
@@ -130,7 +153,7 @@ class Training:
                 raise ValueError("validation needs at least one row, got none")
         self.sample_weight = _weights(sample_weight, len(self.X), network.dtype)
         self.augment, self.callbacks, self.accuracy = augment, list(callbacks), accuracy
-        self.history = History()
+        self.history, self.tally = History(), Tally()
         self.epoch = self.step = 0
         self.stopping = False
 
@@ -139,38 +162,53 @@ class Training:
         """How many batches an epoch has; the last one may be smaller."""
         return math.ceil(len(self.X) / self.batch_size)
 
-    def run(self) -> History:
+    def run(self, state: Mapping[str, Any] | None = None) -> History:
         """Train; returns the history.
+
+        Args:
+            state: what ``state`` gave in a training made with the same arguments; this one goes on from there, and ends
+                with the same bits.
 
         Raises:
             DivergedError: at the first NaN or infinity.
+            StateError: if the state is not one of such a training.
         """
         self.network.set_rng(self.rng)
         self.targets = self.loss.targets(self.y, self.network.n_outputs, self.network.dtype)
         self.schedule.start()
         self._tell("on_train_begin")
+        if state is not None:
+            self._restore(state)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _check_finite says it better
+            if self.epoch > len(self.history):  # restored in the middle of an epoch
+                self._run_epoch()
             while self.epoch < self.epochs and not self.stopping:
                 self.epoch += 1
+                self.tally = Tally()
                 self._tell("on_epoch_begin")
-                record = self._run_epoch()
-                self.history.records.append(record)
-                self.schedule.observe(record.get("val_loss", record["train_loss"]))
-                for callback in self.callbacks:
-                    callback.on_epoch_end(self, record)
+                self._run_epoch()
         self._tell("on_train_end")
         return self.history
 
-    def _run_epoch(self) -> Record:
-        network, n, size = self.network, len(self.X), self.batch_size
+    def _run_epoch(self) -> None:
+        record = self._train_epoch()
+        self.history.records.append(record)
+        self.schedule.observe(record.get("val_loss", record["train_loss"]))
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, record)
+
+    def _train_epoch(self) -> Record:
+        network, n, size, tally = self.network, len(self.X), self.batch_size, self.tally
+        self._drawn_from = self.rng.bit_generator.state
         order = self.rng.permutation(n) if size < n else slice(None)
         X = self.X if self.augment is None else network.check_inputs(self.augment(self.X, self.rng))
         X, targets = X[order], self.targets[order]
         weight = None if self.sample_weight is None else self.sample_weight[order]
         best = targets.argmax(axis=1) if self.accuracy else targets
         steps, watched = self.steps_per_epoch, bool(self.callbacks)
-        total, mass, hits, factor = 0.0, 0.0, 0, 1.0
-        for start in range(0, n, size):
+        if tally.rows:  # restored: the rows are as they were, and the steps draw on from where they were
+            self.rng.bit_generator.state = self._goes_on_from
+        for start in range(tally.rows, n, size):
             stop = min(start + size, n)
             if watched:
                 self._tell("on_batch_begin")
@@ -179,21 +217,21 @@ class Training:
             if not math.isfinite(value):
                 self._explain_divergence(X[start:stop], training=True)
             if self.accuracy:
-                hits += int(np.count_nonzero(outputs.argmax(axis=1) == best[start:stop]))
+                tally.hits += int(np.count_nonzero(outputs.argmax(axis=1) == best[start:stop]))
             network.backward_parameters(self.loss.backward())
-            factor = self.schedule.factor(self.step / steps, self.epochs)
-            self.optimizer.step(network.params, network.grads, network.decays, factor)
+            tally.factor = self.schedule.factor(self.step / steps, self.epochs)
+            self.optimizer.step(network.params, network.grads, network.decays, tally.factor)
             self.step += 1
             rows = stop - start if weight is None else float(weight[start:stop].sum())
-            total, mass = total + value * rows, mass + rows
+            tally.rows, tally.loss, tally.mass = stop, tally.loss + value * rows, tally.mass + rows
             if watched:
                 self._tell("on_batch_end")
         if not np.isfinite(network.params).all():
             self._explain_divergence(X[:size], training=True)
         self._tell("on_validation_begin")
-        record = {"epoch": self.epoch, "lr": self.optimizer.lr * factor, "train_loss": total / mass}
+        record = {"epoch": self.epoch, "lr": self.optimizer.lr * tally.factor, "train_loss": tally.loss / tally.mass}
         if self.accuracy:
-            record["train_accuracy"] = hits / n
+            record["train_accuracy"] = tally.hits / n
         if self.validation is not None:
             record["val_loss"], val_accuracy = evaluate(network, *self.validation, self.loss)
             if not math.isfinite(record["val_loss"]):
@@ -201,6 +239,49 @@ class Training:
             if self.accuracy:
                 record["val_accuracy"] = val_accuracy
         return record
+
+    # To go on later
+
+    def state(self) -> dict[str, Any]:
+        """All that ``run`` needs to go on from here to the same bits: arrays, and what json can hold.
+
+        May be taken in ``on_batch_end`` and ``on_epoch_end``, by the last of the callbacks. The arrays are the
+        training's own: write or copy them before it goes on.
+        """
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "stopping": self.stopping,
+            "tally": asdict(self.tally),
+            "history": self.history.records,
+            "drawn_from": self._drawn_from,
+            "rng": self.rng.bit_generator.state,
+            "params": self.network.params,
+            "layers": [layer.state for layer in self.network.walk()],
+            "optimizer": self.optimizer.get_state(),
+            "schedule": self.schedule.get_state(),
+            "callbacks": [{"kind": type(callback).__name__, **callback.get_state()} for callback in self.callbacks],
+        }
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        try:
+            self.epoch, self.step, self.stopping = state["epoch"], state["step"], bool(state["stopping"])
+            self.tally = Tally(**state["tally"])
+            self.history.records[:] = state["history"]
+            _check_place(self, [kept["kind"] for kept in state["callbacks"]])
+            self.rng.bit_generator.state = self._goes_on_from = state["rng"]
+            if self.epoch > len(self.history):
+                self.rng.bit_generator.state = state["drawn_from"]
+            restore(self.network, (state["params"], state["layers"]))
+            self.optimizer.set_state(self.network.params, state["optimizer"])
+            self.schedule.set_state(state["schedule"])
+            for callback, kept in zip(self.callbacks, state["callbacks"], strict=True):
+                callback.set_state(self, kept)
+        except StateError:
+            raise
+        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
+            reason = " ".join(str(error).split())
+            raise StateError(f"not the state of such a training: {type(error).__name__} {reason}") from None
 
     def _tell(self, event: str) -> None:
         for callback in self.callbacks:
@@ -255,6 +336,21 @@ def _outputs(layers: Sequence[Layer], rows: Array, training: bool) -> Iterator[t
         yield layer.name, rows
 
 
+def _check_place(training: Training, callbacks: list[str]) -> None:
+    """StateError unless epoch, step, rows and history belong together, and the callbacks are of these kinds."""
+    kinds = [type(callback).__name__ for callback in training.callbacks]
+    if callbacks != kinds:
+        raise StateError(f"the training's callbacks are {', '.join(kinds)}, the state's {callbacks}")
+    epoch, step, rows, size = training.epoch, training.step, training.tally.rows, training.batch_size
+    done = len(training.history)
+    numbers = [*asdict(training.tally).values(), *(x for record in training.history.records for x in record.values())]
+    whole = all(type(n) is int for n in (epoch, step, rows)) and all(isinstance(x, int | float) for x in numbers)
+    if not whole or not 0 < epoch <= training.epochs or epoch - done not in (0, 1) or not 0 < rows <= len(training.X):
+        raise StateError("epoch, rows and history do not belong together")
+    if step != (epoch - 1) * training.steps_per_epoch + math.ceil(rows / size):
+        raise StateError("epoch, rows and step do not belong together")
+
+
 def _finite(layer: Any, name: str) -> bool:
     return bool(np.isfinite(getattr(layer, name)).all())
 
@@ -293,6 +389,16 @@ class EarlyStopping(Callback):
         self.best, self.best_epoch = math.inf, 0
         self.kept: Snapshot | None = None
 
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, "kept": self.kept}
+
+    def set_state(self, training: Training, state: Mapping[str, Any]) -> None:
+        self.best, self.best_epoch, self.kept = float(state["best"]), int(state["best_epoch"]), state["kept"]
+        if self.kept is not None:
+            now = snapshot(training.network)
+            restore(training.network, self.kept)  # which checks it
+            restore(training.network, now)
+
     def on_epoch_end(self, training: Training, record: Record) -> None:
         if self.monitor not in record:
             raise ValueError(f"EarlyStopping watches {self.monitor}, and the training measures {', '.join(record)}")
@@ -325,6 +431,12 @@ class WeightAverage(Callback):
         self.scratch = np.empty_like(self.average)
         self.steps_taken = 0
 
+    def get_state(self) -> dict[str, Any]:
+        return {"average": self.average, "steps_taken": self.steps_taken}
+
+    def set_state(self, training: Training, state: Mapping[str, Any]) -> None:
+        self.average, self.steps_taken = copy_like(training.network.params, state["average"]), int(state["steps_taken"])
+
     def on_epoch_begin(self, training: Training) -> None:
         if self.steps_taken:
             self._swap(training.network)
@@ -354,7 +466,7 @@ def snapshot(network: Network) -> Snapshot:
 def restore(network: Network, kept: Snapshot) -> None:
     """Put a snapshot back, in place."""
     params, states = kept
-    network.params[...] = params
+    network.params[...] = copy_like(network.params, params)
     for layer, state in zip(network.walk(), states, strict=True):
-        for name, array in state.items():
-            layer.state[name][...] = array
+        for name, array in layer.state.items():
+            array[...] = copy_like(array, state[name])

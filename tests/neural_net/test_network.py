@@ -237,6 +237,20 @@ def test_training_sees_the_values_only_and_changes_nothing(form: str, label_form
     assert all(np.array_equal(np.asarray(now), np.asarray(then)) for now, then in zip((X, y), before, strict=True))
 
 
+@pytest.mark.parametrize(
+    "layout", [np.asfortranarray, lambda X: np.repeat(X, 2, axis=1)[:, ::2], lambda X: X[::-1][::-1]]
+)
+def test_sums_round_alike_in_any_memory_layout(layout: Any, rng: np.random.Generator) -> None:
+    """Of many numbers that are not whole the order of a sum shows, and NumPy's order follows the memory."""
+    X, y = rng.normal(size=(64, 40)).astype(np.float32), np.arange(64) % 3
+    params = []
+    for rows in (X, layout(X)):
+        network = Network([LayerNorm(), BatchNorm(), Linear(3)], 40, rng=np.random.default_rng(0))
+        fit(network, rows, y, rng=rng, epochs=2, batch_size=None)
+        params += [network.params.tobytes() + network.outputs(rows).tobytes()]
+    assert params[0] == params[1]
+
+
 def test_truth_values_are_numbers() -> None:
     truths = np.array([[True, False, True, False]])
     assert np.array_equal(small().outputs(truths), small().outputs([[1, 0, 1, 0]]))

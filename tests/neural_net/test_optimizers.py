@@ -35,6 +35,7 @@ def steps(spec: Any, start: Any, gradients: Any, decays: Any = None, factor: flo
         ({"adam": {"lr": 1, "beta1": 0.5, "beta2": 0}}, [3, 6], [9, 9 - 5 / 6]),  # (3 + 2 * 6) / 3 = 5
         ({"adamw": {"lr": 0.5}}, [1], [10 - 0.05 - 0.5]),  # a two-hundredth of 10, then lr
         ({"lion": {"lr": 1}}, [0.1, -0.001, -5], [9, 8, 9]),  # 0.9 of the memory outweighs -0.001, not -5
+        ({"lion": {"lr": 1, "beta1": 0.5, "beta2": 0.75}}, [4, -2], [9, 10]),  # the memory of 4 is 1, less than 2
         ({"lion": {"lr": 1, "weight_decay": 0.5}}, [3], [4]),
     ],
 )

@@ -249,7 +249,7 @@ FULL = np.zeros((6, 3), np.float32)
         ("linear1.W.npy", npy(FULL, shape=(-6, -3)), "the array linear1.W "),
         ("linear1.W.npy", npy(FULL, descr="|O"), "the array linear1.W "),
         ("linear1.W.npy", npy(FULL, descr="__import__('os')"), "the array linear1.W cannot be read"),
-        ("linear1.W", npy(FULL), "linear1.W"),  # without .npy: NumPy would not know it
+        ("other", npy(FULL), "the array other cannot be read"),  # without .npy
         ("../outside.npy", npy(FULL), "outside belongs to no layer"),
     ],
 )

@@ -1,0 +1,245 @@
+"""Trainings that survive: their state in a file, written at intervals, which the next run with the same inputs finds.
+
+A file belongs to one set of inputs: its name is a checksum of parameters, data, code and NumPy's version. It lies in
+the main checkout, where DVC removes nothing and which temporary and queued experiments share, and goes when the stage
+has ended. It starts with a line that holds its SHA-256; the rest is an npz file with the arrays and, as ``json``,
+everything else: reading it can run no code.
+"""
+
+import fcntl
+import hashlib
+import io
+import json
+import os
+import signal
+import threading
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+import stage
+from neural_net import Callback, Training
+
+EVERY = 5.0  # seconds between two writings,
+LARGEST_SHARE = 0.05  # or as many more as keep writing to this share of the time
+MOST_FILES = 200  # that may lie in the folder; runs that nobody took up again leave theirs
+MAGIC = b"pendigits checkpoint 1 "
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be read; the message says what is wrong with it."""
+
+
+# --- What a run is known by ------------------------------------------------------------------------------------------
+
+
+def fingerprint(params: Mapping[str, Any], files: Iterable[Path]) -> str:
+    """A checksum of all that decides what comes out of a training: parameters, data, code, NumPy."""
+    contents = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    return hashlib.sha256(json.dumps([dict(params), contents, np.__version__]).encode()).hexdigest()[:32]
+
+
+# --- The file --------------------------------------------------------------------------------------------------------
+
+
+def pack(state: Mapping[str, Any]) -> bytes:
+    """A training's state as a file's content; the inverse of ``unpack``, but for tuples, which become lists."""
+    arrays: dict[str, Any] = {}
+
+    def by_name(value: Any) -> dict[str, str]:
+        if not isinstance(value, np.ndarray | np.generic):
+            raise TypeError(f"a checkpoint cannot hold {type(value).__name__}")
+        name = f"a{len(arrays)}"
+        arrays[name] = value
+        return {_ARRAY: name}
+
+    text = json.dumps(state, default=by_name)
+    content = io.BytesIO()
+    np.savez(content, json=np.frombuffer(text.encode(), np.uint8), **arrays)
+    data = content.getvalue()
+    return MAGIC + hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+
+
+def unpack(content: bytes) -> Any:
+    """The state that ``pack`` made the content of.
+
+    Raises:
+        CheckpointError: for content that is damaged in any way.
+    """
+    head, _, data = content.partition(b"\n")
+    if head != MAGIC + hashlib.sha256(data).hexdigest().encode():
+        raise CheckpointError("it is not what was written")
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            if sum(member.file_size for member in archive.infolist()) > len(data):
+                raise CheckpointError("its arrays are larger than the file")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+
+            def by_name(value: dict[str, Any]) -> Any:
+                return arrays[value[_ARRAY]][()] if value.keys() == {_ARRAY} else value
+
+            return json.loads(arrays["json"].tobytes(), object_hook=by_name)
+    except _UNREADABLE as error:
+        raise CheckpointError(f"{type(error).__name__} {error}") from None
+
+
+_ARRAY = "an array of this file"
+_UNREADABLE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, EOFError, OSError),
+    *(RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error),  # what NumPy's and zipfile's readers raise
+)
+
+
+class Stop:
+    """Whether the process was asked to stop, by Ctrl-C, SIGTERM or SIGHUP, while a training heeded that.
+
+    Elsewhere, and when it is asked again, it is stopped at once, by KeyboardInterrupt.
+    """
+
+    heeded = asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.asked or not self.heeded:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class Checkpoint(Callback):
+    """Writes a training's state to a file at intervals, at its end, and when it is asked to stop.
+
+    Belongs last among the callbacks, so that it writes what they remember of the same moment.
+
+    Args:
+        path: None: there is no file, and nothing is written.
+        stop: where it is asked, KeyboardInterrupt is raised after the state is written.
+        every: seconds between two writings.
+    """
+
+    def __init__(self, path: Path | None, stop: Stop | None = None, every: float | None = None) -> None:
+        self.path, self.stop, self.every = path, stop or Stop(), EVERY if every is None else every
+        self._failed = False
+
+    def load(self) -> Any:
+        """The state in the file; None where there is none that can be used, after saying so."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            return unpack(self.path.read_bytes())
+        except (CheckpointError, OSError) as error:
+            self.discard(error)
+            return None
+
+    def discard(self, reason: Exception) -> None:
+        """Do without the file; say why."""
+        stage.say(f"the checkpoint of a stopped run cannot be used ({str(reason)[:200]}): training from the start")
+        with suppress(OSError):
+            (self.path or Path()).unlink()
+
+    def set_state(self, training: Training, state: Mapping[str, Any]) -> None:
+        whole = len(training.history) == training.epoch
+        place = f"epoch {training.epoch}" + ("" if whole else f", step {training.step % training.steps_per_epoch},")
+        stage.say(f"going on after {place} of {training.epochs}, where a run with the same inputs was stopped")
+
+    def on_train_begin(self, training: Training) -> None:
+        self._due = time.monotonic() + self.every
+        self.stop.heeded = True
+
+    def on_batch_end(self, training: Training) -> None:
+        if self.stop.asked or time.monotonic() >= self._due:
+            self._write(training)
+
+    def on_epoch_end(self, training: Training, record: Mapping[str, float]) -> None:
+        ends = training.stopping or training.epoch == training.epochs
+        if ends or self.stop.asked or time.monotonic() >= self._due:
+            self._write(training)
+
+    def on_train_end(self, training: Training) -> None:
+        self.stop.heeded = False
+
+    def _write(self, training: Training) -> None:
+        """Write the file, whole or not at all; a disk that does not take it does not end the training."""
+        start = time.monotonic()
+        if self.path is not None:
+            try:
+                stage.write_bytes(self.path, pack(training.state()))
+            except OSError as error:
+                if not self._failed:
+                    stage.say(f"warning: the checkpoint cannot be written ({error.strerror}); the training goes on")
+                self._failed = True
+        now = time.monotonic()
+        self._due = now + max(self.every, (now - start) / LARGEST_SHARE)
+        if self.stop.asked:
+            kept = self.path is not None and self.path.exists()
+            how = "`dvc repro`, or the same experiment, goes on from there" if kept else "no checkpoint could be kept"
+            raise KeyboardInterrupt(f"stopped in epoch {training.epoch} of {training.epochs}; {how}")
+
+
+# --- The stage's checkpoints -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def checkpoints(folder: Path, key: str) -> Iterator[Callable[[str], Checkpoint]]:
+    """For one run of the stage: gives each of its trainings its checkpoint, by the training's name.
+
+    In the block, signals ask trainings to stop, as ``Stop`` says. When it ends well the files are removed. Where
+    another process is at work with the same inputs, there are no files.
+
+    Args:
+        folder: where the files are; made if need be.
+        key: what the run is known by.
+    """
+    with _alone(folder, key) as alone, _listening() as stop:
+        yield lambda name: Checkpoint(folder / f"{key}.{name}" if alone else None, stop)
+        if alone:
+            for path in [*folder.glob(f"{key}.*"), *folder.glob(f".{key}.*")]:
+                path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(folder: Path, key: str) -> Iterator[bool]:
+    """Whether this process may use the key's files: no other does while the block lasts."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+        lock = (folder / f"{key}.lock").open("a")
+    except OSError as error:
+        stage.say(f"warning: no checkpoint can be kept ({error.strerror}: {folder}); a stopped run starts anew")
+        yield False
+        return
+    with lock:
+        alone = False
+        with suppress(OSError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            alone = os.fstat(lock.fileno()).st_nlink > 0  # 0: who had it has just ended, and removed it
+        if not alone:
+            stage.say("another run with the same inputs is at work, and keeps the checkpoint; this one keeps none")
+        yield alone
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what nobody came back for, oldest first; those at work renew theirs all the time."""
+    files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in files[MOST_FILES:]:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _listening() -> Iterator[Stop]:
+    """Turn signals into requests to stop while the block lasts."""
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():  # others cannot set handlers
+        yield stop
+        return
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
