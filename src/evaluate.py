@@ -1,6 +1,7 @@
 """The evaluate stage: models/, data/split/test.npz -> metrics/evaluate.json, metrics/predictions.csv.
 
-The only stage that looks at the labels of the test rows, which people wrote whom training and validation never saw.
+The only stage that measures with the labels of the test rows, which people wrote whom training and validation never
+saw; nothing is chosen by them.
 """
 
 import io

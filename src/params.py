@@ -17,11 +17,16 @@ PARAMS_FILE = Path("params.yaml")
 
 def _number(value: Any) -> Any:
     """Read '1e-05' as the number it is: YAML 1.1, and so PyYAML, takes a mantissa without a point for a string."""
-    if isinstance(value, bool):
-        return repr(value)  # pydantic takes True for 1.0; a string that is no number is refused
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return float(value)
     return value
+
+
+def _numbers_inside(value: Any) -> Any:
+    """The same for a part's options, however deep."""
+    if isinstance(value, dict):
+        return {key: _numbers_inside(inner) for key, inner in value.items()}
+    return [_numbers_inside(inner) for inner in value] if isinstance(value, list) else _number(value)
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
@@ -29,7 +34,10 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Deviation = Annotated[Number, Field(ge=0, le=2)]
 Share = Annotated[Number, Field(ge=0, le=1)]
-Spec = str | dict[str, dict[str, Any] | None]  # a part's name, or one name with its options
+Spec = Annotated[
+    str | dict[str, dict[str, Any] | None],  # a part's name, or one name with its options
+    BeforeValidator(_numbers_inside),
+]
 Width = Annotated[int, Field(strict=True, ge=1, le=100_000)]
 
 
@@ -42,7 +50,7 @@ class Params(BaseModel):
     synthetic_rows_per_writer: Annotated[int, Field(strict=True, ge=10, le=10_000)]
 
     split_by: Literal["writer", "random"]
-    validation_writers: Count
+    validation_writers: Annotated[int, Field(strict=True, ge=1, le=29)]  # of 30
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)]
     split_seed: Seed
 

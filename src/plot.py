@@ -66,9 +66,13 @@ def main() -> None:
     with tracking.figures():
         run = read_run()
         with figures.style():
-            for name, figure in draw(run, params.mistakes_shown).items():
-                stage.write_bytes(PLOTS / name, figures.png(figure))
-    stage.say(f"drew {len(list(PLOTS.glob('*.png')))} pictures of {run.test['dataset']} in {PLOTS}")
+            pictures = {name: figures.png(figure) for name, figure in draw(run, params.mistakes_shown).items()}
+        for name, picture in pictures.items():
+            stage.write_bytes(PLOTS / name, picture)
+        for path in PLOTS.iterdir():  # of an earlier run, which drew more
+            if path.name not in pictures:
+                path.unlink()
+    stage.say(f"drew {len(pictures)} pictures of {run.test['dataset']} in {PLOTS}")
 
 
 def read_run() -> Run:

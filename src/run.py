@@ -16,8 +16,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import stage
-from fetch import NoSourceError, fetch_pendigits
+from fetch import RAW, NoSourceError, fetch_pendigits
 from params import PARAMS_FILE, load_params
+from sources import is_complete
 from train import check_names
 
 DVC_FOLDER = Path(".dvc")
@@ -60,8 +61,7 @@ def only_one() -> Iterator[None]:
 
 def tell_dvc_about_git() -> None:
     """Without git, as in an unpacked source archive, DVC must be told that there is none."""
-    inside = subprocess.run(["git", "rev-parse", "--show-prefix"], capture_output=True, text=True, check=False)
-    no_git = inside.returncode != 0 or inside.stdout.strip() != ""
+    no_git = not has_git()
     config = DVC_FOLDER / "config.local"
     told = config.exists() and "no_scm" in config.read_text(encoding="utf-8")
     if no_git and not told:
@@ -70,12 +70,26 @@ def tell_dvc_about_git() -> None:
         dvc("config", "--local", "--unset", "core.no_scm")
 
 
+def has_git() -> bool:
+    """Whether this folder is the top of a git checkout."""
+    try:
+        inside = subprocess.run(["git", "rev-parse", "--show-prefix"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # there is no git at all
+        return False
+    return inside.returncode == 0 and not inside.stdout.strip()
+
+
 def data_at_hand() -> bool:
     """Fetch the data set, or say where all can see it why that was not possible."""
     try:
         fetch_pendigits()
+        os.environ.pop("PENDIGITS_MIRROR", None)  # it has served: the stage need not read it again
     except NoSourceError as error:
         stage.say(str(error))
+        if is_complete(RAW / "pendigits"):
+            os.environ.pop("PENDIGITS_MIRROR", None)
+            stage.say("The data set is there from before, complete and verified: going on with it.")
+            return True
         stage.say(_warning("THE DATA SET COULD NOT BE FETCHED: RUNNING ON THE BUILT-IN SYNTHETIC DIGITS INSTEAD"))
         return False
     return True
@@ -132,7 +146,9 @@ def say_summary(worked: bool) -> None:
     stage.say("" if worked else "\nNothing to do: everything is up to date.\n")
     for name, value in summary(training, test):
         stage.say(f"  {name:<20} {value}")
-    stage.say(NEXT)
+    stage.say("\nNext:")
+    for command, purpose in next_steps(training["dataset"], has_git()):
+        stage.say(f"  {command:<66} {purpose}")
 
 
 def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, str]]:
@@ -141,18 +157,23 @@ def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, s
         ("data set", training["dataset"]),
         ("rows", f"{training['n_train']} training, {training['n_validation']} validation, {test['n_test']} test"),
         ("network", f"{training['n_parameters']:,} parameters, {training['epochs']} epochs"),
-        ("validation accuracy", f"{training['val_accuracy']:.2%}"),
+        ("validation accuracy", f"{training['val_accuracy']:.2%}  (writers held out from training)"),
         ("test accuracy", f"{test['test_accuracy']:.2%}  (people the network never saw)"),
         ("pictures", str(METRICS / "plots")),
     ]
 
 
-NEXT = """
-Next:
-  make ui                                                  look at this run in MLflow
-  source .venv/bin/activate && dvc exp run -S lr=0.005     run an experiment
-  make test                                                run the tests
-"""
+def next_steps(dataset: str, git: bool) -> list[tuple[str, str]]:
+    """What to try next, as commands that work here: experiments need git, and the data set that could be had."""
+    on = " -S dataset=synthetic" if dataset == "synthetic" else ""
+    experiment = f"source .venv/bin/activate && dvc exp run -S lr=0.005{on}"
+    return [
+        ("make ui", "look at this run in MLflow"),
+        (experiment, "run an experiment")
+        if git
+        else ("git init && git add . && git commit -m begin", "experiments need git"),
+        ("make test", "run the tests"),
+    ]
 
 
 if __name__ == "__main__":

@@ -47,6 +47,7 @@ from params import Faults, Params, load_params
 from strokes import Augmentation, Strokes, read_strokes
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
+MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB
 CHECKPOINTS = Path(".dvc/tmp/checkpoints")
 DIAGNOSTICS = ("epoch", "layer", "quantity", "value")
 HISTOGRAMS = ("epoch", "layer", "of", "low", "high", "share")
@@ -148,7 +149,11 @@ def build_network(params: Params, rng: np.random.Generator) -> Network:
             dropout=params.dropout,
             residual=params.residual,
         )
-        network = Network(layers, N_COORDINATES, rng=rng)
+        network = Network(layers, rng=rng)
+        size = network.count_parameters((N_COORDINATES,))
+        if size > MOST_PARAMETERS:
+            raise ValueError(f"a network may have {MOST_PARAMETERS:,} parameters at most, got {size:,}")
+        network.build((N_COORDINATES,))
     faults.refuse()
     return network
 
@@ -163,11 +168,18 @@ def training_parts(params: Params) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     with faults.noted():
         parts["loss"] = make_loss(params.loss, label_smoothing=params.label_smoothing)
+        parts["loss"].table(len(CLASSES))  # refuses class weights for another number of classes
+    for option in ("lr", "weight_decay", "clip_norm"):
+        with faults.noted("optimizer: "):
+            if isinstance(params.optimizer, dict) and option in (next(iter(params.optimizer.values()), None) or {}):
+                raise ValueError(f"{option} has a key of its own, {option}, and cannot be set here too")
     with faults.noted():
         parts["optimizer"] = make_optimizer(
             params.optimizer, lr=params.lr, weight_decay=params.weight_decay, clip_norm=params.clip_norm
         )
     with faults.noted():
+        if params.warmup_epochs and params.warmup_epochs >= params.epochs:
+            raise ValueError(f"warmup_epochs must be less than epochs, {params.epochs}, got {params.warmup_epochs:g}")
         schedule = make_schedule(params.schedule)
         parts["schedule"] = Warmup(schedule, params.warmup_epochs) if params.warmup_epochs else schedule
     faults.refuse()
@@ -301,8 +313,9 @@ def main() -> None:
         watch = Diagnostics()
         watching = [watch] if params.diagnostics else []
         model, history = train(params, rows, validation, on_epoch, watching, checkpoint("training"))
-        train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y)
-        val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y)
+        loss = training_parts(params)["loss"]
+        train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y, loss)
+        val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y, loss)
         temperature = fit_temperature(model.network.outputs(validation.X), validation.y)
         if params.refit:
             model = refit(params, len(history), rows.and_also(validation), checkpoint("refit"))

@@ -117,6 +117,28 @@ def test_names_that_do_not_exist_end_training_in_one_line_each(finished: Path, t
     assert not (folder / "models").exists()
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"loss": {"cross_entropy": {"class_weights": [1, 2]}}}, "2 class_weights for 10 outputs"),
+        ({"hidden_layers": [{"linear": {"n_out": 10**9}}]}, "may have 50,000,000 parameters at most"),
+        ({"optimizer": {"sgd": {"lr": 0.3}}}, "optimizer: lr has a key of its own"),
+        ({"warmup_epochs": 9}, "warmup_epochs must be less than epochs, 4, got 9"),
+        ({"hidden_layers": [16, {"conv1d": {"filters": 3}}]}, "hidden_layers: Conv1D: conv1d1 expects samples"),
+    ],
+)
+def test_what_cannot_work_is_said_before_training(
+    finished: Path, tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    folder = prepare(tmp_path / "bad", **changes)
+    (folder / "data").symlink_to(finished / "data")
+    done = run(folder, "train")
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (folder / "models").exists()
+
+
 @pytest.mark.parametrize("stage", ["preprocess", "split", "train", "evaluate", "plot"])
 def test_stage_without_its_inputs_says_so_in_one_line(stage: str, tmp_path: Path) -> None:
     done = run(prepare(tmp_path / "empty"), stage)

@@ -31,6 +31,7 @@ def test_shipped_params_are_accepted_and_complete() -> None:
         ("lr", "fast", "lr must be a number, got 'fast'"),
         ("lr", True, "lr must be a number, got True"),
         ("lr", float("nan"), "lr must be a finite number, got nan"),
+        ("validation_writers", 30, "validation_writers must be less than or equal to 29, got 30"),
         ("lr", None, "lr must be a number, got None"),
         ("epochs", 0, "epochs must be greater than or equal to 1, got 0"),
         ("epochs", 2.0, "epochs must be a whole number, got 2.0"),
@@ -69,6 +70,14 @@ def test_number_that_yaml_takes_for_a_string_is_a_number(tmp_path: Path, written
     file.write_text(yaml.safe_dump(SHIPPED).replace(f"\nlr: {SHIPPED['lr']}", f"\nlr: {written}"))
     assert isinstance(yaml.safe_load(file.read_text())["lr"], str)
     assert load_params(file).lr == 0.00001
+
+
+def test_numbers_inside_options_are_read_alike() -> None:
+    params = check_params(
+        SHIPPED | {"optimizer": {"adam": {"eps": "1e-08"}}, "hidden_layers": [{"batch_norm": {"eps": "1e-5"}}]}
+    )
+    assert params.optimizer == {"adam": {"eps": 1e-8}}
+    assert params.hidden_layers == [{"batch_norm": {"eps": 1e-5}}]
 
 
 @pytest.mark.parametrize(

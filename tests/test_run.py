@@ -115,6 +115,8 @@ def test_bad_params_are_refused_before_anything_runs(project: Path) -> None:
 def test_every_make_target_is_listed_with_its_sentence() -> None:
     text = (ROOT / "Makefile").read_text()
     phony = next(line for line in text.splitlines() if line.startswith(".PHONY:")).split()[1:]
-    listed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert [line.split()[1] for line in listed.splitlines()] == [name for name in phony if name in listed]
-    assert set(phony) == set(re.findall(r"(?m)^([a-z-]+):.*##", text))
+    command = ["make", "--no-print-directory", "help"]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    sentences = dict(line.split(maxsplit=2)[1:] for line in listed.splitlines())
+    assert set(sentences) == set(phony) - {"install"}  # a step of setup
+    assert all(sentences.values())

@@ -160,12 +160,13 @@ def test_same_bytes_again(processed: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_refused_split_writes_nothing(processed: Path, capsys: Any) -> None:
     text = (processed / "params.yaml").read_text()
-    (processed / "params.yaml").write_text(text.replace("validation_writers: 6", "validation_writers: 30"))
+    text = text.replace("split_by: writer", "split_by: random")
+    (processed / "params.yaml").write_text(text.replace("validation_fraction: 0.2", "validation_fraction: 0.001"))
     with pytest.raises(SystemExit) as end:
         stage.run(split.main)
     assert end.value.code == 1
     assert capsys.readouterr().err == (
-        "params.yaml: validation_writers: 30 must be less than the number of writers, which is 30\n"
+        "params.yaml: validation_fraction: 0.001 leaves no row on one side; there are 300 rows\n"
     )
     assert not (processed / "data" / "split").exists()
 

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,11 @@ class Network:
     def n_outputs(self) -> int:
         """How many numbers come out for a row: the classes' number, for a classifier."""
         return self.chain.shape_out[0]
+
+    def count_parameters(self, shape_in: Shape) -> int:
+        """How many parameters the network has for samples of ``shape_in``; nothing of that size is made."""
+        self.chain.build(shape_in)
+        return self.n_parameters
 
     def build(self, shape_in: Shape) -> None:
         """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights."""
@@ -147,10 +152,19 @@ class Network:
             raise ValueError(f"{name}, the first layer, expects samples of shape {self.shape_in}, got {X.shape[1:]}")
         return X
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold the parameters once, in the layers."""
+        return {name: value for name, value in vars(self).items() if name not in ("params", "grads")}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Tie the layers of a copied or unpickled network to its vectors again."""
         self.__dict__.update(state)
         if self.built:
+            self.params, self.grads = np.zeros((2, self.n_parameters), self.dtype)
+            start = 0
+            for layer, name, parameter in self.parameters():
+                self.params[start : start + parameter.size] = getattr(layer, name).reshape(-1)
+                start += parameter.size
             states = [layer.state for layer in self.walk()]
             self.chain.bind(self.params, self.grads)
             for layer, kept in zip(self.walk(), states, strict=True):
@@ -261,6 +275,8 @@ def dense_layers(
     Raises:
         ValueError: if there are not as many activations as hidden layers, or a name is unknown.
     """
+    if isinstance(hidden_layers, str | Mapping) or not isinstance(hidden_layers, Iterable):
+        raise ValueError(f"hidden_layers must be a list of widths or layers, such as [64], got {hidden_layers!r}")
     n_dense = sum(isinstance(width, int | np.integer) for width in hidden_layers)
     activations = list(activation) if isinstance(activation, list | tuple) else [activation] * n_dense
     if len(activations) != n_dense:
