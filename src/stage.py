@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import restore
+
 
 class ParamsError(ValueError):
     """params.yaml cannot be used; the message has one line for each fault."""
@@ -27,6 +29,7 @@ def run(main: Callable[[], None]) -> None:
     try:
         main()
     except ParamsError as error:
+        restore.after_refusal()
         _fail(str(error), 2)
     except StageError as error:
         _fail(str(error), 1)
