@@ -13,6 +13,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from stage import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
+MOST_BYTES = 50_000  # of the file
+_NO_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError)  # what PyYAML may raise
 
 
 def _number(value: Any) -> Any:
@@ -118,15 +120,24 @@ class Faults:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses a key that is given twice."""
+    """PyYAML's safe loader, which also refuses aliases and a key that is given twice.
+
+    Aliases would let a file of a kilobyte stand for more than any memory holds.
+    """
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "write the value out: aliases are not understood", None)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                raise ParamsError(f"{{file}}: {key} is given twice")
-            seen.add(key)
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key_node.start_mark)
+            if key_node.value in seen:
+                raise ParamsError(f"{_shown(key_node.value, quote=False)} is given twice")
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
 
 
@@ -151,17 +162,26 @@ def check_params(values: dict[str, Any], file: str = PARAMS_FILE.name) -> Params
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        with path.open(encoding="utf-8") as stream:
-            values = yaml.load(stream, Loader=_Loader)  # noqa: S506 (a safe loader)
-    except ParamsError as error:
-        raise ParamsError(str(error).format(file=path.name)) from None
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the top folder of the project") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    if len(content) > MOST_BYTES:
+        raise ParamsError(f"{path.name} has more than {MOST_BYTES:,} bytes, and parameters need no more than that")
+    try:
+        values = yaml.load(content.decode(), Loader=_Loader)  # noqa: S506 (a safe loader)
+    except ParamsError as error:
+        raise ParamsError(f"{path.name}: {error}") from None
+    except RecursionError:
+        raise ParamsError(f"{path.name} is nested too deeply") from None
+    except _NO_YAML as error:
         reason = " ".join(str(error).split())
-        raise ParamsError(f"{path.name} is not valid YAML: {reason}") from None
+        raise ParamsError(f"{path.name} is not valid YAML: {_printable(reason)[:300]}") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path.name} must hold keys and values, got {_shown(values)}")
+    for key in values:
+        if not isinstance(key, str):
+            raise ParamsError(f"{path.name}: {_shown(key)} is not a parameter; keys are words")
     return values
 
 
@@ -195,5 +215,13 @@ _ALTERNATIVES = {
 
 
 def _shown(value: Any, quote: bool = True) -> str:
-    text = repr(value) if quote else str(value)
+    try:
+        text = _printable(repr(value) if quote else str(value))
+    except (ValueError, RecursionError):  # Python writes no numbers of thousands of digits, and nothing so deep
+        text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _printable(text: str) -> str:
+    """The text without what would break a line or talk to the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -39,7 +39,7 @@ class PenDigits(PythonModel):
             rows = coordinates(model_input)
             with self._one_at_a_time:
                 probabilities = self._model.predict_proba(rows).copy()
-        except (TypeError, ValueError) as error:  # the server answers 400 and says why
+        except (TypeError, ValueError, OverflowError) as error:  # the server answers 400 and says why
             raise MlflowException.invalid_parameter_value(str(error)) from None
         answer = pd.DataFrame(probabilities.astype(np.float64), columns=[f"p{digit}" for digit in range(10)])
         answer.insert(0, "digit", probabilities.argmax(axis=1))

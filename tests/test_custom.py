@@ -100,9 +100,10 @@ def test_params_yaml_can_name_it() -> None:
     assert history["train_loss"][-1] < 0.9 * history["train_loss"][0]
 
 
-def test_reading_a_model_knows_the_custom_parts() -> None:
+@pytest.mark.parametrize("module", ["model", "estimator"])
+def test_reading_a_model_and_the_estimator_know_the_custom_parts(module: str) -> None:
     """In a process of its own: here, this file has imported custom already."""
-    code = "import model; from neural_net import make_activation; make_activation('squareplus')"
+    code = f"import {module}; from neural_net import make_activation; make_activation('squareplus')"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", check=True)
 
 

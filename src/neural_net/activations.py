@@ -16,6 +16,7 @@ class Activation(Layer):
     """What activations share: remember the latest input and output, which the derivative is written in."""
 
     suited_init = "xavier_uniform"  # what `init: auto` gives the weights before this activation
+    passing: tuple[str, ...] = ("z", "y")
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if x.dtype is not self.dtype:
@@ -65,11 +66,10 @@ class ReLU(Activation):
     suited_init = "he_normal"
 
     def _value(self, z: Array, y: Array) -> None:
-        np.maximum(z, 0, out=y)
+        np.maximum(z, self.buffer("zeros", z.shape, fill=0), out=y)  # a single 0 would take several times as long
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.sign(y, out=grad_z)  # 1 where the unit is active, 0 elsewhere
-        np.multiply(grad_z, grad_y, out=grad_z)
+        np.multiply(grad_y, self._positive(z), out=grad_z)
 
 
 class LeakyReLU(Activation):
@@ -208,6 +208,7 @@ class GELU(Activation):
     """
 
     suited_init = "he_normal"
+    passing = ("t",)
     _c = math.sqrt(2 / math.pi)
     _a = 0.044715
 
@@ -241,6 +242,7 @@ class Mish(Activation):
     """``y = z * tanh(softplus(z))`` (Misra 2019)."""
 
     suited_init = "he_normal"
+    passing = ("t",)
 
     def _value(self, z: Array, y: Array) -> None:
         self.t = softplus(z, out=self.buffer("tanh", z.shape))
@@ -261,9 +263,9 @@ def softmax(z: Array, out: Array | None = None, scratch: Array | None = None) ->
 
     ``out`` has z's shape, ``scratch`` z's with a last axis of 1; without them new arrays are made.
     """
-    out = np.subtract(z, np.max(z, axis=-1, keepdims=True, out=scratch), out=out)
+    out = np.subtract(z, np.maximum.reduce(z, axis=-1, keepdims=True, out=scratch), out=out)
     np.exp(out, out=out)
-    return np.divide(out, np.sum(out, axis=-1, keepdims=True, out=scratch), out=out)
+    return np.divide(out, np.add.reduce(out, axis=-1, keepdims=True, out=scratch), out=out)
 
 
 class Softmax(Activation):

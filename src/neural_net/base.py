@@ -3,9 +3,12 @@
 import difflib
 import inspect
 import math
+import reprlib
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -47,6 +50,7 @@ class Layer:
     name = ""  # a network names its layers by kind and position
     rng: np.random.Generator | None = None  # for layers that draw at random; the training hands it in
     placed = False  # in a chain: each of a network's places has a layer of its own
+    passing: tuple[str, ...] = ()  # attributes that copies do without: the latest batch, further views of parameters
 
     def __init__(self) -> None:
         self.parameters: dict[str, Parameter] = {}
@@ -129,10 +133,14 @@ class Layer:
 
     # Buffers: a step in the steady state allocates nothing
 
-    def buffer(self, name: str, shape: Shape, dtype: Any = None) -> Array:
-        """An array of this layer's to write into: the same one for the same name and shape."""
+    def buffer(self, name: str, shape: Shape, dtype: Any = None, fill: float | None = None) -> Array:
+        """An array of this layer's to write into: the same one for the same name and shape, filled when it is new."""
         found = self._buffers.get((name, shape))
-        return self._keep(name, np.empty(shape, dtype or self.dtype)) if found is None else found
+        if found is None:
+            found = self._keep(name, np.empty(shape, dtype or self.dtype))
+            if fill is not None:
+                found.fill(fill)
+        return found
 
     def output(self, shape: Shape) -> Array:
         """Where ``forward`` writes: straight into the next layer's input where that layer offers one."""
@@ -161,12 +169,41 @@ class Layer:
         """Let go of all buffers."""
         self._buffers.clear()
 
+    # Copies and pickles
+
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles do without the buffers."""
-        return {**vars(self), "_buffers": {}}
+        """Copies hold the parameters once, and neither gradients nor buffers nor the latest batch."""
+        own = list(self.parameters)
+        left_out = {"_buffers", *_passing(type(self)), *own, *(f"d{name}" for name in own)}
+        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        if own and own[0] in vars(self):  # it has its place already
+            state["_parameters"] = np.concatenate([getattr(self, name).ravel() for name in own])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Give the copy's parameters a vector of their own, of which they are views again."""
+        params = state.pop("_parameters", None)
+        self.__dict__.update(state, _buffers={})
+        if params is not None:
+            kept = self.state
+            self.bind(params, np.zeros_like(params))
+            self.state = kept
+
+    if not TYPE_CHECKING:  # for mypy, what a layer does not declare it does not have
+
+        def __getattr__(self, name: str) -> Any:
+            """Say for what it is too early."""
+            hint = "" if name.startswith("__") else _TOO_EARLY
+            raise AttributeError(f"{vars(self).get('name') or type(self).__name__} has no attribute {name}{hint}")
 
 
 _MOST_BUFFERS = 48
+_TOO_EARLY = "; a layer gets its sizes in a network, or by setup, and goes forward before it goes backward"
+
+
+def _passing(kind: type) -> set[str]:
+    """What a class of layers, and those that it extends, name as passing."""
+    return {name for part in kind.__mro__ for name in vars(part).get("passing", ())}
 
 
 # Parts and their options
@@ -253,6 +290,8 @@ def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any)
         raise ValueError(f"the options of {kind} {name} must be given by name, as {{option: value}}, got {given!r}")
     given = dict(given or {})
     known = options(part)
+    if given and not known:
+        raise UnknownNameError(f"{kind} {name} takes no options, got {', '.join(map(repr, given))}")
     for option in given:
         lookup(f"the option of {kind} {name}", known, option)
     given = {key: value for key, value in defaults.items() if key in known} | given
@@ -260,9 +299,68 @@ def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any)
     if missing:
         raise ValueError(f"{kind} {name} needs the option {missing[0]}")
     try:
-        return part(**given)
+        made = part(**given)
     except TypeError as error:  # an option of the wrong type met its constraint
+        _check_types(f"{kind} {name}", part, given)
         raise ValueError(f"{kind} {name}: {error}") from None
+    _check_types(f"{kind} {name}", part, given)
+    return made
+
+
+def _check_types(owner: str, part: type, given: Mapping[str, Any]) -> None:
+    """Raise ValueError, naming the owner and the option, where a value is not of the type that the option declares."""
+    try:
+        hints = get_type_hints(part.__init__)  # type: ignore[misc]
+    except (NameError, TypeError):  # a user's annotations that mean something elsewhere only
+        return
+    for option, value in given.items():
+        allowed = _alternatives(hints.get(option, Any))
+        if all(name for name, _ in allowed) and not any(fits(value) for _, fits in allowed):
+            names = " or ".join(name for name, _ in allowed)
+            raise ValueError(f"{owner}: {option} must be {names}, got {reprlib.repr(value)}")
+
+
+def _alternatives(hint: Any) -> list[tuple[str, Callable[[Any], bool]]]:
+    """What a type hint allows: for each alternative its name and its test; no name where anything may come."""
+    if get_origin(hint) in (Union, UnionType):
+        return [alternative for member in get_args(hint) for alternative in _alternatives(member)]
+    if get_origin(hint) is Sequence:
+        ((name, fits),) = _alternatives(get_args(hint)[0])
+        of = f" of {name.removeprefix('a ')}s" if name else ""
+        return [(f"a list{of}", lambda value: _is_list(value) and all(map(fits, value)))]
+    return [_TYPES.get(hint, ("", lambda value: True))]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value))
+    except OverflowError:  # a whole number that no float holds
+        return False
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    float: ("a finite number", _is_number),
+    int: ("a whole number", _is_whole),
+    bool: ("true or false", lambda value: isinstance(value, bool | np.bool_)),
+    str: ("text", lambda value: isinstance(value, str)),
+    NoneType: ("null", lambda value: value is None),
+}
+
+
+def of_type(kind: type[Part], what: str, value: Any) -> Part:
+    """The value itself; ValueError, naming ``what`` it is, if it is not of that class."""
+    fits = isinstance(value, kind)
+    if not fits:
+        raise ValueError(f"{what} must be of type {kind.__name__}, got {value!r}")
+    return value
 
 
 def copy_like(model: Array, array: Any) -> Array:

@@ -212,11 +212,11 @@ def main(modules: Sequence[str] = ()) -> None:
     for module in modules:
         importlib.import_module(module)
     errors = []
-    sys.stdout.write(f"{'part':<16} {'options':<72} {'worst relative error':>20}\n")
+    sys.stdout.write(f"{'part':<20} {'options':<72} {'worst relative error':>20}\n")
     for _, name, options, error in check_all():
         shown = ", ".join(f"{key}={value}" for key, value in options.items())
         shown = shown if len(shown) <= 72 else shown[:69] + "..."
-        sys.stdout.write(f"{name:<16} {shown:<72} {error:>20.1e}{'' if error < TOLERANCE else '  WRONG'}\n")
+        sys.stdout.write(f"{name:<20} {shown:<72} {error:>20.1e}{'' if error < TOLERANCE else '  WRONG'}\n")
         errors.append(error)
     right = _worst(errors) < TOLERANCE
     verdict = "all gradients are right" if right else "there are wrong gradients"

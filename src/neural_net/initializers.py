@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -105,13 +105,26 @@ def initialize(w: Array, parameter: Parameter, layer: Layer, rng: np.random.Gene
 
 
 def suited_to(layer: Layer) -> str:
-    """The initializer's name that the next activation after ``layer`` asks for; Xavier where none follows."""
-    follower = layer.follower
-    while follower is not None:
+    """The initializer's name that the next activation after ``layer`` asks for; Xavier where weights come before it."""
+    for follower in _after(layer):
         suited = getattr(follower, "suited_init", None)
         if suited:
             return str(suited)
-        if follower.n_parameters and type(follower) is type(layer):  # the next weights: nothing lies between
+        if any(parameter.decay for parameter in follower.parameters.values()):
             break
-        follower = follower.follower
     return "xavier_uniform"
+
+
+def _after(layer: Layer) -> Iterator[Layer]:
+    """The layers that come after this one in its chain; before each the layers inside it."""
+    follower = layer.follower
+    while follower is not None:
+        yield from _inside(follower)
+        yield follower
+        follower = follower.follower
+
+
+def _inside(layer: Layer) -> Iterator[Layer]:
+    for child in layer.children():
+        yield from _inside(child)
+        yield child

@@ -31,6 +31,8 @@ class Linear(Layer):
         bias_init: b's initializer.
     """
 
+    passing = ("x1", "Wb", "dWb")
+
     def __init__(self, n_out: int, n_in: int | None = None, init: str = "auto", bias_init: str = "zeros") -> None:
         super().__init__()
         count(self, n_out=n_out)
@@ -61,23 +63,21 @@ class Linear(Layer):
 
     def _beside_ones(self, shape: Shape) -> Array:
         """The buffer ``[x 1]`` for an x of that shape."""
-        wider = (shape[0], shape[1] + 1)
-        found = self._buffers.get(("input", wider))
-        return self._keep("input", np.ones(wider, self.dtype)) if found is None else found
+        return self.buffer("input", (shape[0], shape[1] + 1), fill=1)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         self.x1 = self._beside_ones(x.shape)
         if x.base is not self.x1:  # the layer before may have written it there
             np.copyto(self.x1[:, :-1], x)
-        return np.matmul(self.x1, self.Wb, out=self.output((len(x), self.n_out)))
+        return np.dot(self.x1, self.Wb, out=self.buffer("output", (len(x), self.n_out)))
 
     def backward(self, grad_out: Array) -> Array:
         self.backward_parameters(grad_out)
         grad_in = self.buffer("grad_in", (len(grad_out), len(self.W)))
-        return np.matmul(grad_out, self.W.T, out=grad_in)
+        return np.dot(grad_out, self.W.T, out=grad_in)
 
     def backward_parameters(self, grad_out: Array) -> None:
-        np.matmul(self.x1.T, grad_out, out=self.dWb)
+        np.dot(self.x1.T, grad_out, out=self.dWb)
 
     W: Array
     b: Array
@@ -101,6 +101,8 @@ class Conv1D(Layer):
             none, and ``length_out = floor((length - kernel_size) / stride) + 1``.
         init, bias_init: as for ``Linear``.
     """
+
+    passing = ("columns", "Wb", "dWb")
 
     def __init__(
         self,
@@ -228,6 +230,8 @@ class Pool1D(Layer):
 class MaxPool1D(Pool1D):
     """``y[p, c] = max of x[p * size + k, c] over k``; the gradient goes to the first point that has the maximum."""
 
+    passing = ("x", "y")
+
     def forward(self, x: Array, training: bool = False) -> Array:
         self.x, self.y = x, self.output((len(x), *self.shape_out))
         first, *others = self._members(x)
@@ -307,6 +311,8 @@ class Dropout(Layer):
     So the expectation is the same in both (Srivastava et al. 2014, in its inverted form).
     """
 
+    passing = ("active", "scale")
+
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()
         check(0 <= rate < 1, self, f"rate must be at least 0 and less than 1, got {rate}")
@@ -342,6 +348,7 @@ class Normalization(Layer):
     """
 
     eps: float
+    passing = ("xhat", "deviation")
 
     def _shapes(self, shape_in: Shape) -> Shape:
         self.declare("gamma", shape_in[-1:], "ones")
@@ -394,7 +401,8 @@ class BatchNorm(Normalization):
 
     Training uses the batch's own mean and variance and keeps running ones: ``running = momentum * running + (1 -
     momentum) * batch's`` (the variance with the unbiased estimate, as PyTorch does); otherwise the running ones
-    serve. They are saved with the network but not trained.
+    serve. They are saved with the network but not trained. A batch of one number a feature has no variance, and leaves
+    the running ones as they are.
     """
 
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5) -> None:
@@ -417,10 +425,11 @@ class BatchNorm(Normalization):
             return self._normalize(x, self.state["mean"], self.state["variance"])
         mean, variance = self._statistics(x)
         n = x.size // x.shape[-1]
-        unbiased = variance * (n / max(n - 1, 1))
-        for name, latest in (("mean", mean), ("variance", unbiased)):
-            self.state[name] *= self.momentum
-            self.state[name] += (1 - self.momentum) * latest.reshape(-1)
+        if n > 1:
+            unbiased = variance * (n / (n - 1))
+            for name, latest in (("mean", mean), ("variance", unbiased)):
+                self.state[name] *= self.momentum
+                self.state[name] += (1 - self.momentum) * latest.reshape(-1)
         return self._normalize(x, mean, variance)
 
     def backward(self, grad_out: Array) -> Array:
@@ -456,6 +465,7 @@ class Chain(Layer):
 
     def __init__(self, layers: Sequence[Any]) -> None:
         super().__init__()
+        check(len(layers) > 0, self, "needs at least one layer")
         self.layers: list[Layer] = []
         for spec in layers:
             layer = make_layer(spec)
@@ -498,7 +508,7 @@ class Chain(Layer):
             layer.initialize(rng)
 
     def input_place(self, shape: Shape) -> Array | None:
-        return self.layers[0].input_place(shape) if self.layers else None
+        return self.layers[0].input_place(shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:
         for layer in self.layers:
@@ -513,8 +523,7 @@ class Chain(Layer):
     def backward_parameters(self, grad_out: Array) -> None:
         for layer in self.layers[:0:-1]:
             grad_out = layer.backward(grad_out)
-        if self.layers:
-            self.layers[0].backward_parameters(grad_out)
+        self.layers[0].backward_parameters(grad_out)
 
     def forget(self) -> None:
         super().forget()

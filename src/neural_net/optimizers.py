@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, check, copy_like, make
+from .base import Array, check, copy_like, make, of_type
 
 
 class Optimizer:
@@ -48,9 +48,17 @@ class Optimizer:
             params, grads: vectors of one length; ``grads`` is changed too where clipping asks for it.
             decays: a vector with 1 where weight decay acts and 0 elsewhere; None: it acts everywhere.
             factor: what the schedule makes of the learning rate at this step.
+
+        Raises:
+            ValueError: if the steps before were on another number of parameters.
         """
         if not self.state:
             self.state = {name: np.zeros_like(params) for name in (*self._states, "scratch")}
+        elif len(self.state["scratch"]) != len(params):
+            raise ValueError(
+                f"{type(self).__name__} remembers {self.t} steps on {len(self.state['scratch'])} parameters and is now "
+                f"handed {len(params)}; reset() makes it forget them"
+            )
         self.t += 1
         lr = self.lr * factor
         if self.clip_value is not None:
@@ -259,7 +267,8 @@ class AdamW(Adam):
 class Lion(Optimizer):
     """``w -= lr * sign(b1 m + (1 - b1) g)``, then ``m = b2 m + (1 - b2) g`` (Chen et al. 2023, algorithm 2).
 
-    b1 and b2 are ``beta1`` and ``beta2``. Every number moves by the whole learning rate, so that it wants to be a third to a tenth of Adam's.
+    b1 and b2 are ``beta1`` and ``beta2``. Every number moves by the whole learning rate, so that it wants to be a third
+    to a tenth of Adam's.
     """
 
     _states = ("mean",)
@@ -323,4 +332,4 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
 
 def make_optimizer(spec: Any, **defaults: Any) -> Optimizer:
     """An optimizer from its name, from ``{"name": {option: value}}``, or the object itself."""
-    return make("optimizer", OPTIMIZERS, spec, **defaults)
+    return of_type(Optimizer, "optimizer", make("optimizer", OPTIMIZERS, spec, **defaults))

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .base import check, make
+from .base import check, make, of_type
 
 
 class Schedule:
@@ -17,6 +17,10 @@ class Schedule:
     def factor(self, t: float, total: float) -> float:
         """The learning rate's factor after t epochs of ``total``, 0 <= t <= total."""
         raise NotImplementedError
+
+    def during(self, t: float, step: float, total: float) -> float:
+        """The factor of a training step that begins after t epochs and lasts ``step`` epochs: that of its beginning."""
+        return self.factor(t, total)
 
     def observe(self, metric: float) -> None:
         """Told the validation loss (the training loss where there is no validation) at the end of each epoch."""
@@ -133,7 +137,10 @@ class ReduceOnPlateau(Schedule):
 
 
 class Warmup(Schedule):
-    """``factor = t / epochs`` at first, then the other schedule over what is left (Goyal et al. 2017)."""
+    """``factor = t / epochs`` at first, then the other schedule over what is left (Goyal et al. 2017).
+
+    A training step of the warm-up has the factor of its middle: that of its beginning would be 0 for the first.
+    """
 
     def __init__(self, schedule: Any = "constant", epochs: float = 1.0) -> None:
         check(epochs > 0, self, f"epochs must be greater than 0, got {epochs}")
@@ -151,7 +158,17 @@ class Warmup(Schedule):
     def factor(self, t: float, total: float) -> float:
         if t < self.epochs:
             return t / self.epochs
-        return self.schedule.factor(t - self.epochs, max(total - self.epochs, 1e-9))
+        return self.schedule.factor(*self._rest(t, total))
+
+    def during(self, t: float, step: float, total: float) -> float:
+        if t < self.epochs:
+            return min(t + step / 2, self.epochs) / self.epochs
+        t, total = self._rest(t, total)
+        return self.schedule.during(t, step, total)
+
+    def _rest(self, t: float, total: float) -> tuple[float, float]:
+        """Where the other schedule is: t and total without the warm-up."""
+        return t - self.epochs, max(total - self.epochs, 1e-9)
 
     def observe(self, metric: float) -> None:
         self.schedule.observe(metric)
@@ -170,4 +187,4 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 def make_schedule(spec: Any) -> Schedule:
     """A schedule from its name, from ``{"name": {option: value}}``, or the object itself."""
-    return make("schedule", SCHEDULES, spec)
+    return of_type(Schedule, "schedule", make("schedule", SCHEDULES, spec))

@@ -27,7 +27,7 @@ class StorageError(ValueError):
     """A saved network cannot be read; the message names the file and what is wrong with it."""
 
 
-def save(network: Network, folder: Path, extra: Mapping[str, Any] | None = None) -> None:
+def save(network: Network, folder: Path | str, extra: Mapping[str, Any] | None = None) -> None:
     """Write a network into ``folder``, as network.npz and network.json.
 
     Args:
@@ -47,7 +47,7 @@ def save(network: Network, folder: Path, extra: Mapping[str, Any] | None = None)
         "extra": dict(extra or {}),
     }
     text = json.dumps(description, indent=2, allow_nan=False, default=_plain) + "\n"
-    content = io.BytesIO()
+    content, folder = io.BytesIO(), Path(folder)
     np.savez(content, **dict(_arrays(network)))  # type: ignore[arg-type]
     folder.mkdir(parents=True, exist_ok=True)
     for name, data in (("network.npz", content.getvalue()), ("network.json", text.encode())):
@@ -63,14 +63,15 @@ def _plain(value: Any) -> Any:
     raise ValueError(f"json cannot hold {value!r} of type {type(value).__name__}")
 
 
-def load(folder: Path) -> tuple[Network, dict[str, Any]]:
+def load(folder: Path | str) -> tuple[Network, dict[str, Any]]:
     """Read what ``save`` wrote; returns the network, which predicts exactly as before, and ``extra``.
 
     Raises:
         StorageError: for a file that is damaged or of a newer format, and for an array that is missing, not expected,
-            or of another shape or dtype, each by name.
+            or of another shape or dtype, or a variance less than 0, each by name.
         FileNotFoundError: if a file is not there.
     """
+    folder = Path(folder)
     description = _description(folder / "network.json")
     path = folder / "network.npz"
     try:
@@ -99,6 +100,9 @@ def load(folder: Path) -> tuple[Network, dict[str, Any]]:
             np.copyto(place, _read(archive, path, name))
             if not np.isfinite(place).all():
                 raise StorageError(f"{path}: the array {name} holds NaN or infinity")
+    for layer in network.walk():
+        if "variance" in layer.state and (layer.state["variance"] < 0).any():
+            raise StorageError(f"{path}: the array {layer.name}.variance holds numbers less than 0")
     network.classes = classes
     return network, description["extra"]
 
@@ -136,8 +140,9 @@ def _description(path: Path) -> dict[str, Any]:
     for key, kind in _KEYS.items():
         if key not in description or not isinstance(description[key], kind):
             raise StorageError(f"{path}: {key} is missing or of the wrong type")
-    if not all(isinstance(n, int) and 0 < n < 10**6 for n in description["shape_in"]):
-        raise StorageError(f"{path}: shape_in must list numbers greater than 0, got {description['shape_in']}")
+    shape_in = description["shape_in"]
+    if not shape_in or not all(isinstance(n, int) and 0 < n < 10**6 for n in shape_in):
+        raise StorageError(f"{path}: shape_in must list numbers greater than 0, got {shape_in}")
     return description
 
 

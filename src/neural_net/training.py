@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Layer, as_numbers, copy_like, count
+from .base import Array, Layer, as_numbers, check, copy_like, count, of_type
 from .layers import Chain
-from .losses import Loss, make_loss
+from .losses import Loss, Targets, make_loss
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .schedules import Schedule, make_schedule
@@ -82,7 +82,7 @@ class Callback:
         """After each epoch; ``record`` is what was measured, and ``training.stopping = True`` ends the training."""
 
     def on_train_end(self, training: "Training") -> None:
-        """After the last epoch; not where the training diverged."""
+        """After the last epoch, and where the training diverged; not where anything else ended it."""
 
     def get_state(self) -> dict[str, Any]:
         """What the callback remembers from one call to the next: arrays and what json can hold."""
@@ -90,6 +90,9 @@ class Callback:
 
     def set_state(self, training: "Training", state: Mapping[str, Any]) -> None:
         """Take back what ``get_state`` gave; after ``on_train_begin``, when the training itself is restored."""
+
+
+_ROWS_GATHERED = 8192
 
 
 class Training:
@@ -106,7 +109,7 @@ class Training:
         sample_weight: (rows,) how much each row counts in the training loss.
         augment: ``augment(X, rng) -> X`` makes each epoch's rows from the given ones.
         callbacks: see ``Callback``.
-        accuracy: measure the share of right predictions too; for class targets.
+        accuracy: measure the share of right predictions too; a network with a single output has no classes, and none.
 
     Attributes:
         epoch: the number of the running epoch, from 1. step: optimizer steps done. history: see ``History``.
@@ -134,7 +137,7 @@ class Training:
         callbacks: Sequence[Callback] = (),
         accuracy: bool = True,
     ) -> None:
-        self.network, self.rng = network, rng
+        self.network, self.rng = network, of_type(np.random.Generator, "rng", rng)
         self.loss: Loss = make_loss(loss)
         self.optimizer: Optimizer = make_optimizer(optimizer)
         self.schedule: Schedule = make_schedule(schedule)
@@ -152,7 +155,8 @@ class Training:
             if not len(X_val):
                 raise ValueError("validation needs at least one row, got none")
         self.sample_weight = _weights(sample_weight, len(self.X), network.dtype)
-        self.augment, self.callbacks, self.accuracy = augment, list(callbacks), accuracy
+        self.augment, self.accuracy = augment, accuracy and network.n_outputs > 1
+        self.callbacks = [of_type(Callback, "a callback", callback) for callback in callbacks]
         self.history, self.tally = History(), Tally()
         self.epoch = self.step = 0
         self.stopping = False
@@ -174,12 +178,21 @@ class Training:
             StateError: if the state is not one of such a training.
         """
         self.network.set_rng(self.rng)
-        self.targets = self.loss.targets(self.y, self.network.n_outputs, self.network.dtype)
+        self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
         self.schedule.start()
         self._tell("on_train_begin")
         if state is not None:
             self._restore(state)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _check_finite says it better
+        try:
+            self._run_epochs()
+        except DivergedError:
+            self._tell("on_train_end")  # the best weights of the epochs before may be kept
+            raise
+        self._tell("on_train_end")
+        return self.history
+
+    def _run_epochs(self) -> None:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _explain_divergence says it better
             if self.epoch > len(self.history):  # restored in the middle of an epoch
                 self._run_epoch()
             while self.epoch < self.epochs and not self.stopping:
@@ -187,8 +200,6 @@ class Training:
                 self.tally = Tally()
                 self._tell("on_epoch_begin")
                 self._run_epoch()
-        self._tell("on_train_end")
-        return self.history
 
     def _run_epoch(self) -> None:
         record = self._train_epoch()
@@ -198,36 +209,27 @@ class Training:
             callback.on_epoch_end(self, record)
 
     def _train_epoch(self) -> Record:
-        network, n, size, tally = self.network, len(self.X), self.batch_size, self.tally
-        self._drawn_from = self.rng.bit_generator.state
-        order = self.rng.permutation(n) if size < n else slice(None)
-        X = self.X if self.augment is None else network.check_inputs(self.augment(self.X, self.rng))
-        X, targets = X[order], self.targets[order]
-        weight = None if self.sample_weight is None else self.sample_weight[order]
-        best = targets.argmax(axis=1) if self.accuracy else targets
+        network, n, tally = self.network, len(self.X), self.tally
         steps, watched = self.steps_per_epoch, bool(self.callbacks)
-        if tally.rows:  # restored: the rows are as they were, and the steps draw on from where they were
-            self.rng.bit_generator.state = self._goes_on_from
-        for start in range(tally.rows, n, size):
-            stop = min(start + size, n)
+        for X, targets, classes, weight in self._batches():
             if watched:
                 self._tell("on_batch_begin")
-            outputs = network.forward(X[start:stop], training=True)
-            value = self.loss.forward(outputs, targets[start:stop], None if weight is None else weight[start:stop])
+            outputs = network.forward(X, training=True)
+            value = self.loss.forward(outputs, targets, weight)
             if not math.isfinite(value):
-                self._explain_divergence(X[start:stop], training=True)
-            if self.accuracy:
-                tally.hits += int(np.count_nonzero(outputs.argmax(axis=1) == best[start:stop]))
+                self._explain_divergence(X, training=True)
+            if classes is not None:
+                tally.hits += int(np.count_nonzero(outputs.argmax(axis=1) == classes))
             network.backward_parameters(self.loss.backward())
-            tally.factor = self.schedule.factor(self.step / steps, self.epochs)
+            tally.factor = self.schedule.during(self.step / steps, 1 / steps, self.epochs)
             self.optimizer.step(network.params, network.grads, network.decays, tally.factor)
             self.step += 1
-            rows = stop - start if weight is None else float(weight[start:stop].sum())
-            tally.rows, tally.loss, tally.mass = stop, tally.loss + value * rows, tally.mass + rows
+            mass = len(X) if weight is None else float(weight.sum())
+            tally.rows, tally.loss, tally.mass = tally.rows + len(X), tally.loss + value * mass, tally.mass + mass
             if watched:
                 self._tell("on_batch_end")
         if not np.isfinite(network.params).all():
-            self._explain_divergence(X[:size], training=True)
+            self._explain_divergence(self.X[: self.batch_size], training=True)
         self._tell("on_validation_begin")
         record = {"epoch": self.epoch, "lr": self.optimizer.lr * tally.factor, "train_loss": tally.loss / tally.mass}
         if self.accuracy:
@@ -239,6 +241,32 @@ class Training:
             if self.accuracy:
                 record["val_accuracy"] = val_accuracy
         return record
+
+    def _batches(self) -> Iterator[tuple[Array, Array, Array | None, Array | None]]:
+        """The epoch's batches: rows in a new order, their targets, and where they are wanted classes and weights.
+
+        Rows are gathered some thousands at a time, so that X may be a mapped file larger than the memory.
+        """
+        n, size, done = len(self.X), self.batch_size, self.tally.rows
+        self._drawn_from = self.rng.bit_generator.state
+        order = self.rng.permutation(n) if size < n else None
+        all_rows = self.X if self.augment is None else self.network.check_inputs(self.augment(self.X, self.rng))
+        if done:  # restored: the rows are as they were, and the steps draw on from where they were
+            self.rng.bit_generator.state = self._goes_on_from
+        at_once = max(_ROWS_GATHERED // size, 1) * size
+        for first in range(done, n, at_once):
+            rows = slice(None) if order is None else order[first : first + at_once]
+            X, targets = all_rows[rows], self.targets[rows]
+            classes = self.targets.classes(rows) if self.accuracy else None
+            weight = None if self.sample_weight is None else self.sample_weight[rows]
+            for start in range(0, len(X), size):
+                batch = slice(start, start + size)
+                yield (
+                    X[batch],
+                    targets[batch],
+                    classes if classes is None else classes[batch],
+                    (weight if weight is None else weight[batch]),
+                )
 
     # To go on later
 
@@ -316,7 +344,10 @@ def fit(network: Network, X: Any, y: Any, **options: Any) -> History:
 
 
 def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> tuple[float, float]:
-    """Loss and accuracy of a network on any rows; targets as the loss takes them, in rows the largest is the class."""
+    """Loss and accuracy of a network on any rows; targets as the loss takes them, in rows the largest is the class.
+
+    The accuracy of a network with a single output, which has no classes, is NaN.
+    """
     loss = make_loss(loss)
     outputs = network.outputs(X)
     y = _labels_or_rows(y, len(outputs), "y")
@@ -324,6 +355,8 @@ def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> t
         raise ValueError("evaluation needs at least one row, got none")
     targets = loss.targets(y, network.n_outputs, network.dtype)
     value = loss.forward(outputs, targets)
+    if network.n_outputs == 1:
+        return value, math.nan
     return value, float(np.mean(outputs.argmax(axis=1) == targets.argmax(axis=1)))
 
 
@@ -377,12 +410,16 @@ def _weights(weight: Any, n: int, dtype: Any) -> Array | None:
 class EarlyStopping(Callback):
     """End the training ``patience`` epochs after ``monitor`` last improved, and put that epoch's weights back.
 
+    They are put back after a training that diverged, too.
+
     Args:
         monitor: a key of the history's records; one whose name ends in ``accuracy`` counts upwards, others downwards.
         min_delta: an improvement smaller than this does not count.
     """
 
     def __init__(self, patience: int = 10, monitor: str = "val_loss", min_delta: float = 0.0) -> None:
+        count(self, patience=patience)
+        check(min_delta >= 0, self, f"min_delta must be at least 0, got {min_delta}")
         self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
 
     def on_train_begin(self, training: Training) -> None:

@@ -138,6 +138,13 @@ def test_a_float32_network_is_refused(rng: np.random.Generator) -> None:
         check_network(Network(["tanh"], 2, rng=rng), np.ones((2, 2)), [0, 1])
 
 
+def test_the_table_has_room_for_every_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradcheck, "check_all", lambda: (("any", name, {}, 1e-9) for name in PARTS))
+    with pytest.raises(SystemExit):
+        gradcheck.main()
+    assert {len(line) for line in capsys.readouterr().out.split("\n\n")[0].splitlines()} == {114}
+
+
 @pytest.mark.parametrize(("errors", "code"), [([1e-9, 2e-8], 0), ([1e-9, 2e-6], 1), ([np.nan, 1e-9], 1)])
 def test_the_exit_code_says_whether_all_is_right(
     errors: list[float], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

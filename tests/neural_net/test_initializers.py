@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural_net import ACTIVATIONS, INITIALIZERS, Conv1D, Linear, Network
+from neural_net import ACTIVATIONS, INITIALIZERS, Conv1D, Linear, Network, Residual
 
 N_IN, N_OUT = 200, 100
 SPREAD = {  # name -> (standard deviation, largest number that can come), by the papers' formulas for 200 -> 100
@@ -87,6 +87,14 @@ def test_auto_suits_the_activation_that_follows(activation: str) -> None:
 def test_auto_without_an_activation_is_xavier() -> None:
     assert np.array_equal(weights_of([Linear(N_OUT)]), draw("xavier_uniform"))
     assert np.array_equal(weights_of([Linear(N_OUT), Linear(3), "relu"]), draw("xavier_uniform"))
+
+
+def test_auto_stops_at_weights_of_any_kind_and_looks_into_blocks() -> None:
+    path, conv = {"reshape": {"shape": [10, 10]}}, {"conv1d": {"filters": 3}}
+    xavier, he = draw("xavier_uniform"), draw("he_normal")
+    assert np.array_equal(weights_of([Linear(N_OUT), path, conv, "relu", "flatten", Linear(2)]), xavier)
+    assert np.array_equal(weights_of([Linear(N_OUT), Residual([Linear(N_OUT), "tanh"]), "relu", Linear(2)]), xavier)
+    assert np.array_equal(weights_of([Linear(N_OUT), Residual(["relu", Linear(N_OUT)]), "tanh", Linear(2)]), he)
 
 
 def test_the_fans_of_a_convolution_count_its_kernel() -> None:

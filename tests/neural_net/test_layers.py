@@ -1,5 +1,7 @@
 """Layers: small whole numbers that can be checked by head, shapes that do not fit, and what is kept for whom."""
 
+import copy
+import pickle
 import re
 from typing import Any
 
@@ -113,6 +115,13 @@ def test_batch_norm_of_one_row_in_training_is_its_beta() -> None:
     assert norm.forward(np.array([[100.0, -100]]), training=True).tolist() == [[3, 4]]
 
 
+def test_batch_norm_learns_nothing_from_one_row() -> None:
+    norm = ready(BatchNorm(), 2)
+    norm.state["mean"][:], norm.state["variance"][:] = [1, 2], [3, 4]
+    norm.forward(np.array([[100.0, -100]]), training=True)
+    assert (norm.state["mean"].tolist(), norm.state["variance"].tolist()) == ([1, 2], [3, 4])
+
+
 def test_layer_norm() -> None:
     norm = ready(LayerNorm(eps=1e-12), 2, gamma=[1, 2], beta=[0, 10])
     for training in (True, False):
@@ -220,6 +229,13 @@ def test_shapes_that_do_not_fit_are_named(layers: list[Any], n_in: Any, message:
         ({"batch_norm": {"momentum": 1}}, "BatchNorm: momentum must be at least 0 and less than 1, got 1"),
         ({"batch_norm": {"eps": 0}}, "BatchNorm: eps must be greater than 0, got 0"),
         ({"layer_norm": {"eps": -1}}, "LayerNorm: eps must be greater than 0, got -1"),
+        ({"layer_norm": {"eps": "1e-5"}}, "layer layer_norm: eps must be a finite number, got '1e-5'"),
+        ({"layer_norm": {"eps": float("inf")}}, "layer layer_norm: eps must be a finite number, got inf"),
+        ({"conv1d": {"filters": 1, "init": ["ones"]}}, r"layer conv1d: init must be text, got \['ones'\]"),
+        ({"reshape": {"shape": 3}}, "layer reshape: shape must be a list of whole numbers, got 3"),
+        ({"residual": {"layers": 3}}, "layer residual: layers must be a list, got 3"),
+        ({"residual": {"layers": []}}, "Residual: needs at least one layer"),
+        ({"linear": {"n_out": 3, "n_in": "4"}}, "Linear: n_in must be a whole number"),
         ("batchnorm", "layer must be one of .*did you mean batch_norm?"),
     ],
 )
@@ -261,6 +277,43 @@ def test_what_is_handed_to_a_layer_is_never_written_to(name: str, training: bool
     grad = np.ones_like(layer.forward(x, training))
     grad.flags.writeable = False
     layer.backward(grad)
+
+
+def test_a_chain_needs_a_layer() -> None:
+    with pytest.raises(ValueError, match="Chain: needs at least one layer"):
+        Chain([])
+
+
+@pytest.mark.parametrize(("layer", "shape"), [(Linear(2), (3,)), (Conv1D(2), (3, 2))])
+@pytest.mark.parametrize("twin", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])  # noqa: S301
+def test_a_copy_of_a_layer_keeps_its_parameters_one(twin: Any, layer: Any, shape: Any) -> None:
+    layer.setup(shape, np.random.default_rng(0))
+    x = np.ones((1, *shape))
+    before, copied = layer.forward(x).copy(), twin(layer)
+    assert np.array_equal(copied.forward(x), before)
+    copied.b[...] += 1
+    assert np.array_equal(copied.forward(x), before + 1)
+    assert np.array_equal(layer.forward(x), before)
+    copied.backward(np.ones_like(before))
+    assert copied.db.any()
+
+
+def test_a_copy_of_a_batch_norm_keeps_its_running_statistics() -> None:
+    norm = ready(BatchNorm(), 1)
+    norm.state["mean"][:] = 7
+    assert copy.deepcopy(norm).state["mean"] == 7
+
+
+@pytest.mark.parametrize("layer", [Tanh(), Linear(2), Conv1D(2), MaxPool1D(), LayerNorm(), Dropout()])
+def test_backward_before_forward_says_so(layer: Layer) -> None:
+    with pytest.raises(AttributeError, match="and goes forward before it goes backward"):
+        layer.backward(np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("layer", [Linear(2), Conv1D(2), LayerNorm()])
+def test_forward_without_sizes_says_so(layer: Layer) -> None:
+    with pytest.raises(AttributeError, match="a layer gets its sizes in a network, or by setup"):
+        layer.forward(np.ones((1, 4, 2) if isinstance(layer, Conv1D) else (1, 4)))
 
 
 def test_an_object_in_two_places_becomes_two_layers(rng: np.random.Generator) -> None:

@@ -84,6 +84,16 @@ def test_a_copy_predicts_alike_and_trains_by_itself(twin: Any, blobs: Any) -> No
     assert np.array_equal(copied.outputs(X), original.outputs(X))
 
 
+def test_a_copy_holds_the_parameters_once_and_no_batch(rng: np.random.Generator) -> None:
+    layers = [*ALL_KINDS[:-1], "gelu", "mish", {"linear": {"n_out": 1000}}]
+    network = Network(layers, 16, rng=rng)
+    network.set_rng(rng)
+    network.forward(rng.normal(size=(2000, 16)), training=True)
+    network.backward_parameters(np.ones((2000, 1000), np.float32))
+    size = network.params.nbytes + network.decays.nbytes
+    assert size < len(pickle.dumps(network)) < size + 20_000
+
+
 # Sizes
 
 
@@ -343,6 +353,8 @@ def test_dense_layers_hand_on_their_options() -> None:
         ({"normalization": "batchnorm"}, r"did you mean batch_norm\?"),
         ({"dropout": 1}, "rate must be at least 0 and less than 1, got 1"),
         ({"hidden_layers": [4, 2.5]}, "an activation must be a name, or an object .* got 2.5"),
+        ({"hidden_layers": 64}, r"hidden_layers must be a list of widths or layers, such as \[64\], got 64"),
+        ({"hidden_layers": "relu"}, "hidden_layers must be a list of widths or layers"),
         ({"hidden_layers": [0, 2]}, "n_out must be a whole number of at least 1, got 0"),
     ],
 )

@@ -132,6 +132,17 @@ def test_reset_forgets(name: str) -> None:
     assert np.array_equal(first, again)
 
 
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_another_number_of_parameters_is_refused_until_reset(name: str) -> None:
+    optimizer = make_optimizer(name)
+    optimizer.step(np.ones(3), np.ones(3))
+    for other in (1, 4):
+        with pytest.raises(ValueError, match=rf"1 steps on 3 parameters and is now handed {other}; reset\(\)"):
+            optimizer.step(np.ones(other), np.ones(other))
+    optimizer.reset()
+    optimizer.step(np.ones(4), np.ones(4))
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -146,7 +157,14 @@ def test_reset_forgets(name: str) -> None:
         ({"adamw": {"beta2": -0.1}}, "AdamW: beta2 must be at least 0 and less than 1, got -0.1"),
         ({"rmsprop": {"rho": 1}}, "RMSProp: rho must be at least 0 and less than 1, got 1"),
         ({"adagrad": {"eps": 0}}, "Adagrad: eps must be greater than 0, got 0"),
-        ({"lion": {"lr": "fast"}}, "optimizer lion: "),
+        ({"lion": {"lr": "fast"}}, "optimizer lion: lr must be a finite number, got 'fast'"),
+        ({"adam": {"eps": "1e-8"}}, "optimizer adam: eps must be a finite number, got '1e-8'"),
+        ({"adam": {"lr": True}}, "optimizer adam: lr must be a finite number, got True"),
+        ({"adam": {"lr": math.inf}}, "optimizer adam: lr must be a finite number, got inf"),
+        ({"adam": {"lr": 10**400}}, "optimizer adam: lr must be a finite number, got 1000"),
+        ({"adam": {"clip_norm": "1"}}, "optimizer adam: clip_norm must be a finite number or null, got '1'"),
+        ({"sgd": {"momentum": 0.9, "nesterov": "yes"}}, "optimizer sgd: nesterov must be true or false, got 'yes'"),
+        (5, "optimizer must be of type Optimizer, got 5"),
         ("adamax", r"optimizer must be one of adagrad, adam, adamw, lion, rmsprop, sgd, got 'adamax' \(did you mean"),
         (Adam, "optimizer must be a name, a name with its options, or an object, got <class"),
         (None, "optimizer must be a name, a name with its options, or an object, got None"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural_net import SCHEDULES, OneCycle, ReduceOnPlateau, Step, Warmup, make_schedule
+from neural_net import SCHEDULES, OneCycle, ReduceOnPlateau, Schedule, Step, Warmup, make_schedule
 
 TOTALS = st.floats(1, 1000)
 SHARES = st.floats(0, 1)
@@ -70,6 +70,34 @@ def test_warmup_comes_before_any_and_delays_it(spec: Any, rest: float, share: fl
         assert warm.factor(epochs + t, epochs + rest) == pytest.approx(plain.factor(t, rest), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("steps", "factors"),
+    [
+        (1, [0.5, 1, 0.5]),  # full batches: one step is the whole warm-up
+        (2, [0.25, 0.75, 1, 0.75, 0.5]),
+        (4, [0.125, 0.375, 0.625, 0.875, 1, 0.875, 0.75]),
+    ],
+)
+def test_no_step_of_a_warmup_is_lost(steps: int, factors: list[float]) -> None:
+    schedule = Warmup(_Falling(), epochs=1)
+    assert [schedule.during(k / steps, 1 / steps, 3) for k in range(len(factors))] == factors
+
+
+class _Falling(Schedule):
+    def factor(self, t: float, total: float) -> float:
+        return 1 - t / total
+
+
+@given(st.sampled_from(PLAIN), SHARES, st.floats(0.01, 1))
+def test_a_step_of_the_others_has_the_factor_of_its_beginning(spec: Any, share: float, step: float) -> None:
+    schedule = make_schedule(spec)
+    assert schedule.during(share * 50, step, 50) == schedule.factor(share * 50, 50)
+
+
+def test_a_step_that_outlasts_the_warmup_is_not_above_it() -> None:
+    assert Warmup(epochs=0.25).during(0, 1, 10) == 1
+
+
 def test_warmup_longer_than_the_training_only_rises() -> None:
     assert [Warmup("cosine", 10).factor(t, 5) for t in (0, 2, 5)] == [0, 0.2, 0.5]
 
@@ -129,6 +157,8 @@ def test_a_step_comes_at_the_start_of_its_epoch(every: int, steps: int) -> None:
         ({"reduce_on_plateau": {"patience": -1}}, "ReduceOnPlateau: patience must be at least 0, got -1"),
         ({"reduce_on_plateau": {"threshold": 1}}, "ReduceOnPlateau: threshold must be at least 0 and less than 1"),
         ({"reduce_on_plateau": {"floor": -1}}, "ReduceOnPlateau: floor must be at least 0 and at most 1, got -1"),
+        ({"reduce_on_plateau": {"patience": 2.5}}, "reduce_on_plateau: patience must be a whole number, got 2.5"),
+        (math.cos, "schedule must be of type Schedule, got <built-in function cos>"),
         ({"warmup": {"epochs": 0}}, "Warmup: epochs must be greater than 0, got 0"),
         ({"warmup": {"schedule": "cosin"}}, r"schedule must be one of .*did you mean cosine\?"),
         ({"warmup": {"schedule": {"step": {"evry": 3}}}}, r"the option of schedule step .*did you mean every\?"),

@@ -79,6 +79,12 @@ def test_the_same_network_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_the_folder_may_be_text(tmp_path: Path) -> None:
+    network = trained()
+    save(network, f"{tmp_path}/new")
+    assert np.array_equal(load(f"{tmp_path}/new")[0].params, network.params)
+
+
 def test_saving_replaces_what_was_there(folder: Path) -> None:
     save(Network([Linear(2)], 3, rng=np.random.default_rng(0)), folder)
     assert load(folder)[0].shape_in == (3,)
@@ -241,6 +247,7 @@ FULL = np.zeros((6, 3), np.float32)
         ("linear1.W.npy", npy(FULL.astype("f8")), "the array linear1.W must have dtype float32, got float64"),
         ("batchnorm1.variance.npy", npy(np.zeros(3, int)), "batchnorm1.variance must have dtype float32, got int64"),
         ("linear1.W.npy", npy(FULL + np.float32(np.inf)), "the array linear1.W holds NaN or infinity"),
+        ("batchnorm1.variance.npy", npy(np.full(3, -1, "f4")), "batchnorm1.variance holds numbers less than 0"),
         ("linear1.W.npy", npy(FULL)[:-1], "the array linear1.W "),
         ("linear1.W.npy", npy(FULL)[:20], "the array linear1.W cannot be read"),
         ("linear1.W.npy", b"", "the array linear1.W cannot be read"),

@@ -207,6 +207,23 @@ def test_history_without_validation_and_accuracy(blobs: Data) -> None:
     assert set(fit(network(), *blobs, rng=RNG(0), epochs=1, accuracy=False).last) == {"epoch", "lr", "train_loss"}
 
 
+def test_a_single_output_has_no_accuracy() -> None:
+    X, y = np.ones((5, 4)), np.arange(5.0)
+    net = network(Linear(1))
+    history = fit(net, X, y, rng=RNG(0), loss="mean_squared_error", epochs=1, validation=(X, y))
+    assert set(history.last) == {"epoch", "lr", "train_loss", "val_loss"}
+    assert np.isnan(evaluate(net, X, y, "mean_squared_error")[1])
+
+
+def test_the_first_step_of_a_warmup_changes_the_weights(blobs: Data) -> None:
+    net = network()
+    before = net.params.copy()
+    history = fit(net, *blobs, rng=RNG(0), schedule={"warmup": {"epochs": 1}}, batch_size=None, epochs=2,
+                  optimizer=SGD(0.5))  # fmt: skip
+    assert history["lr"] == [0.25, 0.5]
+    assert not np.array_equal(net.params, before)
+
+
 def test_evaluate_takes_rows_as_targets(blobs: Data) -> None:
     X, y = blobs
     assert evaluate(network(), X, np.eye(3)[y]) == pytest.approx(evaluate(network(), X, y))
@@ -316,6 +333,28 @@ def test_early_stopping_ignores_improvements_that_are_too_small(blobs: Data) -> 
     assert len(fit(network(), *blobs, rng=RNG(0), callbacks=[EarlyStopping(3, "train_loss")], **options)) == 50
     stopped = fit(network(), *blobs, rng=RNG(0), callbacks=[EarlyStopping(3, "train_loss", min_delta=0.5)], **options)
     assert len(stopped) == 4
+
+
+def test_early_stopping_puts_the_best_epoch_back_after_a_divergence(blobs: Data) -> None:
+    net, remember, diary = network(Linear(8), Poison(6), Linear(3)), Remember(), Diary()
+    callbacks = [remember, EarlyStopping(5, "train_loss"), diary]
+    with pytest.raises(DivergedError, match="epoch 2"):
+        fit(net, *blobs, rng=RNG(0), batch_size=8, epochs=9, callbacks=callbacks)
+    assert np.array_equal(net.params, remember.weights[0])
+    assert diary.events[-1] == "train ends"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"patience": 2.5}, "EarlyStopping: patience must be a whole number of at least 1, got 2.5"),
+        ({"patience": 0}, "EarlyStopping: patience must be a whole number of at least 1, got 0"),
+        ({"min_delta": -1}, "EarlyStopping: min_delta must be at least 0, got -1"),
+    ],
+)
+def test_early_stopping_names_faulty_options(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EarlyStopping(**options)
 
 
 def test_early_stopping_names_what_it_does_not_find(blobs: Data) -> None:
@@ -499,6 +538,11 @@ def test_nothing_touches_numpys_global_generator(blobs: Data) -> None:
         ({"sample_weight": ["a", "b", "c"]}, "sample_weight must be an array of numbers"),
         ({"loss": "cross entropy"}, r"loss must be one of .*did you mean cross_entropy\?"),
         ({"optimizer": "Adam"}, r"optimizer must be one of .*did you mean adam\?"),
+        ({"optimizer": 5}, "optimizer must be of type Optimizer, got 5"),
+        ({"loss": 5}, "loss must be of type Loss, got 5"),
+        ({"schedule": lambda t: t}, "schedule must be of type Schedule, got <function"),
+        ({"callbacks": [print]}, "a callback must be of type Callback, got <built-in function print>"),
+        ({"rng": 0}, "rng must be of type Generator, got 0"),
         ({"schedule": "one-cycle"}, r"schedule must be one of .*did you mean one_cycle\?"),
     ],
 )
