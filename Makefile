@@ -7,12 +7,19 @@ SEEDS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
 ORACLE := .venv-oracle/installed
+define ALONE
+import fcntl, subprocess, sys
+with open("Makefile") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    sys.exit(subprocess.call(sys.argv[1:]))
+endef
+export ALONE
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui test test-all lint original oracle gradcheck debugging cv report setup lock clean
+.PHONY: help run ui compare champion sync plots doctor test test-all lint original oracle gradcheck debugging cv report setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +29,21 @@ run: $(INSTALLED)  ## fetch the data, train, evaluate and plot, as far as not do
 
 ui: $(INSTALLED)  ## look at all runs in MLflow
 	@$(BIN)/python src/tracking.py ui
+
+compare: $(INSTALLED)  ## show what differs between runs, and which is better: make compare RUNS="name name", or the latest
+	@$(BIN)/python src/compare.py $(A) $(B) $(RUNS)
+
+champion: $(INSTALLED)  ## register the best run's model, or RUN=name's, as champion, unless it is worse than the one so far
+	@$(BIN)/python src/champion.py $(RUN)
+
+sync: $(INSTALLED)  ## give every DVC experiment, and the workspace, its MLflow run, whatever was lost
+	@$(BIN)/python src/sync.py
+
+plots: $(INSTALLED)  ## draw the curves of the workspace and of RUNS="name name" in one page that needs no network
+	@$(BIN)/python -m dvc plots diff HEAD workspace $(RUNS)
+
+doctor: $(INSTALLED)  ## check the set-up and say what to type; with CLOSE=1, close runs in MLflow whose process is gone
+	@$(BIN)/python src/doctor.py $(if $(CLOSE),close)
 
 test: $(INSTALLED)  ## run the tests, without the long ones
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2
@@ -64,10 +86,14 @@ clean:  ## remove what can be made again: .venv, data, models, caches; experimen
 
 $(INSTALLED): requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("Python 3.11 or later is needed, and $(PYTHON) is %d.%d; name another one: make run PYTHON=python3.12" % v)'
-	@echo "Setting up .venv with the versions of requirements.lock (once; a minute or two) ..."
-	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	@touch $(INSTALLED)
+	@$(PYTHON) -c "$$ALONE" $(MAKE) --no-print-directory install
+
+install:  # in one process at a time; who had to wait for another finds it done
+	@[ $(INSTALLED) -nt requirements.lock ] || { \
+		echo "Setting up .venv with the versions of requirements.lock (once; a minute or two) ..." && \
+		$(PYTHON) -m venv --clear .venv && \
+		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock && \
+		touch $(INSTALLED); }
 
 $(ORACLE): tests/oracle/requirements.txt
 	@echo "Setting up .venv-oracle with PyTorch (once; a few minutes) ..."

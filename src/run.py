@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 import stage
 from fetch import RAW, NoSourceError, fetch_pendigits
+from mend import mend
 from params import PARAMS_FILE, load_params
 from sources import is_complete
 from train import check_names
@@ -33,6 +34,7 @@ def main() -> None:
     LOCK.parent.mkdir(exist_ok=True)
     with only_one():
         put_params_back()  # where an earlier run was killed in the middle of its fallback
+        mend()
         params = load_params()
         check_names(params)
         tell_dvc_about_git()

@@ -85,6 +85,7 @@ ENVIRONMENT = {  # what the user has set wins
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",  # a server that is away costs seconds, not minutes
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process more in the server, for GenAI alone
 }
 

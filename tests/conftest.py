@@ -16,7 +16,8 @@ ROOT = Path(__file__).parent.parent
 os.environ["PENDIGITS_TRACKING"] = "off"  # tests of tracking turn it on for themselves
 
 settings.register_profile("project", deadline=None, derandomize=True)  # the same examples each time, on any machine
-settings.load_profile("project")
+settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ", 100)), database=None)
+settings.load_profile("fuzz" if "FUZZ" in os.environ else "project")  # `make fuzz`: many examples, by --hypothesis-seed
 
 
 @pytest.fixture(scope="session")

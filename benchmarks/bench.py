@@ -1,0 +1,372 @@
+"""Train the same small networks with several libraries, in turn, and compare: `make bench`, `make bench-short`.
+
+Every figure is the median of repetitions that are interleaved over the contestants, so that a busy moment of the
+machine hits all of them. One and two threads are measured in processes of their own, held to so many cores. On one
+core it is processor time that is measured: it leaves out other programs' turns, and is what a clock on the wall shows
+on a machine with nothing else to do, since no contestant ever waits. On two cores it is the clock on the wall.
+
+Written are ``benchmarks/results/{bench.json,bench.md,bench.png}``; the exit status is 1 if a contestant learned
+more or less than ours.
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "src"))
+
+from contestants import CONTESTANTS, Ours, Products, Task  # noqa: E402
+
+from neural_net import Network, Training, dense_layers, evaluate  # noqa: E402
+
+RESULTS = ROOT / "benchmarks" / "results"
+HIDDEN = ((32, 16), (256, 128), (512, 512, 256))
+BATCHES = (32, 128, 512, 0)  # 0: all rows
+GOALS = {"PyTorch": 5.0, "scikit-learn": 4.0}  # geometric means, one thread
+TOLERANCE = 0.02  # of test accuracy, between ours and any other
+SECONDS_A_TURN = 0.05  # a turn is as many epochs as take about so long with ours
+ORIGINAL = 0.958  # test accuracy of the original project, which took 60 to 100 s
+
+Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def load(split: Path) -> tuple[str, Arrays]:
+    """The data set's name, then X, y of training (validation rows included) and test; synthetic digits if not there."""
+    if (split / "test.npz").is_file():
+        parts = [np.load(split / f"{name}.npz", allow_pickle=False) for name in ("train", "validation", "test")]
+        X, y = (np.concatenate([part[key] for part in parts[:2]]) for key in ("X", "y"))
+        return "pen-written digits, UCI", (X, y, parts[2]["X"], parts[2]["y"])
+    import synthetic
+
+    rng = np.random.default_rng(0)
+    (X, y, _), (X_test, y_test, _) = synthetic.make_rows(7494, rng), synthetic.make_rows(3498, rng, n_writers=14)
+    scaled = [(rows / 50 - 1).astype(np.float32) for rows in (X, X_test)]
+    return "synthetic digits", (scaled[0], y.astype(np.int64), scaled[1], y_test.astype(np.int64))
+
+
+def measure(epoch: Callable[[], object], times: int = 1, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds an epoch, over so many of them."""
+    start = clock()
+    for _ in range(times):
+        epoch()
+    return (clock() - start) / times
+
+
+def clock_for(threads: int) -> Callable[[], float]:
+    """Processor time on one core, and elsewhere the clock on the wall."""
+    return time.process_time if threads == 1 else time.perf_counter
+
+
+def compare(data: Arrays, names: list[str], threads: int, hidden: tuple[int, ...], batch: int, turns: int) -> Any:
+    """One row of the table: each contestant's median seconds an epoch, and its test accuracy after equal epochs."""
+    X, y, X_test, y_test = data
+    task = Task(X, y, hidden, batch or len(X), threads)
+    running = {name: CONTESTANTS[name](task) for name in names}
+    for contestant in running.values():
+        measure(contestant.epoch, 2)  # compiles, and warms the caches
+    clock = clock_for(threads)
+    trial = Ours(task)  # one of its own, so that ours does not train an epoch more than the others
+    measure(trial.epoch)
+    times = max(1, round(SECONDS_A_TURN / measure(trial.epoch, 1, clock)))
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(turns):
+        for name in names if turn % 2 else reversed(names):
+            seconds[name].append(measure(running[name].epoch, times, clock))
+    right = {
+        name: float(np.mean(contestant.logits(X_test).argmax(axis=1) == y_test))
+        for name, contestant in running.items()
+        if not isinstance(contestant, Products)
+    }
+    return {
+        "threads": threads,
+        "hidden": hidden,
+        "batch": task.batch,
+        "steps": math.ceil(len(X) / task.batch),
+        "epochs": 2 + turns * times,
+        "seconds_an_epoch": {name: statistics.median(values) for name, values in seconds.items()},
+        "accuracy": right,
+    }
+
+
+def latency(data: Arrays, names: list[str], threads: int) -> list[dict[str, Any]]:
+    """One digit at a time, median and 99th percentile in microseconds, and many digits at once, rows a second."""
+    X, y, X_test, _ = data
+    task, one = Task(X, y, (32, 16), 128, threads), np.ascontiguousarray(X_test[:1])
+    many = np.concatenate([X_test] * 20)
+    answers = {"ours, predict": Ours(task).network.predict, "ours, predict_proba": Ours(task).network.predict_proba}
+    answers |= {name: CONTESTANTS[name](task).logits for name in names if name != "ours"}
+    records = []
+    for name, answer in answers.items():
+        calls = 100 if "Keras" in name else 5000
+        taken = [measure(lambda answer=answer: answer(one)) for _ in range(calls)][calls // 10 :]
+        bulk = statistics.median(measure(lambda answer=answer: answer(many), 1, clock_for(threads)) for _ in range(7))
+        percentiles = np.percentile(taken, [50, 99]) * 1e6
+        records.append(
+            {
+                "threads": threads,
+                "name": name,
+                "median_us": float(percentiles[0]),
+                "p99_us": float(percentiles[1]),
+                "rows_a_second": len(many) / bulk,
+            }
+        )
+    return records
+
+
+def from_scratch(data: Arrays, seeds: int = 5) -> dict[str, float]:
+    """The original's accuracy from nothing: its own network, 25 epochs of Adam; medians over seeds."""
+    X, y, X_test, y_test = data
+    seconds, right = [], []
+    for seed in range(seeds):
+        start, rng = time.process_time(), np.random.default_rng(seed)
+        network = Network(dense_layers([32, 16], 10, "relu"), 16, rng=rng)
+        options: dict[str, Any] = {"optimizer": {"adam": {"lr": 0.01}}, "schedule": "cosine", "epochs": 25}
+        Training(network, X, y, rng=rng, batch_size=64, accuracy=False, **options).run()
+        right.append(evaluate(network, X_test, y_test)[1])
+        seconds.append(time.process_time() - start)
+    return {"seconds": statistics.median(seconds), "accuracy": statistics.median(right)}
+
+
+def contestants(short: bool, without: list[str]) -> list[str]:
+    """Those that are installed; torch.compile needs a C++ compiler, and Keras is slow to set up."""
+    needs = {"PyTorch": "torch", "torch.compile": "torch", "jax.jit": "jax", "scikit-learn": "sklearn"}
+    needs |= {"Keras (jax)": "keras"}
+    names = [name for name in CONTESTANTS if name not in needs or importlib.util.find_spec(needs[name])]
+    left_out = {"torch.compile", "Keras (jax)"} if short else set() if shutil.which("g++") else {"torch.compile"}
+    return [name for name in names if name not in {*left_out, *without}]
+
+
+def work(threads: int, short: bool, split: Path, without: list[str]) -> Iterator[dict[str, Any]]:
+    """All measurements with so many threads, in this process."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
+    name, data = load(split)
+    names = contestants(short, without)
+    yield {"kind": "machine", "data": name, "rows": len(data[0]), "versions": _versions()}
+    for hidden in HIDDEN[:2] if short else HIDDEN:
+        for batch in (128, 512) if short else BATCHES:
+            turns = 3 if short or hidden == HIDDEN[2] else 7
+            yield {"kind": "training", **compare(data, names, threads, hidden, batch, turns)}
+    others = [name for name in names if name not in ("torch.compile", "products alone")]
+    yield from ({"kind": "latency", **record} for record in latency(data, others, threads))
+    if threads == 1:
+        yield {"kind": "from scratch", **from_scratch(data)}
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "torch", "jax", "scikit-learn", "keras"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _process(threads: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """``work`` in a process that begins with its number of threads in the environment, where the libraries read it."""
+    n = str(threads)
+    env = os.environ | {"OPENBLAS_NUM_THREADS": n, "OMP_NUM_THREADS": n, "MKL_NUM_THREADS": n, "KERAS_BACKEND": "jax"}
+    env |= {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONWARNINGS": "ignore"}
+    command = [sys.executable, __file__, "--work", n, "--split", str(arguments.split), *["--short"] * arguments.short]
+    command += ["--without", *arguments.without]
+    records = []
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if line.startswith("{"):
+                records.append(json.loads(line))
+                sys.stdout.write(_progress(records[-1]))
+                sys.stdout.flush()
+    if process.returncode:
+        sys.exit(f"the measurements with {threads} thread(s) ended with status {process.returncode}")
+    return records
+
+
+def _progress(record: dict[str, Any]) -> str:
+    if record["kind"] != "training":
+        return ""
+    seconds = ", ".join(f"{name} {value * 1e3:.1f}" for name, value in record["seconds_an_epoch"].items())
+    return f"{record['threads']} thread(s), {list(record['hidden'])}, batch {record['batch']}: ms an epoch: {seconds}\n"
+
+
+def unequal(records: list[dict[str, Any]]) -> list[str]:
+    """What makes the comparison unfair: each contestant whose accuracy is not about ours, in a sentence."""
+    return [
+        f"{name} reached {right:.2%} and ours {record['accuracy']['ours']:.2%} in {record['epochs']} epochs of hidden "
+        f"layers {list(record['hidden'])}, batch {record['batch']}, {record['threads']} thread(s)"
+        for record in records
+        if record["kind"] == "training"
+        for name, right in record["accuracy"].items()
+        if abs(right - record["accuracy"]["ours"]) > TOLERANCE
+    ]
+
+
+def ratios(records: list[dict[str, Any]], threads: int) -> dict[str, list[float]]:
+    """How many times as long as ours each contestant takes, over the rows of the table."""
+    rows = [record["seconds_an_epoch"] for record in records if record.get("steps") and record["threads"] == threads]
+    return {name: [row[name] / row["ours"] for row in rows] for name in rows[0] if name != "ours"}
+
+
+def report(records: list[dict[str, Any]]) -> str:
+    """The tables, in Markdown."""
+    machine = next(record for record in records if record["kind"] == "machine")
+    rows = [record for record in records if record["kind"] == "training"]
+    names = list(rows[0]["seconds_an_epoch"])
+    lines = [
+        f"{_cpu()}, {os.cpu_count()} cores; " + ", ".join(f"{k} {v}" for k, v in machine["versions"].items()) + ".",
+        f"{machine['rows']} rows ({machine['data']}), float32, Adam, ReLU; medians. Milliseconds an epoch, and",
+        "microseconds a step of ours; below each, test accuracy in % after equal epochs.",
+        "",
+    ]
+    lines += _table(["threads", "hidden", "batch", "a step", *names], [_cells(row, names) for row in rows])
+    for threads in sorted({row["threads"] for row in rows}):
+        lines += ["", f"{threads} thread(s): times as long as ours", ""]
+        spans = [
+            [name, f"{statistics.geometric_mean(r):.2f}", f"{min(r):.2f}", f"{max(r):.2f}"]
+            for name, r in ratios(records, threads).items()
+        ]
+        lines += _table(["", "geometric mean", "least", "most"], spans)
+    lines += ["", "One digit at a time, and 69,960 at once; hidden layers [32, 16]", ""]
+    cells = [
+        [str(r["threads"]), r["name"], f"{r['median_us']:.1f}", f"{r['p99_us']:.1f}", f"{r['rows_a_second']:,.0f}"]
+        for r in records
+        if r["kind"] == "latency"
+    ]
+    lines += _table(["threads", "", "median, us", "99 %, us", "rows a second"], cells)
+    scratch = next(record for record in records if record["kind"] == "from scratch")
+    lines += [
+        "",
+        f"From scratch: {scratch['accuracy']:.2%} of the test digits in {scratch['seconds']:.2f} s, with hidden layers",
+        f"[32, 16], 25 epochs, median of 5 seeds; the original project takes 60 to 100 s to {ORIGINAL:.1%}.",
+        "",
+        "Goals, one thread:",
+        "",
+        *(f"- {'reached' if reached else '**not reached**'}: {goal}" for goal, reached in goals(records)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any], names: list[str]) -> list[str]:
+    def cell(name: str) -> str:
+        right = row["accuracy"].get(name)
+        return f"{row['seconds_an_epoch'][name] * 1e3:.1f}" + (f"<br>{right:.1%}".rstrip("%") if right else "")
+
+    hidden, us = "-".join(map(str, row["hidden"])), row["seconds_an_epoch"]["ours"] / row["steps"] * 1e6
+    return [str(row["threads"]), hidden, str(row["batch"]), f"{us:.0f}", *map(cell, names)]
+
+
+def goals(records: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
+    """What was wanted, with the figure, and whether it is so."""
+    found = ratios(records, 1)
+    for name, wanted in GOALS.items():
+        if name in found:
+            mean = statistics.geometric_mean(found[name])
+            yield f"{name} takes at least {wanted:g} times as long in geometric mean: {mean:.2f}", mean >= wanted
+    if "jax.jit" in found:
+        yield (
+            f"jax.jit is faster in no row: it takes {min(found['jax.jit']):.2f} times as long at least",
+            min(found["jax.jit"]) >= 1,
+        )
+    rows = [record for record in records if record["kind"] == "training" and record["threads"] == 1]
+    for what, most, wide in (("[32, 16]", 3.0, False), ("widths of 256 and more", 1.5, True)):
+        over = [
+            1 / r for r, row in zip(found["products alone"], rows, strict=True) if (row["hidden"][0] >= 256) == wide
+        ]
+        yield (
+            f"at most {most:g} times the matrix products alone for {what}: {min(over):.2f} to {max(over):.2f}",
+            max(over) <= most,
+        )
+    for record in records:
+        if record["kind"] == "latency" and record["threads"] == 1 and record["name"].startswith("ours"):
+            us = record["median_us"]
+            yield f"one digit in less than 20 us ({record['name'].split(', ')[1]}): {us:.1f}", us < 20
+        if record["kind"] == "from scratch":
+            seconds, right = record["seconds"], record["accuracy"]
+            goal = f"{ORIGINAL:.1%} of the test digits within 0.5 s from scratch: {right:.2%} in {seconds:.2f} s"
+            yield goal, seconds < 0.5 and right >= ORIGINAL
+
+
+def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
+    rule = ["---"] + ["---:"] * (len(heads) - 1)
+    return ["| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows)]
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.is_file() else []
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def draw(records: list[dict[str, Any]], path: Path) -> None:
+    """A plot of milliseconds an epoch, one thread, a panel for each network."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [record for record in records if record["kind"] == "training" and record["threads"] == 1]
+    networks = sorted({tuple(row["hidden"]) for row in rows}, key=sum)
+    figure, axes = plt.subplots(1, len(networks), figsize=(4.2 * len(networks), 4), layout="constrained", squeeze=False)
+    for axis, hidden in zip(axes[0], networks, strict=True):
+        mine = [row for row in rows if tuple(row["hidden"]) == hidden]
+        for name in mine[0]["seconds_an_epoch"]:
+            style = {"ours": "o-", "products alone": "k:"}.get(name, "s-")
+            widths = {"linewidth": 2.6, "zorder": 3} if name == "ours" else {"linewidth": 1.2, "markersize": 4}
+            values = [row["seconds_an_epoch"][name] * 1e3 for row in mine]
+            axis.plot([row["batch"] for row in mine], values, style, label=name, **widths)
+        axis.set(title="-".join(map(str, hidden)), xscale="log", yscale="log", xlabel="batch")
+        axis.set_xticks([row["batch"] for row in mine], [str(row["batch"]) for row in mine])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("milliseconds an epoch, one thread")
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--short", action="store_true", help="less than 90 s, and nothing is written")
+    parser.add_argument("--split", type=Path, default=ROOT / "data" / "split", help="the folder of the split stage")
+    parser.add_argument("--without", nargs="*", default=[], choices=list(CONTESTANTS)[1:-1], help="leave these out")
+    parser.add_argument("--threads", nargs="*", type=int, default=[1, 2], help="measure with so many threads")
+    parser.add_argument("--work", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        for record in work(arguments.work, arguments.short, arguments.split, arguments.without):
+            sys.stdout.write(json.dumps(record) + "\n")
+            sys.stdout.flush()
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = [1] if arguments.short else [n for n in arguments.threads if n <= cores]
+    records = [record for n in threads for record in _process(n, arguments)]
+    text = report(records)
+    sys.stdout.write("\n" + text)
+    if not arguments.short:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "bench.json").write_text(json.dumps(records, indent=1) + "\n")
+        (RESULTS / "bench.md").write_text(text)
+        draw(records, RESULTS / "bench.png")
+    if faults := unequal(records):
+        sys.exit("The contestants did not learn equally much:\n" + "\n".join(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""What `make compare` does: runs side by side in the terminal, only the parameters that differ, and which is better.
+
+Better is what does better on the people held out for validation: choices are never made on the test rows.
+"""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import stage
+import tracking
+
+if TYPE_CHECKING:
+    from tracking import entities
+
+LATEST = 4  # how many are shown when none is named
+METRICS = {  # what is shown, and whether more is better
+    "final_val_accuracy": True,
+    "final_val_loss": False,
+    "test_accuracy": True,
+    "test_loss": False,
+    "test_macro_f1": True,
+    "test_ece": False,
+    "n_parameters": None,
+}
+
+
+def main() -> None:
+    with tracking.faults_said():
+        runs = finished_runs(tracking.open_store())
+    if len(runs) < 2:
+        raise stage.StageError(
+            "there are not two finished runs yet; `dvc exp run -S lr=0.005` makes one, `make sync` finds lost ones"
+        )
+    chosen = [named(runs, name) for name in sys.argv[1:]] or runs[:LATEST][::-1]
+    if len(chosen) == 1:
+        chosen = [next(run for run in runs if run is not chosen[0]), *chosen]
+    for line in table(chosen):
+        stage.say(line)
+    stage.say("")
+    for line in advice(chosen):
+        stage.say(line)
+
+
+def finished_runs(store: tracking.Store) -> list["entities.Run"]:
+    """Every finished and evaluated run, newest first."""
+    runs: list[entities.Run] = []
+    token = None
+    while token != "":
+        page = store.client.search_runs(
+            [store.experiment_id],
+            "attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        runs += [run for run in page if "test_accuracy" in run.data.metrics]
+        token = page.token or ""
+    return runs
+
+
+def named(runs: Sequence["entities.Run"], name: str) -> "entities.Run":
+    """The newest of the runs with this name, which may be a DVC experiment's, an MLflow run's, or a run's id.
+
+    Raises:
+        StageError: if there is none.
+    """
+    known = [(run, {run.info.run_name, run.data.tags.get("dvc.exp_name", ""), run.info.run_id}) for run in runs]
+    for run, names in known:
+        if name in names:
+            return run
+    near = difflib.get_close_matches(name, [run.info.run_name for run in runs], n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`make ui` shows all"
+    raise stage.StageError(
+        f"no finished run is called {name}; {hint} `make sync` enters experiments that lack their run"
+    )
+
+
+def merit(run: "entities.Run") -> tuple[float, float]:
+    """What runs are ranked by, more is better: accuracy on the validation rows, and the loss where that is the same."""
+    metrics = run.data.metrics
+    return metrics.get("final_val_accuracy", 0.0), -metrics.get("final_val_loss", float("inf"))
+
+
+def comparable(first: "entities.Run", second: "entities.Run") -> bool:
+    """Whether both were trained and measured on the same rows."""
+    return bool(first.data.tags.get("data.sha256") == second.data.tags.get("data.sha256"))
+
+
+def differing(runs: Sequence["entities.Run"]) -> dict[str, list[str]]:
+    """The parameters in which runs differ, each with its value in every run; "-" where a run has no such parameter."""
+    keys = dict.fromkeys(key for run in runs for key in run.data.params)
+    values = {key: [run.data.params.get(key, "-") for run in runs] for key in keys}
+    return {key: row for key, row in values.items() if len(set(row)) > 1}
+
+
+def table(runs: Sequence["entities.Run"]) -> list[str]:
+    """Lines of text: a column a run, its differing parameters, its metrics, and their difference to the first run's."""
+    rows = [["", *(run.info.run_name for run in runs)]]
+    different = differing(runs)
+    rows += [[key, *values] for key, values in different.items()]
+    rows += [["(no parameter differs)"]] * (not different)
+    rows += [[""]]
+    for metric in METRICS:
+        values = [run.data.metrics.get(metric) for run in runs]
+        if len(set(values)) > 1 or metric.endswith("accuracy"):
+            rows.append([metric, *(_with_delta(value, values[0], place) for place, value in enumerate(values))])
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(runs) + 1)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def _with_delta(value: float | None, first: float | None, place: int) -> str:
+    if value is None:
+        return "-"
+    form = ".0f" if value == int(value) and abs(value) > 1 else ".4f"
+    shown = format(value, form)
+    return shown if place == 0 or first is None else f"{shown} ({format(value - first, '+' + form)})"
+
+
+def advice(runs: Sequence["entities.Run"]) -> list[str]:
+    """Which run is the best, and what to type to have it in the workspace."""
+    if not all(comparable(run, runs[0]) for run in runs):
+        return ["These runs were measured on different rows, so their figures cannot tell which is better."]
+    best = max(runs, key=merit)
+    if all(merit(run) == merit(best) for run in runs):
+        return ["They do equally well on the people held out for validation."]
+    said = f"Better on the people held out for validation: {best.info.run_name}"
+    return [said, f"  {command_for(best)}"]
+
+
+def command_for(run: "entities.Run") -> str:
+    """What to type to bring a run's parameters and results into the workspace."""
+    tags: dict[str, Any] = run.data.tags
+    if name := tags.get("dvc.exp_name"):
+        return f"dvc exp apply {name}"
+    return f"git checkout {tags.get('git.commit', 'COMMIT')[:10]} -- params.yaml dvc.lock && dvc checkout"
+
+
+if __name__ == "__main__":
+    stage.run(main)

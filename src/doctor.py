@@ -1,0 +1,230 @@
+"""What `make doctor` does: looks over the set-up and says for each finding what to type.
+
+It changes nothing, but for `python src/doctor.py close`, which closes the runs in MLflow whose process is gone.
+"""
+
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
+
+import stage
+import tracking
+from params import load_params
+from stage import ParamsError
+from train import check_names
+
+if TYPE_CHECKING:
+    from tracking import entities
+
+
+FIRST_COMMIT = 'git add . && git commit -m "Begin"'
+NAME_YOURSELF = "git config user.email you@example.com && git config user.name You"
+
+
+class Finding(NamedTuple):
+    """What was found, and what to type; nothing to type where all is well."""
+
+    what: str
+    command: str = ""
+
+
+def main() -> None:
+    if sys.argv[1:] == ["close"]:
+        with tracking.faults_said():
+            close_abandoned(tracking.open_store())
+        return
+    root = tracking.project_root()
+    findings = [finding for check in CHECKS for finding in check(root)]
+    for what, command in findings:
+        stage.say(f"{'look:' if command else 'well:'} {what}" + (f"\n      {command}" if command else ""))
+    if any(finding.command for finding in findings):
+        sys.exit(1)
+
+
+def check_git(root: Path) -> list[Finding]:
+    """Experiments need git, and a commit to start from."""
+    if _git(root, "--version") is None:
+        return [Finding("git is not installed, and experiments need it", "apt-get install git")]
+    top = _git(root, "rev-parse", "--show-toplevel")
+    if top is None or Path(top).resolve() != root:
+        return [Finding("this is no git repository, and experiments need one", f"git init && {FIRST_COMMIT}")]
+    if _git(root, "rev-parse", "--verify", "HEAD") is None:
+        return [Finding("there is no commit yet for experiments to start from", FIRST_COMMIT)]
+    found = [Finding(f"git: on commit {_git(root, 'rev-parse', '--short', 'HEAD')}")]
+    if not _git(root, "config", "user.email"):
+        found += [Finding("git does not know who you are, and DVC commits experiments", NAME_YOURSELF)]
+    return found
+
+
+def check_environment(root: Path) -> list[Finding]:
+    """What is installed must be what requirements.lock says."""
+    pinned = locked_versions((root / "requirements.lock").read_text(encoding="utf-8"))
+    wrong = []
+    for name, wanted in pinned.items():
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            continue  # for another system, or only for `make lint`; the imports at the top have worked
+        if installed != wanted:
+            wrong.append(f"{name} {installed} (lock: {wanted})")
+    if wrong:
+        shown = ", ".join(wrong[:5]) + " ..." * (len(wrong) > 5)
+        return [Finding(f"not as in requirements.lock: {shown}", "rm -rf .venv && make setup")]
+    return [Finding(f"environment: as in requirements.lock, Python {sys.version.split()[0]}")]
+
+
+def locked_versions(text: str) -> dict[str, str]:
+    """The packages in a requirements.lock that hold for this Python and system whatever the rest of the line says."""
+    from packaging.requirements import Requirement
+
+    pinned = {}
+    for line in re.findall(r"(?m)^([A-Za-z0-9].*?)\s*\\?$", text):
+        requirement = Requirement(line)
+        if not requirement.marker or requirement.marker.evaluate():
+            pinned[requirement.name] = next(iter(requirement.specifier)).version
+    return pinned
+
+
+def check_params(root: Path) -> list[Finding]:
+    """params.yaml must be one that the stages take; a refused experiment may have changed it."""
+    try:
+        check_names(load_params(root / "params.yaml"))
+    except ParamsError as error:
+        return [Finding(str(error).replace("\n", "\n      "), "git checkout params.yaml")]
+    return [Finding("params.yaml: can be run")]
+
+
+def check_store(root: Path) -> list[Finding]:
+    """The database must be whole, and of the installed MLflow."""
+    uri = tracking.store_uri()
+    if uri.startswith("sqlite:///"):
+        path = Path(uri.removeprefix("sqlite:///"))
+        if not path.exists():
+            return [Finding("MLflow's store: not made yet, the first run makes it")]
+        if (fault := database_fault(path)) is not None:
+            return [Finding(f"{path.name} is damaged: {fault}", f"mv {path} {path}.damaged && make sync")]
+    try:
+        with tracking.faults_said():
+            abandoned = abandoned_runs(tracking.open_store())
+    except stage.StageError as error:
+        return [Finding(str(error), "unset MLFLOW_TRACKING_URI, or start the server; then make sync")]
+    found = [Finding(f"MLflow's store: sound, {uri}")]
+    if abandoned:
+        names = ", ".join(run.info.run_name for run in abandoned[:5]) + " ..." * (len(abandoned) > 5)
+        found.append(
+            Finding(f"{len(abandoned)} runs say RUNNING, but their process is gone: {names}", "make doctor CLOSE=1")
+        )
+    return found
+
+
+def database_fault(path: Path) -> str | None:
+    """What SQLite finds wrong with a database; None if it is sound."""
+    try:
+        with tracking._connected(path) as database:
+            said = database.execute("PRAGMA quick_check").fetchone()[0]
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    if said != "ok":
+        return str(said)
+    lacking = {"experiments", "runs", "metrics", "params", "tags", "alembic_version"} - tables
+    return f"it lacks the table {min(lacking)}" if lacking else None
+
+
+def abandoned_runs(store: tracking.Store) -> list["entities.Run"]:
+    """Runs that say RUNNING whose process, on this machine, is gone."""
+    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+    return [run for run in running if not _may_be_alive(run.data.tags.get("mlflow.process", ""), run.info.start_time)]
+
+
+def _may_be_alive(process: str, started: int) -> bool:
+    """Whether host:pid may be a process that was there at ``started``, in ms since 1970; yes on another machine."""
+    host, _, pid = process.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return bool(host)
+    try:
+        return psutil.Process(int(pid)).create_time() * 1000 <= started + 60_000  # else the number was given anew
+    except psutil.NoSuchProcess:
+        return False
+
+
+def close_abandoned(store: tracking.Store) -> None:
+    """Close as KILLED the runs whose process is gone."""
+    for run in abandoned_runs(store):
+        store.client.set_terminated(run.info.run_id, "KILLED")
+        stage.say(f"MLflow: {run.info.run_name} is closed as KILLED")
+
+
+def check_queue(root: Path) -> list[Finding]:
+    """Experiments that failed in DVC's queue stay there until they are removed."""
+    failed = failed_tasks(root) if (root / ".git").exists() else []
+    if not failed:
+        return [Finding("DVC's queue: nothing failed")]
+    what = f"failed in DVC's queue: {', '.join(failed)}"
+    return [Finding(what, f"dvc queue logs {failed[0]}, and `dvc queue remove --failed` when you know why")]
+
+
+def failed_tasks(root: Path) -> list[str]:
+    """The names of the experiments that failed in DVC's queue, and of those whose worker was killed."""
+    from dvc.repo import Repo
+
+    with Repo(root) as repo:
+        tasks = repo.experiments.celery_queue.status()
+    return sorted(task["name"] or task["rev"][:7] for task in tasks if task["status"] == "Failed")
+
+
+def check_locks(root: Path) -> list[Finding]:
+    """DVC's locks are held by processes; a file that says otherwise was left by one that was killed."""
+    holders = rwlock_holders(root / ".dvc/tmp/rwlock")
+    stale = sorted({f"{command} (process {pid})" for pid, command in holders if not psutil.pid_exists(pid)})
+    if stale:
+        return [Finding(f"DVC's read-write lock is held by a process that is gone: {stale[0]}", "rm .dvc/tmp/rwlock")]
+    return [Finding("DVC's locks: none left over")]
+
+
+def rwlock_holders(path: Path) -> list[tuple[int, str]]:
+    """The processes, as id and command, that DVC's rwlock file names."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    pairs = re.findall(r'"pid": (\d+), "cmd": "([^"]*)"', text)
+    return [(int(pid), command) for pid, command in pairs]
+
+
+def check_port(root: Path) -> list[Finding]:
+    """The page goes to the next free port, so a taken one is no fault; it may be the page itself."""
+    free = tracking._is_free(tracking.FIRST_PORT)
+    return [Finding(f"port {tracking.FIRST_PORT}: {'free' if free else 'taken; `make ui` takes the next free one'}")]
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What a git command prints; None if it fails."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False, env=os.environ
+        )
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+CHECKS: tuple[Callable[[Path], list[Finding]], ...] = (
+    check_git,
+    check_environment,
+    check_params,
+    check_store,
+    check_queue,
+    check_locks,
+    check_port,
+)
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,69 @@
+"""What a DVC that was killed can leave behind so that the next one refuses to work, put right: `python src/mend.py`.
+
+DVC writes two of its files in place. Killed in that moment it leaves half of one: of ``dvc.lock``, which says what the
+stages have made, or of ``.dvc/tmp/rwlock``, which says what is at work.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+import stage
+
+LOCK_FILE, RUNNING = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
+PATIENCE = 1.0  # seconds after which a file that is being written is whole
+
+
+def main() -> None:
+    mend()
+
+
+def mend() -> None:
+    """Put back, or remove, what is broken; say so in a line for each file."""
+    if _is_broken(RUNNING, _is_json):
+        RUNNING.unlink()
+        stage.say(f"{RUNNING} was cut off when a run was killed; it is removed")
+    if _is_broken(LOCK_FILE, _is_lock_file):
+        committed = subprocess.run(["git", "show", f"HEAD:./{LOCK_FILE}"], capture_output=True, check=False)
+        if committed.returncode == 0 and _is_lock_file(committed.stdout):
+            stage.write_bytes(LOCK_FILE, committed.stdout)
+        else:
+            LOCK_FILE.unlink()
+        stage.say(f"{LOCK_FILE} was cut off when a run was killed; it is made anew")
+
+
+def _is_broken(path: Path, is_whole: Callable[[bytes], bool]) -> bool:
+    """Whether it is there and not whole, also a little later: it may be in the middle of being written."""
+    for wait in (PATIENCE, 0):
+        if not path.exists() or is_whole(path.read_bytes()):
+            return False
+        time.sleep(wait)
+    return True
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_lock_file(content: bytes) -> bool:
+    """Whether it is YAML that DVC takes: wherever it was cut, one of these is not so."""
+    try:
+        found = yaml.safe_load(content)
+        stages = found["stages"].values()
+        files = [file for part in stages for file in (*part.get("deps", ()), *part.get("outs", ()))]
+        whole = [isinstance(file["md5"], str) for file in files]
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError):
+        return False
+    return found.get("schema") == "2.0" and all(whole) and content.endswith(b"\n")
+
+
+if __name__ == "__main__":
+    stage.run(main)

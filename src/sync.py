@@ -1,0 +1,203 @@
+"""What `make sync` does: every DVC experiment, and the workspace, gets its MLflow run, whatever was lost.
+
+An experiment is a commit under refs/exps: git holds its parameters, metrics and pictures, DVC's cache its model,
+predictions and data. Both are laid out in a temporary clone, and tracking.py makes the run from there, as it does after
+a training. What is in the store and whole is left alone, so doing it twice changes nothing.
+"""
+
+import contextlib
+import csv
+import logging
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import yaml
+from filelock import FileLock
+
+import stage
+import tracking
+
+if TYPE_CHECKING:
+    from tracking import entities
+
+NEEDED = ("models", "metrics/predictions.csv", "data/split")  # of what DVC's cache holds
+TRACKED = ("train", "evaluate")  # the stages whose parameters a run shows as its own
+
+
+class Experiment(NamedTuple):
+    """A DVC experiment: its name, the commit it started from, and the commit that holds its results."""
+
+    name: str
+    baseline: str
+    commit: str
+
+
+def main() -> None:
+    root = tracking.project_root()
+    with FileLock(root / ".dvc/tmp/sync.lock"), tracking.faults_said():
+        failures = sync(tracking.open_store(), root)
+    if failures:
+        raise stage.StageError(f"{failures} could not be entered")
+
+
+def sync(store: tracking.Store, root: Path) -> int:
+    """Enter what is missing, say what was done, and return how many could not be entered."""
+    experiments = experiments_of(root)
+    entered, failures = 0, 0
+    with clone_of(root) as clone:
+        for experiment in experiments:
+            try:
+                lay_out(clone, root, experiment)
+                origin = {"dvc.exp_name": experiment.name, "dvc.baseline_rev": experiment.baseline}
+                entered += enter(store, clone, origin)
+            except (stage.StageError, OSError, ValueError, KeyError) as error:
+                stage.say(f"{experiment.name}: not entered: {error}")
+                failures += 1
+    stage.say(
+        f"{len(experiments)} experiments: {entered} entered, {len(experiments) - entered - failures} there already"
+    )
+    stage.say(f"workspace: {sync_workspace(store, root)}")
+    return failures
+
+
+def sync_workspace(store: tracking.Store, root: Path) -> str:
+    """Enter what the workspace holds, unless it is what an experiment has left there; returns what was done."""
+    needed = (*tracking.MODEL_FILES, *tracking.DATA_FILES, *tracking.EVALUATE_FILES, "dvc.lock")
+    missing = [file for file in needed if not (root / file).exists()]
+    if missing:
+        return f"nothing to enter, {missing[0]} is not there; `make run` makes it"
+    try:
+        check_lock(root)
+    except stage.StageError as error:
+        return f"nothing to enter, {error}; `dvc repro` does"
+    if run := shown(store, root):
+        return f"there already, as {run.info.run_name}"
+    return "entered" if enter(store, root, {}) else "there already"
+
+
+def enter(store: tracking.Store, folder: Path, origin: Mapping[str, str]) -> bool:
+    """Give what is in ``folder`` its run; a run that has lost something is replaced. False if all was there."""
+    for run in tracking.find_runs(store, origin, tracking.checksum(folder, tracking.MODEL_FILES)):
+        if lost := lost_from(store, run, folder):
+            stage.say(f"MLflow: {run.info.run_name} has lost {lost}; it is made anew")
+            store.client.delete_run(run.info.run_id)
+    return tracking.ensure_run(store, folder, origin) is not None
+
+
+def shown(store: tracking.Store, folder: Path) -> "entities.Run | None":
+    """A whole run, of whatever origin, that shows just what is in ``folder``."""
+    params = tracking.flat(tracking.read_params(folder))
+    model = tracking.checksum(folder, tracking.MODEL_FILES)
+    evaluated = tracking.checksum(folder, [tracking.EVALUATE_METRICS])
+    wanted = f"tags.`model.sha256` = '{model}' and tags.`evaluate.sha256` = '{evaluated}' and status = 'FINISHED'"
+    for run in store.client.search_runs([store.experiment_id], wanted):
+        if run.data.params == params and not lost_from(store, run, folder):
+            return run
+    return None
+
+
+def lost_from(store: tracking.Store, run: "entities.Run", folder: Path) -> str:
+    """What a finished run of the model in ``folder`` once held and holds no more; empty if it is whole."""
+    evaluated, drawn = "evaluate.sha256" in run.data.tags, "figures.sha256" in run.data.tags
+    tables = [file for file in tracking.TRAIN_FILES + tracking.EVALUATE_FILES * evaluated if (folder / file).exists()]
+    files = [f"weights/{Path(file).name}" for file in tracking.MODEL_FILES]
+    files += [f"metrics/{Path(file).name}" for file in tables]
+    client, run_id = store.client, run.info.run_id
+    held = {file.path for place in ("", "weights", "metrics") for file in client.list_artifacts(run_id, place)}
+    if missing := [file for file in files if file not in held]:
+        return missing[0]
+    if drawn and not any(file.endswith(".png") for file in held):
+        return "its pictures"
+    models = run.outputs.model_outputs if run.outputs else []
+    if not models or not client.list_logged_model_artifacts(models[0].model_id):
+        return "its model"
+    with (folder / tracking.HISTORY).open(newline="", encoding="utf-8") as stream:
+        epochs = {int(row["epoch"]) for row in csv.DictReader(stream)}
+    points = {point.step for point in client.get_metric_history(run_id, "val_loss")}
+    return "" if points == epochs else "part of its curves"
+
+
+# --- Experiments as git and DVC keep them ---
+
+
+def experiments_of(root: Path) -> list[Experiment]:
+    """The experiments in this checkout, oldest first; DVC keeps them as refs/exps/<baseline, 2 + 38 digits>/<name>."""
+    lines = git(root, "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps")
+    found = re.findall(r"(?m)^(\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", lines)
+    return [Experiment(name, first + rest, commit) for commit, first, rest, name in found]
+
+
+@contextlib.contextmanager
+def clone_of(root: Path) -> Iterator[Path]:
+    """A clone that borrows the checkout's objects, for the time being."""
+    with tempfile.TemporaryDirectory(prefix="sync-", dir=root / ".dvc/tmp") as folder:
+        if (root / ".git").exists():
+            git(root, "clone", "--quiet", "--shared", "--no-checkout", str(root), folder)
+        yield Path(folder)
+
+
+def lay_out(clone: Path, root: Path, experiment: Experiment) -> None:
+    """Make ``clone`` the folder in which the experiment ended: its files, over the commit it started from.
+
+    Raises:
+        StageError: if DVC's cache lacks something, or the parameters are not those it was run with.
+    """
+    git(clone, "update-ref", "--no-deref", "HEAD", experiment.baseline)
+    git(clone, "read-tree", "--reset", "-u", experiment.commit)
+    check_lock(clone)
+    checkout(clone, root, experiment)
+
+
+def checkout(clone: Path, root: Path, experiment: Experiment) -> None:
+    """Bring what the experiment needs from the checkout's DVC cache."""
+    from dvc.exceptions import CheckoutError, DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what DVC would log is in the exception
+    try:
+        with Repo(root) as main_repo:
+            cache = main_repo.cache.local_cache_dir
+        with Repo(clone, config={"cache": {"dir": cache}}) as repo:
+            repo.checkout(targets=[str(clone / target) for target in NEEDED], force=True)
+    except CheckoutError as error:
+        lacking = ", ".join(sorted(os.path.relpath(path, clone) for path in error.target_infos))
+        raise stage.StageError(
+            f"DVC's cache has lost {lacking}; `dvc exp pull REMOTE {experiment.name}` brings it from a remote; "
+            f"without one, run it again: `dvc exp apply {experiment.name} && dvc exp run`"
+        ) from None
+    except DvcException as error:
+        raise stage.StageError(str(error)) from None
+
+
+def check_lock(folder: Path) -> None:
+    """Raise StageError unless dvc.lock says that the stages ran with the parameters in params.yaml."""
+    values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    stages = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    for name in TRACKED:
+        used = stages.get(name, {}).get("params", {}).get("params.yaml")
+        if used is None:
+            raise stage.StageError(f"{name} has not run")
+        for key, value in used.items():
+            if values.get(key) != value:
+                raise stage.StageError(f"{name} has not run with {key} = {values.get(key)} yet")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command prints.
+
+    Raises:
+        StageError: with git's own last line.
+    """
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise stage.StageError((done.stderr.strip() or f"git {arguments[0]} failed").splitlines()[-1])
+    return done.stdout
+
+
+if __name__ == "__main__":
+    stage.run(main)

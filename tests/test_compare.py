@@ -1,0 +1,151 @@
+"""Runs side by side, and the champion: what is shown, what is advised, what is refused."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import champion
+import compare
+from stage import StageError
+
+
+def run(name: str, accuracy: float = 0.9, loss: float = 0.5, **other: Any) -> Any:
+    """A finished run; ``other`` are parameters, but for ``data``, the checksum, and ``test``, the test accuracy."""
+    tags = {"data.sha256": other.pop("data", "d"), "git.commit": "0123456789abcdef", "dataset": "pendigits"}
+    return SimpleNamespace(
+        info=SimpleNamespace(run_name=name, run_id=f"id-{name}"),
+        data=SimpleNamespace(
+            tags=tags,
+            params={key: str(value) for key, value in other.items() if key != "test"},
+            metrics={"final_val_accuracy": accuracy, "final_val_loss": loss, "test_accuracy": other.get("test", 0.5)},
+        ),
+        outputs=SimpleNamespace(model_outputs=[SimpleNamespace(model_id=f"m-{name}")]),
+    )
+
+
+def experiment(name: str, *figures: float, **params: Any) -> Any:
+    made = run(name, *figures, **params)
+    made.data.tags["dvc.exp_name"] = name
+    return made
+
+
+def test_only_differing_parameters_are_shown_with_metrics_and_deltas() -> None:
+    lines = compare.table([run("a", 0.9, lr=0.1, seed=1), run("b", 0.95, lr=0.2, seed=1)])
+    cells = [line.split() for line in lines]
+    assert cells[0] == ["a", "b"]
+    assert ["lr", "0.1", "0.2"] in cells
+    assert ["final_val_accuracy", "0.9000", "0.9500", "(+0.0500)"] in cells
+    assert not any(row[:1] == ["seed"] for row in cells)
+    assert not any(row[:1] == ["final_val_loss"] for row in cells)  # the same
+
+
+def test_a_parameter_that_one_run_lacks_differs() -> None:
+    assert compare.differing([run("a", lr=1), run("b", lr=1, dropout=0.1)]) == {"dropout": ["-", "0.1"]}
+
+
+def test_runs_without_a_differing_parameter_say_so() -> None:
+    assert any("no parameter differs" in line for line in compare.table([run("a", lr=1), run("b", lr=1)]))
+
+
+def test_the_better_one_is_told_by_validation_never_by_the_test_rows() -> None:
+    worse, better = experiment("worse", 0.90, test=0.99), experiment("better", 0.91, test=0.10)
+    assert compare.advice([worse, better]) == [
+        "Better on the people held out for validation: better",
+        "  dvc exp apply better",
+    ]
+
+
+def test_loss_tells_where_accuracy_does_not() -> None:
+    assert "first" in compare.advice([run("first", 0.9, 0.1), run("second", 0.9, 0.2)])[0]
+
+
+def test_equals_and_different_rows_have_no_better_one() -> None:
+    assert "equally well" in compare.advice([run("a"), run("b")])[0]
+    assert "different rows" in compare.advice([run("a", 0.9), run("b", 0.95, data="other")])[0]
+
+
+def test_a_run_of_the_workspace_is_fetched_from_its_commit() -> None:
+    assert compare.command_for(run("workspace-1")).startswith("git checkout 0123456789 -- params.yaml")
+
+
+def test_runs_are_found_by_any_of_their_names_the_newest_first() -> None:
+    newest, older = experiment("grid-1"), experiment("grid-1")
+    newest.info.run_name = older.info.run_name = "synthetic-grid-1"
+    runs = [newest, older]
+    assert compare.named(runs, "grid-1") is compare.named(runs, "synthetic-grid-1") is newest
+    older.info.run_id = "id-of-the-older"
+    assert compare.named(runs, "id-of-the-older") is older
+    with pytest.raises(StageError, match="did you mean synthetic-grid-1"):
+        compare.named(runs, "grid-2")
+
+
+class Registry:
+    """MLflow's registry of models, as far as it is used."""
+
+    def __init__(self, *runs: Any) -> None:
+        self.runs = {made.info.run_id: made for made in runs}
+        self.versions: list[str] = []
+        self.aliases: dict[str, int] = {}
+
+    def search_registered_models(self, wanted: str) -> list[Any]:
+        assert wanted == "name = 'pendigits'"
+        return [SimpleNamespace(aliases=self.aliases)] if self.versions else []
+
+    def create_registered_model(self, name: str, description: str) -> None:
+        assert not self.versions
+
+    def create_model_version(self, name: str, source: str, run_id: str, model_id: str) -> Any:
+        assert source == f"models:/{model_id}"
+        self.versions.append(run_id)
+        return SimpleNamespace(version=len(self.versions))
+
+    def set_registered_model_alias(self, name: str, alias: str, version: int) -> None:
+        self.aliases[alias] = version
+
+    def get_model_version(self, name: str, version: int) -> Any:
+        return SimpleNamespace(run_id=self.versions[version - 1])
+
+    def get_run(self, run_id: str) -> Any:
+        return self.runs[run_id]
+
+    def champion(self) -> str:
+        return self.versions[self.aliases["champion"] - 1]
+
+
+def test_the_first_is_champion_and_a_better_one_takes_over() -> None:
+    first, better = run("first", 0.9), run("better", 0.95)
+    registry: Any = Registry(first, better)
+    champion.crown(registry, first)
+    assert registry.champion() == "id-first"
+    assert "after first" in champion.crown(registry, better)
+    assert registry.champion() == "id-better"
+    assert "already" in champion.crown(registry, better)
+    assert len(registry.versions) == 2
+
+
+@pytest.mark.parametrize(
+    ("challenger", "reason"),
+    [
+        (run("worse", 0.89, 0.1, test=0.99), "does worse than the champion, first"),
+        (run("sadder", 0.9, 0.6), "does worse"),
+        (run("elsewhere", 0.99, data="other"), "other rows"),
+    ],
+)
+def test_a_worse_or_incomparable_one_is_refused(challenger: Any, reason: str) -> None:
+    first = run("first", 0.9, 0.5)
+    registry: Any = Registry(first, challenger)
+    champion.crown(registry, first)
+    with pytest.raises(StageError, match=reason):
+        champion.crown(registry, challenger)
+    assert registry.champion() == "id-first"
+
+
+def test_the_candidate_is_the_best_on_the_rows_of_the_newest_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(dataset="pendigits"))
+    newest, best, elsewhere = run("newest", 0.9), run("best", 0.95), run("elsewhere", 0.99, data="other")
+    assert champion.candidate([newest, best, elsewhere], []) is best
+    assert champion.candidate([newest, best, elsewhere], ["newest"]) is newest
+    monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(dataset="synthetic"))
+    with pytest.raises(StageError, match="no finished run on synthetic"):
+        champion.candidate([newest], [])

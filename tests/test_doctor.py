@@ -1,0 +1,137 @@
+"""What `make doctor` finds, and what it says to type."""
+
+import json
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import doctor
+from doctor import Finding
+
+
+def git(folder: Path, *arguments: str) -> None:
+    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
+    subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+def commands(findings: list[Finding]) -> str:
+    return "\n".join(finding.command for finding in findings)
+
+
+def test_git_a_commit_and_a_name_are_asked_for_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    for name in ("XDG_CONFIG_HOME", "GIT_CONFIG_GLOBAL", "GIT_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    assert commands(doctor.check_git(tmp_path)).startswith("git init && git add")
+    git(tmp_path, "init")
+    assert commands(doctor.check_git(tmp_path)).startswith("git add")
+    (tmp_path / "file").touch()
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-m", "Begin")
+    assert "user.email" in commands(doctor.check_git(tmp_path))
+    git(tmp_path, "config", "user.email", "person@example.com")
+    assert not commands(doctor.check_git(tmp_path))
+
+
+def test_a_package_that_is_not_as_in_the_lock_is_named(tmp_path: Path) -> None:
+    (tmp_path / "requirements.lock").write_text("numpy==0.0.1 \\\n    --hash=sha256:aa\n    # via us\n")
+    (finding,) = doctor.check_environment(tmp_path)
+    assert "numpy" in finding.what
+    assert "make setup" in finding.command
+
+
+def test_a_lock_is_read_as_pip_reads_it() -> None:
+    text = (
+        "a==1.0 \\\n    --hash=sha256:b==3 \\\n    --hash=sha256:c\n    # via d==4\n"
+        "e-f==2 ; sys_platform != 'nowhere' \\\n    --hash=x\n"
+        "g==1 ; sys_platform == 'nowhere'\n"
+    )
+    assert doctor.locked_versions(text) == {"a": "1.0", "e-f": "2"}
+
+
+def test_params_that_cannot_be_run_are_found(workspace: Path) -> None:
+    assert not commands(doctor.check_params(workspace))
+    text = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(text.replace("activation: gelu", "activation: gelo"))
+    (finding,) = doctor.check_params(workspace)
+    assert "gelo" in finding.what
+    assert finding.command == "git checkout params.yaml"
+
+
+def test_a_damaged_database_and_one_that_is_none_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    path = tmp_path / "mlflow.db"
+    assert "not made yet" in doctor.check_store(tmp_path)[0].what
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE TABLE runs (a)")
+        database.executemany("INSERT INTO runs VALUES (?)", [("x" * 1000,)] * 100)
+    database.close()
+    assert doctor.database_fault(path) == "it lacks the table alembic_version"
+    content = bytearray(path.read_bytes())
+    content[4096 * 4 : 4096 * 9] = os.urandom(4096 * 5)
+    path.write_bytes(content)
+    (finding,) = doctor.check_store(tmp_path)
+    assert "mlflow.db is damaged" in finding.what
+    assert finding.command.startswith(f"mv {path}")
+    path.write_bytes(b"this is no database" * 100)
+    assert "not a database" in str(doctor.database_fault(path))
+
+
+def a_run(process: str, started: float) -> Any:
+    return SimpleNamespace(
+        info=SimpleNamespace(run_id=process, run_name="a run", start_time=int(started * 1000)),
+        data=SimpleNamespace(tags={"mlflow.process": process} if process else {}),
+    )
+
+
+def test_runs_are_abandoned_when_their_process_here_is_gone() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here, now = socket.gethostname(), time.time()
+    gone = [a_run(f"{here}:{ended.pid}", now), a_run("", now), a_run(f"{here}:{os.getpid()}", now - 1e6)]
+    alive = [a_run(f"{here}:{os.getpid()}", now), a_run("another-host:1", now)]
+    closed: list[tuple[str, str]] = []
+    client = SimpleNamespace(
+        search_runs=lambda *_: gone + alive, set_terminated=lambda run_id, status: closed.append((run_id, status))
+    )
+    store: Any = SimpleNamespace(client=client, experiment_id="1")
+    assert doctor.abandoned_runs(store) == gone
+    doctor.close_abandoned(store)
+    assert closed == [(run.info.run_id, "KILLED") for run in gone]
+
+
+def test_a_lock_of_a_process_that_is_gone_is_stale(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    lock = tmp_path / ".dvc/tmp/rwlock"
+    lock.parent.mkdir(parents=True)
+    lock.write_text(json.dumps({"models": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
+    assert not commands(doctor.check_locks(tmp_path))
+    lock.write_text(json.dumps({"models": {"write": {"pid": ended.pid, "cmd": "dvc repro"}}}))
+    (finding,) = doctor.check_locks(tmp_path)
+    assert "dvc repro" in finding.what
+    assert finding.command == "rm .dvc/tmp/rwlock"
+
+
+def test_the_exit_code_says_whether_all_is_well(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["doctor.py"])
+    monkeypatch.setattr(doctor, "CHECKS", (lambda root: [Finding("fine")],))
+    doctor.main()
+    monkeypatch.setattr(doctor, "CHECKS", (lambda root: [Finding("fine"), Finding("broken", "mend it")],))
+    with pytest.raises(SystemExit) as ended:
+        doctor.main()
+    assert ended.value.code == 1
+    assert capsys.readouterr().out == "well: fine\nwell: fine\nlook: broken\n      mend it\n"

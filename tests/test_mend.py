@@ -1,0 +1,49 @@
+"""DVC's files, cut off."""
+
+from pathlib import Path
+
+import pytest
+
+import mend
+
+WHOLE = b"""schema: '2.0'
+stages:
+  a:
+    cmd: echo
+    deps:
+    - path: x
+      hash: md5
+      md5: 0cc175b9c0f1b6a831c399e269772661
+      size: 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(mend, "PATIENCE", 0)
+    monkeypatch.chdir(tmp_path)
+    Path(".dvc/tmp").mkdir(parents=True)
+
+
+def test_whole_files_stay_and_missing_ones_are_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    mend.mend()
+    mend.LOCK_FILE.write_bytes(WHOLE)
+    mend.RUNNING.write_text("{}")
+    mend.mend()
+    assert mend.LOCK_FILE.read_bytes() == WHOLE
+    assert mend.RUNNING.exists()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("length", [0, 3, 14, 24, 60, 75, 85])
+def test_a_cut_lock_file_is_removed(length: int, capsys: pytest.CaptureFixture[str]) -> None:
+    mend.LOCK_FILE.write_bytes(WHOLE[:length])
+    mend.mend()
+    assert not mend.LOCK_FILE.exists()
+    assert "dvc.lock was cut off" in capsys.readouterr().out
+
+
+def test_an_empty_rwlock_is_removed() -> None:
+    mend.RUNNING.touch()
+    mend.mend()
+    assert not mend.RUNNING.exists()

@@ -1,0 +1,138 @@
+"""How `make sync` finds experiments and lays them out; what it does with MLflow is in test_experiments.py."""
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import sync
+import tracking
+from stage import StageError
+
+LOCK = """\
+schema: '2.0'
+stages:
+  train:
+    params:
+      params.yaml: {lr: 0.1, seed: 3}
+  evaluate:
+    params:
+      params.yaml: {ece_bins: 15}
+"""
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A project with one experiment, which changed params.yaml and removed a file; its results are committed."""
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    git(tmp_path, "init", "-q", "-b", "main")
+    for name, text in (("params.yaml", "lr: 0.5\n"), ("old", "old"), (".gitignore", "/.dvc\n")):
+        (tmp_path / name).write_text(text)
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "Begin")
+    baseline = git(tmp_path, "rev-parse", "HEAD")
+    (tmp_path / "params.yaml").write_text("lr: 0.1\nseed: 3\nece_bins: 15\n")
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    (tmp_path / "old").unlink()
+    git(tmp_path, "add", "-A")
+    git(tmp_path, "commit", "-q", "-m", "dvc: commit experiment")
+    git(tmp_path, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/steep-hill", "HEAD")
+    git(tmp_path, "update-ref", "refs/exps/exec/EXEC_HEAD", "HEAD")
+    git(tmp_path, "update-ref", "refs/exps/celery/stash", "HEAD")
+    git(tmp_path, "reset", "-q", "--hard", baseline)
+    return tmp_path
+
+
+def test_experiments_are_found_and_dvc_s_other_refs_are_not(repository: Path) -> None:
+    (experiment,) = sync.experiments_of(repository)
+    assert experiment.name == "steep-hill"
+    assert experiment.baseline == git(repository, "rev-parse", "HEAD")
+    assert experiment.commit != experiment.baseline
+
+
+def test_an_experiment_is_laid_out_over_its_baseline(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sync, "checkout", lambda *_: None)
+    (experiment,) = sync.experiments_of(repository)
+    with sync.clone_of(repository) as clone:
+        sync.lay_out(clone, repository, experiment)
+        assert (clone / "params.yaml").read_text().startswith("lr: 0.1\n")
+        assert not (clone / "old").exists()
+        assert tracking._git_commit(clone) == experiment.baseline
+    assert not clone.exists()
+    assert git(repository, "status", "--short") == ""
+
+
+def test_params_that_were_not_run_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    (tmp_path / "params.yaml").write_text("{lr: 0.1, seed: 3, ece_bins: 15, mistakes_shown: 1}")
+    sync.check_lock(tmp_path)
+    (tmp_path / "params.yaml").write_text("{lr: 0.2, seed: 3, ece_bins: 15}")
+    with pytest.raises(StageError, match=r"train has not run with lr = 0\.2 yet"):
+        sync.check_lock(tmp_path)
+    (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {train: {}}\n")
+    with pytest.raises(StageError, match="train has not run"):
+        sync.check_lock(tmp_path)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for file in (*tracking.TRAIN_FILES, *tracking.EVALUATE_FILES, *tracking.MODEL_FILES):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("")
+    (tmp_path / tracking.HISTORY).write_text("epoch,val_loss\n1,0.5\n2,0.4\n")
+    return tmp_path
+
+
+class Client:
+    """A store with one whole run, from which a test takes something."""
+
+    def __init__(self) -> None:
+        self.files = {f"metrics/{Path(file).name}" for file in tracking.TRAIN_FILES + tracking.EVALUATE_FILES}
+        self.files |= {"weights/network.npz", "weights/network.json", "curves.png"}
+        self.model, self.steps = ["MLmodel"], [1, 2]
+
+    def list_artifacts(self, run_id: str, place: str) -> list[Any]:
+        return [SimpleNamespace(path=file) for file in self.files if str(Path(file).parent) == (place or ".")]
+
+    def list_logged_model_artifacts(self, model_id: str) -> list[str]:
+        return self.model
+
+    def get_metric_history(self, run_id: str, key: str) -> list[Any]:
+        return [SimpleNamespace(step=step) for step in self.steps]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "left", "lost"),
+    [
+        ("steps", [1, 2], ""),
+        ("steps", [1], "part of its curves"),
+        ("model", [], "its model"),
+        ("files", {"weights/network.json"}, "weights/network.npz"),
+    ],
+)
+def test_what_a_run_has_lost_is_named(folder: Path, attribute: str, left: Any, lost: str) -> None:
+    client = Client()
+    setattr(client, attribute, left)
+    store: Any = SimpleNamespace(client=client)
+    run: Any = SimpleNamespace(
+        info=SimpleNamespace(run_id="r"),
+        data=SimpleNamespace(tags={"evaluate.sha256": "e", "figures.sha256": "f"}),
+        outputs=SimpleNamespace(model_outputs=[SimpleNamespace(model_id="m")]),
+    )
+    assert sync.lost_from(store, run, folder) == lost
+    client = store.client = Client()
+    client.files.remove("curves.png")
+    assert sync.lost_from(store, run, folder) == "its pictures"
+
+
+def test_git_s_last_words_are_the_error(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="not a git repository"):
+        sync.git(tmp_path, "-c", "core.excludesFile=", "rev-parse", "--show-toplevel")
