@@ -19,7 +19,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui compare champion sync plots doctor test test-all lint original oracle gradcheck debugging cv report setup install lock clean
+.PHONY: help run ui compare champion sync doctor test test-all lint original oracle gradcheck debugging cv report setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,9 +38,6 @@ champion: $(INSTALLED)  ## register the best run's model, or RUN=name's, as cham
 
 sync: $(INSTALLED)  ## give every DVC experiment, and the workspace, its MLflow run, whatever was lost
 	@$(BIN)/python src/sync.py
-
-plots: $(INSTALLED)  ## draw the curves of the workspace and of RUNS="name name" in one page that needs no network
-	@$(BIN)/python -m dvc plots diff HEAD workspace $(RUNS)
 
 doctor: $(INSTALLED)  ## check the set-up and say what to type; with CLOSE=1, close runs in MLflow whose process is gone
 	@$(BIN)/python src/doctor.py $(if $(CLOSE),close)
