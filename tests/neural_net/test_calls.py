@@ -62,4 +62,10 @@ def test_a_layer_more_costs_six_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_calls_do_not_depend_on_the_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert calls_of_a_step(monkeypatch, [8, 8], 4) == calls_of_a_step(monkeypatch, [256, 128], 512)
+    assert calls_of_a_step(monkeypatch, [8, 8], 4) == calls_of_a_step(monkeypatch, [128, 128], 512)
+
+
+def test_the_optimizer_goes_once_over_each_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block of the vector is 32768 numbers; [256, 128] has 38538, [128, 128] 19978."""
+    more = calls_of_a_step(monkeypatch, [256, 128]) - calls_of_a_step(monkeypatch, [128, 128])
+    assert more.total() == 10

@@ -181,3 +181,17 @@ def test_lion_moves_by_the_learning_rate_alone(rng: np.random.Generator) -> None
         before = w.copy()
         lion.step(w, rng.normal(size=50))
         assert set(np.abs(w - before)) == {0.25}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_long_vector_is_treated_as_many_short_ones(name: str, rng: np.random.Generator) -> None:
+    long, decays = rng.normal(size=70_000).astype(np.float32), np.arange(70_000) % 2
+    ends = [slice(0, 9), slice(32_760, 32_780), slice(69_990, 70_000)]
+    optimizers = [make_optimizer({name: {"weight_decay": 0.1}}) for _ in range(4)]
+    short = [long[end].copy() for end in ends]
+    for _ in range(3):
+        gradient = rng.normal(size=70_000).astype(np.float32)
+        optimizers[0].step(long, gradient.copy(), decays)
+        for optimizer, w, end in zip(optimizers[1:], short, ends, strict=True):
+            optimizer.step(w, gradient[end].copy(), decays[end])
+    assert all(np.array_equal(long[end], w) for w, end in zip(short, ends, strict=True))
