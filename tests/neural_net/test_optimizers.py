@@ -195,3 +195,15 @@ def test_a_long_vector_is_treated_as_many_short_ones(name: str, rng: np.random.G
         for optimizer, w, end in zip(optimizers[1:], short, ends, strict=True):
             optimizer.step(w, gradient[end].copy(), decays[end])
     assert all(np.array_equal(long[end], w) for w, end in zip(short, ends, strict=True))
+
+
+@pytest.mark.parametrize("spec", ["adam", {"rmsprop": {"rho": 0.9}}, {"sgd": {"momentum": 0.7}}], ids=str)
+def test_what_a_dead_unit_leaves_behind_becomes_zero(spec: Any) -> None:
+    """Not a number below 1.2e-38 instead, which a processor is slow with; and the others stay as they are."""
+    optimizer, w, gradient = make_optimizer(spec), np.ones(2, np.float32), np.ones(2, np.float32)
+    for _ in range(1500):
+        optimizer.step(w, gradient.copy())
+        gradient[1] = 0
+    living, dead = next(iter(optimizer.state.values()))
+    assert living > 0.9
+    assert dead == 0
