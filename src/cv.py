@@ -39,13 +39,21 @@ class Result(NamedTuple):
 
 
 def cross_validate(
-    params: Params, rows: train.Rows, writer: NDArray[np.int64], folds: int, seeds: int, progress: Any = None
+    params: Params,
+    rows: train.Rows,
+    writer: NDArray[np.int64],
+    folds: int,
+    seeds: int,
+    progress: Any = None,
+    most_writers: int | None = None,
 ) -> Result:
     """Train ``folds`` times ``seeds`` networks, the seeds counting up from ``params.seed``.
 
     Args:
         rows: the training file's. writer: (rows,).
         progress: its ``update()`` is called after every training.
+        most_writers: so many of the other folds' writers, drawn anew for every seed, are trained on; None: all. It
+            gives the learning curve over data, and the tests of a fold stay the same.
 
     Raises:
         StageError: if there are fewer writers than folds.
@@ -55,9 +63,11 @@ def cross_validate(
     wrong = np.zeros(len(writer))
     for i in range(seeds):
         seeded = params.model_copy(update={"seed": params.seed + i, "early_stopping": None})
+        drawn = np.random.default_rng(seeded.seed).permutation(np.unique(writer))
         for fold in range(folds):
             here = held_out == fold
-            model, _ = train.train(seeded, rows.take(~here), None, on_epoch=lambda record: None)
+            others = drawn[~np.isin(drawn, writer[here])][:most_writers]
+            model, _ = train.train(seeded, rows.take(np.isin(writer, others)), None, on_epoch=lambda record: None)
             p = model.probabilities(rows.X[here]).astype(np.float64)
             y = rows.y[here]
             accuracies[i, fold] = accuracy(y, p.argmax(axis=1))
@@ -130,14 +140,18 @@ def main() -> None:
     parser.add_argument("changes", nargs="*", metavar="key=value", help="in place of what params.yaml says")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--most-writers", type=int, metavar="N", help="train on N of the other folds' writers only")
     given = parser.parse_args()
     params = overridden(load_params(), given.changes)
     train.check_names(params)
+    if given.most_writers is not None and given.most_writers < 1:
+        raise stage.StageError(f"--most-writers must be at least 1, got {given.most_writers}")
     rows, writer = load_training()
     total = given.folds * given.seeds
     with threadpool_limits(1), tqdm(total=total, unit="training", disable=None, file=sys.stderr) as bar:
-        result = cross_validate(params, rows, writer, given.folds, given.seeds, bar)
-    stage.say(" ".join(["configuration: params.yaml", *given.changes]))
+        result = cross_validate(params, rows, writer, given.folds, given.seeds, bar, given.most_writers)
+    few = [] if given.most_writers is None else [f"trained on {given.most_writers} writers"]
+    stage.say(" ".join(["configuration: params.yaml", *given.changes, *few]))
     stage.say(table(result))
 
 

@@ -67,6 +67,12 @@ def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPat
     assert result.accuracy.sum(axis=1).tolist() == [1, 1]  # only writer 1 writes what is always predicted
     assert result.errors == {writer: float(writer != 1) for writer in range(1, 8)}
 
+    seen.clear()
+    cv.cross_validate(PARAMS, rows, WRITER, folds=7, seeds=1, most_writers=2)
+    for (_, digits), out in zip(seen, left_out[:7], strict=True):
+        assert len(digits) == 2
+        assert not digits & out
+
 
 def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
     import pendigits
