@@ -7,6 +7,7 @@ SEEDS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
 ORACLE := .venv-oracle/installed
+BENCH := .venv-bench/installed
 define ALONE
 import fcntl, subprocess, sys
 with open("Makefile") as lock:
@@ -19,10 +20,10 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui compare champion sync doctor test test-all lint original oracle gradcheck debugging cv report setup install lock clean
+.PHONY: help run ui compare champion sync doctor test test-all lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report setup install lock clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
 
 run: $(INSTALLED)  ## fetch the data, train, evaluate and plot, as far as not done already
 	@$(BIN)/python src/run.py
@@ -66,6 +67,18 @@ report: $(INSTALLED)  ## train ten seeds, their ensemble and other classifiers, 
 gradcheck: $(INSTALLED)  ## compare every derivative with central differences
 	@cd src && ../$(BIN)/python -m neural_net.gradcheck custom
 
+bench: $(INSTALLED) $(BENCH)  ## train with several libraries and compare: benchmarks/results (15 minutes; its own environment, large)
+	@$(BIN)/python -m dvc repro --quiet fetch && .venv-bench/bin/python benchmarks/bench.py
+
+bench-short: $(INSTALLED)  ## compare with scikit-learn and the matrix products alone, in less than a minute
+	@$(BIN)/python -m dvc repro --quiet fetch && $(BIN)/python benchmarks/bench.py --short
+
+bench-scale: $(INSTALLED)  ## time and memory over rows, width and depth; two threads and two processes
+	@$(BIN)/python benchmarks/scale.py
+
+bench-pipeline: $(INSTALLED)  ## what the pipeline costs beside the training
+	@$(BIN)/python benchmarks/pipeline.py
+
 debugging: $(INSTALLED)  ## make the pictures and tables of docs/debugging.md anew
 	@PYTHONPATH=src $(BIN)/python docs/make_debugging.py
 
@@ -78,7 +91,7 @@ lock:  ## pin the newest versions of all dependencies in requirements.lock
 	@rm -rf .venv-lock
 
 clean:  ## remove what can be made again: .venv, data, models, caches; experiments and MLflow's store stay
-	rm -rf .venv .venv-oracle .mypy_cache .ruff_cache .pytest_cache .hypothesis data/raw data/processed data/split models .dvc/tmp/exps
+	rm -rf .venv .venv-oracle .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis data/raw data/processed data/split models .dvc/tmp/exps
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock
@@ -96,4 +109,11 @@ $(ORACLE): tests/oracle/requirements.txt
 	@echo "Setting up .venv-oracle with PyTorch (once; a few minutes) ..."
 	@$(PYTHON) -m venv --clear .venv-oracle
 	@.venv-oracle/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+$(BENCH): benchmarks/requirements.txt requirements.lock
+	@echo "Setting up .venv-bench with PyTorch, jax and Keras (once; a few minutes) ..."
+	@$(PYTHON) -m venv --clear .venv-bench
+	@sed -n 's/^\([a-z0-9].*==[^\]*\).*/\1/p' requirements.lock > .venv-bench/versions.txt  # hashes would be asked of all
+	@.venv-bench/bin/python -m pip install --quiet -r $< -c .venv-bench/versions.txt
 	@touch $@

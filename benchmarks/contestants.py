@@ -1,8 +1,9 @@
 """The libraries that ``bench.py`` lets train the same network: same weights to begin with, same rows, same Adam.
 
-Each class takes a ``Task``; ``epoch()`` trains one epoch on all rows in a new order, ``logits(X)`` answers rows of
-NumPy numbers with NumPy numbers. Each is written as its users would write a fast loop: nothing is logged, the shuffled
-rows are gathered once an epoch, and PyTorch and jax keep them as their own arrays. Libraries are imported on use.
+Each class takes a ``Task``; ``train(epochs)`` trains on all rows, in a new order each epoch, and ``logits(X)`` answers
+rows of NumPy numbers with NumPy numbers. Each is written as its users would write a fast loop: nothing is logged, the
+shuffled rows are gathered once an epoch, and PyTorch and jax keep them as their own arrays. Libraries are imported on
+use.
 """
 
 import os
@@ -51,8 +52,8 @@ class Ours:
             accuracy=False,
         )
 
-    def epoch(self) -> None:
-        self.training.epochs = self.training.epoch + 1
+    def train(self, epochs: int) -> None:
+        self.training.epochs = self.training.epoch + epochs
         self.training.run()
 
     def logits(self, X: Array) -> Array:
@@ -83,12 +84,13 @@ class Torch:
     def _loss(self, X: Any, y: Any) -> Any:
         return self.torch.nn.functional.cross_entropy(self.model(X), y)
 
-    def epoch(self) -> None:
-        order = self.torch.randperm(len(self.X))
-        for X, y in zip(self.X[order].split(self.task.batch), self.y[order].split(self.task.batch), strict=True):
-            self.optimizer.zero_grad()
-            self.loss(X, y).backward()
-            self.optimizer.step()
+    def train(self, epochs: int) -> None:
+        for _ in range(epochs):
+            order = self.torch.randperm(len(self.X))
+            for X, y in zip(self.X[order].split(self.task.batch), self.y[order].split(self.task.batch), strict=True):
+                self.optimizer.zero_grad()
+                self.loss(X, y).backward()
+                self.optimizer.step()
 
     def logits(self, X: Array) -> Array:
         with self.torch.inference_mode():
@@ -146,9 +148,11 @@ class Jax:
         self.key, self.jax = jax.random.key(1), jax
         self._epoch, self._outputs = jax.jit(epoch, donate_argnums=0), jax.jit(outputs)
 
-    def epoch(self) -> None:
-        self.key, key = self.jax.random.split(self.key)
-        self.state = self.jax.block_until_ready(self._epoch(self.state, key))
+    def train(self, epochs: int) -> None:
+        for _ in range(epochs):
+            self.key, key = self.jax.random.split(self.key)
+            self.state = self._epoch(self.state, key)
+        self.jax.block_until_ready(self.state)
 
     def logits(self, X: Array) -> Array:
         return np.asarray(self._outputs(self.state[0], X))
@@ -169,8 +173,9 @@ class ScikitLearn:
         self.model.intercepts_ = [b.copy() for _, b in task.weights()]
         del self.model._optimizer
 
-    def epoch(self) -> None:
-        self.model.partial_fit(self.task.X, self.task.y)
+    def train(self, epochs: int) -> None:
+        for _ in range(epochs):
+            self.model.partial_fit(self.task.X, self.task.y)
 
     def logits(self, X: Array) -> Array:
         return self.model.predict_proba(X)
@@ -191,10 +196,12 @@ class Keras:
         self.model.compile(optimizer=keras.optimizers.Adam(LR, epsilon=1e-8), loss=loss)
         self.task = task
 
-    def epoch(self) -> None:
-        self.model.fit(self.task.X, self.task.y, batch_size=self.task.batch, epochs=1, verbose=0)
+    def train(self, epochs: int) -> None:
+        self.model.fit(self.task.X, self.task.y, batch_size=self.task.batch, epochs=epochs, verbose=0)
 
     def logits(self, X: Array) -> Array:
+        if len(X) == 1:  # what Keras advises for few rows
+            return np.asarray(self.model(X, training=False))
         return self.model.predict(X, verbose=0, batch_size=8192)
 
 
@@ -202,9 +209,7 @@ class Products:
     """The floor: a step's matrix products alone, ``np.dot(..., out=)`` on arrays that are there; it learns nothing."""
 
     def __init__(self, task: Task) -> None:
-        self.sizes = [task.batch] * (len(task.X) // task.batch) + [len(task.X) % task.batch] * bool(
-            len(task.X) % task.batch
-        )
+        self.sizes = [min(task.batch, len(task.X) - start) for start in range(0, len(task.X), task.batch)]
         rng, widths = np.random.default_rng(0), [16, *task.hidden, 10]
         self.layers = []
         for n_in, n_out in pairwise(widths):
@@ -212,8 +217,8 @@ class Products:
             x, W, y, dW = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
             self.layers.append((x, W, y, dW, np.empty((task.batch, n_in), np.float32)))
 
-    def epoch(self) -> None:
-        for n in self.sizes:
+    def train(self, epochs: int) -> None:
+        for n in self.sizes * epochs:
             for x, W, y, _, _ in self.layers:
                 np.dot(x[:n], W, out=y[:n])
             for i, (x, W, y, dW, dx) in enumerate(self.layers):

@@ -2,11 +2,13 @@
 
 The rows lie in a memory-mapped file that is never loaded whole. Each measurement is a process of its own; its memory is
 the most that it held privately at any time (Linux: RssAnon), without the pages of the file, which the system may drop.
+Then the same training with one thread and with two, and one process against two at once.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from neural_net import Network, Training, dense_layers  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results"
 ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 WIDTHS, DEPTHS = (64, 128, 256, 512, 1024), (1, 2, 4, 8, 16)
+TOGETHER = ((1_000_000, [32, 16]), (100_000, [256, 128]), (20_000, [512, 512, 256]))  # rows, hidden: seconds each
 DRAWN = 100_000  # different digits; larger files repeat them with a jitter
 
 
@@ -64,16 +67,18 @@ def train(folder: Path, rows: int, hidden: list[int]) -> dict[str, Any]:
     X, y = (np.load(folder / f"{name}.npy", mmap_mode="r")[:rows] for name in "Xy")
     rng = np.random.default_rng(0)
     network = Network(dense_layers(hidden, 10, "relu"), 16, rng=rng)
-    before, watch, start = private_mib(), PeakMemory(), time.process_time()
+    before, watch = private_mib(), PeakMemory()
+    start, wall = time.process_time(), time.perf_counter()
     watch.start()
     history = Training(network, X, y, rng=rng, epochs=1, batch_size=128).run()
-    seconds = time.process_time() - start
+    seconds, wall = time.process_time() - start, time.perf_counter() - wall
     watch.done.set()
     return {
         "rows": rows,
         "hidden": hidden,
         "parameters": network.n_parameters,
         "seconds": seconds,
+        "wall": wall,
         "mib": max(watch.mib, private_mib()) - before,
         "accuracy": history.last["train_accuracy"],
     }
@@ -101,23 +106,37 @@ def main() -> None:
             "width": [measure(folder, 10_000, [width, width]) for width in WIDTHS],
             "depth": [measure(folder, 10_000, [128] * depth) for depth in DEPTHS],
         }
-    text = report(tables)
+        pairs = [together(folder, min(n, rows[-1]), hidden) for n, hidden in TOGETHER]
+    text = report(tables, pairs)
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "scale.json").write_text(json.dumps(tables, indent=1) + "\n")
-    (RESULTS / "scale.md").write_text(text)
+    (RESULTS / "scale.json").write_text(json.dumps({**tables, "together": pairs}, indent=1) + "\n", encoding="utf-8")
+    (RESULTS / "scale.md").write_text(text, encoding="utf-8")
     sys.stdout.write(text)
 
 
-def measure(folder: str, rows: int, hidden: list[int]) -> dict[str, Any]:
-    """``train`` in a process of its own, on one thread."""
+def measure(folder: str, rows: int, hidden: list[int], threads: int = 1, processes: int = 1) -> dict[str, Any]:
+    """``train`` in a process of its own, or in several at once, of which the one that takes longest is returned."""
     what = json.dumps({"folder": folder, "rows": rows, "hidden": hidden})
+    env = os.environ | {"OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, __file__, "--one", what]
-    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout)
+    started = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True) for _ in range(processes)]
+    answers = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        sys.exit(f"training {hidden} on {rows} rows failed")
+    return max((json.loads(answer) for answer in answers), key=lambda record: record["wall"])
 
 
-def report(tables: dict[str, list[dict[str, Any]]]) -> str:
+def together(folder: str, rows: int, hidden: list[int], turns: int = 3) -> dict[str, Any]:
+    """Median seconds on the wall, in turn: one process with one thread, one with two, two with one each."""
+    ways = {"one": (1, 1), "two_threads": (2, 1), "two_processes": (1, 2)}
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(turns):
+        for way, (threads, processes) in ways.items():
+            taken[way].append(measure(folder, rows, hidden, threads, processes)["wall"])
+    return {"rows": rows, "hidden": hidden, **{way: statistics.median(values) for way, values in taken.items()}}
+
+
+def report(tables: dict[str, list[dict[str, Any]]], pairs: list[dict[str, Any]]) -> str:
     """The tables, in Markdown, each with its exponent."""
     lines = []
     sizes = {"rows": "rows", "width": "parameters", "depth": "parameters"}
@@ -134,6 +153,15 @@ def report(tables: dict[str, list[dict[str, Any]]]) -> str:
             cells += [f"{r['seconds']:.2f}", f"{r['mib']:.1f}", f"{r['accuracy']:.1%}"]
             lines += ["| " + " | ".join(cells) + " |"]
         lines += [""]
+    lines += ["Two at a time: seconds on the wall for one epoch, and how many times as fast as one thread that is.", ""]
+    lines += ["| rows | hidden | one thread | two threads | two processes, an epoch each |"]
+    lines += ["| ---: | --- | ---: | ---: | ---: |"]
+    for pair in pairs:
+        one, threads, processes = pair["one"], pair["two_threads"], pair["two_processes"]
+        cells = [f"{pair['rows']:,}", "-".join(map(str, pair["hidden"])), f"{one:.2f}"]
+        cells += [f"{threads:.2f} ({one / threads:.2f}x)", f"{processes:.2f} ({2 * one / processes:.2f}x)"]
+        lines += ["| " + " | ".join(cells) + " |"]
+    lines += [""]
     return "\n".join(lines)
 
 

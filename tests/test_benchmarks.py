@@ -1,0 +1,122 @@
+"""The benchmarks' harness: equal work, faults said, figures computed rightly. The peers are not installed here."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import bench
+import contestants
+import numpy as np
+import pipeline
+import pytest
+import scale
+
+from neural_net.activations import softmax
+
+ROOT = Path(__file__).parent.parent
+
+
+def rows(n: int = 300) -> bench.Arrays:
+    """Digits that are easy to tell apart, as training and test rows."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(10, size=n)
+    X = (np.eye(10, 16)[y] + rng.normal(0, 0.1, (n, 16))).astype(np.float32)
+    return X, y, X, y
+
+
+def test_scikit_learn_and_ours_take_the_same_steps_on_a_full_batch() -> None:
+    X, y, _, _ = rows()
+    task = contestants.Task(X, y, (12, 8), len(X), 1)
+    ours, theirs = contestants.Ours(task), contestants.ScikitLearn(task)
+    np.testing.assert_allclose(softmax(ours.logits(X)), theirs.logits(X), atol=1e-6)
+    before = ours.logits(X)
+    for one in (ours, theirs):
+        one.train(30)
+    assert np.abs(ours.logits(X) - before).max() > 0.1
+    np.testing.assert_allclose(softmax(ours.logits(X)), theirs.logits(X), atol=1e-3)
+
+
+def test_ours_takes_as_many_steps_as_the_table_says() -> None:
+    X, y, _, _ = rows()
+    ours = contestants.Ours(contestants.Task(X, y, (12,), 64, 1))
+    ours.train(2)
+    ours.train(3)
+    assert ours.training.step == 5 * 5
+
+
+def test_products_alone_are_those_of_all_rows() -> None:
+    X, y, _, _ = rows()
+    products = contestants.Products(contestants.Task(X, y, (12,), 64, 1))
+    assert products.sizes == [64, 64, 64, 64, 44]
+    products.train(1)
+
+
+def test_a_row_has_time_and_accuracy_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "SECONDS_A_TURN", 0)
+    names = ["ours", "scikit-learn", "products alone"]
+    row = bench.compare(rows(), names, 1, (16,), 64, turns=2)
+    assert (row["batch"], row["steps"], row["epochs"]) == (64, 5, 4)
+    assert set(row["wall"]) == set(row["processor"]) == set(names)
+    assert set(row["accuracy"]) == {"ours", "scikit-learn"}
+    assert all(seconds > 0 for seconds in row["wall"].values())
+
+
+def training_row(hidden: list[int], accuracy: float = 0.97, **seconds: float) -> dict[str, Any]:
+    times = {"ours": 0.010, **{name.replace("_", " "): value for name, value in seconds.items()}}
+    right = {name: accuracy for name in times if name not in ("ours", "products alone")}
+    both = {"seconds_an_epoch": times, "wall": times, "processor": times}
+    kind = {"kind": "training", "threads": 1, "hidden": hidden, "batch": 32, "steps": 235, "epochs": 3}
+    return {**kind, **both, "accuracy": {"ours": 0.97, **right}}
+
+
+def test_who_learned_more_or_less_is_named() -> None:
+    assert not bench.unequal([training_row([32], PyTorch=0.05)])
+    (fault,) = bench.unequal([training_row([32], accuracy=0.9, PyTorch=0.05)])
+    assert "PyTorch reached 90.00% and ours 97.00%" in fault
+
+
+def test_goals_are_judged_by_the_geometric_mean_and_the_worst_row() -> None:
+    records = [
+        training_row([32, 16], PyTorch=0.020, products_alone=0.004),
+        training_row([256, 128], PyTorch=0.125, products_alone=0.005),
+    ]
+    reached = dict(bench.goals(records))
+    assert reached["PyTorch takes at least 5 times as long in geometric mean: 5.00"]
+    assert reached["at most 3 times the matrix products alone for [32, 16]: 2.50 to 2.50"]
+    assert not reached["at most 1.5 times the matrix products alone for widths of 256 and more: 2.00 to 2.00"]
+
+
+def test_the_readme_table_is_put_between_the_marks(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
+    bench.write_readme("new", path)
+    assert path.read_text() == f"before\n{bench.BEGIN}\nnew\n{bench.END}\nafter\n"
+
+
+def test_the_exponent_is_the_slope_of_the_logarithms() -> None:
+    assert scale.exponent([10, 100, 1000], [0.2, 2, 20]) == pytest.approx(1)
+    assert scale.exponent([10, 100, 1000], [1, 100, 10000]) == pytest.approx(2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
+def test_a_training_from_a_mapped_file_is_measured(tmp_path: Path) -> None:
+    scale.write_rows(tmp_path, 3000)
+    record = scale.train(tmp_path, 2000, [16])
+    assert record["rows"] == 2000
+    assert record["parameters"] == 16 * 16 + 16 + 16 * 10 + 10
+    assert record["seconds"] > 0 < record["wall"]
+    assert 0 <= record["mib"] < 200
+
+
+def test_the_pipeline_is_judged_by_what_is_outside_of_training() -> None:
+    figures = {
+        "stages": {"before": 1.0, **dict.fromkeys(pipeline.STAGES, 2.0), "train": 60.0},
+        "nothing_to_do": 3.5,
+        "starts": dict.fromkeys(pipeline.STAGES, 0.3),
+        "epochs": 100,
+        "training": {"off": [50.0, 50.0], "on": [51.0, 55.0]},
+    }
+    lines = pipeline.report(figures).splitlines()
+    assert "| all but train | 11.0 | at most 15 | reached |" in lines
+    assert "| `dvc repro` with nothing to do | 3.5 | less than 3 | **not reached** |" in lines
+    assert "| tracking's share | +2.0% | at most 5% | reached |" in lines
