@@ -17,6 +17,7 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -357,34 +358,39 @@ def weights(layers: Sequence[tuple[str, Array]], dataset: str) -> Figure:
 
 
 def first_layer(W: Array, X: Array, digit: Array, dataset: str, shown: int = 24) -> Figure:
-    """What units of the first layer look for: the mean path of the digits that excite each most, its weights as arrows.
+    """What units of the first layer look for: the mean path that excites each most, its weights as arrows.
 
-    A unit sums ``w_k . p_k`` over the eight points p_k of a pen path. So its 16 weights are eight arrows: of all ways
-    to move point k, along w_k raises the sum most.
+    A unit sums ``w_k . p_k`` over the points p_k of a pen path: over all eight, or, in a convolution, over each piece
+    of a few points. So its weights are as many arrows: of all ways to move point k, along w_k raises the sum most.
 
     Args:
-        W: (16, units). Of another shape, where the network reads other features than the coordinates, it is no path,
-            and the picture says so.
+        W: (16, units), or (points, 2, units) of a convolution over the path. Of another shape, where the network reads
+            other features than the coordinates, it is no path, and the picture says so.
         X: (rows, 16) pen paths, scaled to -1..1.
         digit: (rows,).
         shown: how many units, at most: those with the largest weight vectors, in the order of their commonest digit.
     """
     title = f"{dataset}: what units of the first layer look for"
-    if W.ndim != 2 or W.shape[0] != 16:
+    if W.shape[:-1] != (16,) and (W.ndim != 3 or W.shape[1] != 2 or W.shape[0] > 8):
         return _message(title, f"The first layer ({_shape(W)}) does not read the 16 coordinates: no paths to draw.")
+    W = W.reshape(-1, W.shape[-1])
+    n_points = len(W) // 2
+    pieces = sliding_window_view(X.reshape(-1, 8, 2), n_points, axis=1).transpose(0, 1, 3, 2).reshape(-1, len(W))
+    digit = np.repeat(digit, 9 - n_points)
     n = min(100, len(X))
     strongest = np.argsort(-np.linalg.norm(W, axis=0), kind="stable")[:shown]
-    excited = np.argsort(-(X @ W[:, strongest]), axis=0, kind="stable")[:n].T  # (units shown, n)
+    excited = np.argsort(-(pieces @ W[:, strongest]), axis=0, kind="stable")[:n].T  # (units shown, n)
     digits = [_frequent(digit[rows]) for rows in excited]
     order = sorted(range(len(strongest)), key=lambda i: digits[i])
+    of_what = _count(n, "test digit") if n_points == 8 else f"{n} pieces of {n_points} points, of all test digits,"
     subtitle = (
-        f"Path, from the dot to the bright end: the mean of the {_count(n, 'test digit')} that excite the unit most; "
-        "bold: which they are.\nArrows: the unit's weights, where to move each point to excite it more. "
+        f"Path, from the dot to the bright end: the mean of the {of_what} that excite the unit most; "
+        "bold: which digits.\nArrows: the unit's weights, where to move each point to excite it more. "
         f"The {len(strongest)} of {_count(W.shape[1], 'unit')} with the largest weights."
     )
     figure, axes, middles = _pen_sheet(len(strongest), title, subtitle)
-    paths = X[excited[order]].mean(axis=1).reshape(-1, 8, 2) + middles[:, None]
-    arrows = W[:, strongest[order]].T.reshape(-1, 8, 2)
+    paths = pieces[excited[order]].mean(axis=1).reshape(-1, n_points, 2) + middles[:, None]
+    arrows = W[:, strongest[order]].T.reshape(-1, n_points, 2)
     arrows = arrows * (0.6 / (np.linalg.norm(arrows, axis=2).max() or 1.0))
     _pen_paths(axes, paths, heads=False)
     _arrows(axes, paths.reshape(-1, 2), arrows.reshape(-1, 2))
@@ -428,17 +434,18 @@ def _label(axes: Axes, middle: Array, strong: str, weak: str) -> None:
 
 
 def _pen_paths(axes: Axes, paths: Array, heads: bool) -> None:
-    """Draw pen paths (n, 8, 2): a dot where each starts, colour along the way, and an arrow head where it ends."""
-    steps = 7 * 10 + 1
-    time = np.linspace(0, 7, steps)
-    before = np.minimum(time.astype(int), 6)
+    """Draw pen paths (n, points, 2): a dot where each starts, colour along the way, an arrow head where it ends."""
+    last = paths.shape[1] - 1
+    steps = last * 10 + 1
+    time = np.linspace(0, last, steps)
+    before = np.minimum(time.astype(int), max(last - 1, 0))
     part = (time - before)[:, None]
-    fine = (1 - part) * paths[:, before] + part * paths[:, before + 1]  # (n, steps, 2)
+    fine = (1 - part) * paths[:, before] + part * paths[:, np.minimum(before + 1, last)]  # (n, steps, 2)
     pieces = np.stack([fine[:, :-1], fine[:, 1:]], axis=2).reshape(-1, 2, 2)
     colours = np.tile(PEN(np.linspace(0, 1, steps - 1)), (len(paths), 1))
     axes.add_collection(LineCollection(list(pieces), colors=colours, linewidths=2.0, capstyle="round"), autolim=False)
     points, starts = paths.reshape(-1, 2), paths[:, 0]
-    dots = np.tile(PEN(np.linspace(0, 1, 8)), (len(paths), 1))
+    dots = np.tile(PEN(np.linspace(0, 1, last + 1)), (len(paths), 1))
     axes.scatter(points[:, 0], points[:, 1], s=9, color=dots, zorder=3)
     axes.scatter(starts[:, 0], starts[:, 1], s=40, color=PEN(0.0), zorder=3)
     if heads:
