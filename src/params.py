@@ -203,7 +203,7 @@ def _explain(fault: dict[str, Any], values: dict[str, Any]) -> str:
 _SPEC = "a name, or one name with its options"
 _ALTERNATIVES = {
     "hidden_layers": "a list of widths (whole numbers from 1 to 100000) or layers by name",
-    "activation": f"{_SPEC}, or a list with one a hidden layer",
+    "activation": f"{_SPEC}, or a list with one for each width and each activation in hidden_layers",
     "loss": _SPEC,
     "optimizer": _SPEC,
     "schedule": _SPEC,

@@ -137,7 +137,7 @@ def build_network(params: Params, rng: np.random.Generator) -> Network:
             make_activation(spec)
     for layer in params.hidden_layers:
         with faults.noted("hidden_layers: "):
-            isinstance(layer, int) or make_layer(layer)
+            isinstance(layer, int) or layer == "activation" or make_layer(layer)
     faults.refuse()
     with faults.noted("hidden_layers: "):
         layers = dense_layers(

@@ -273,9 +273,10 @@ def dense_layers(
 
     Args:
         hidden_layers: an integer n stands for ``linear(n)``, then ``normalization``, the activation and ``dropout``;
-            anything else is a layer of its own, as ``make_layer`` takes it.
+            the word ``activation`` for the activation alone, to follow a convolution; anything else is a layer of its
+            own, as ``make_layer`` takes it.
         n_out: the number of outputs, of the last, linear layer.
-        activation: one for all hidden layers, or a list with one for each integer.
+        activation: one for all hidden layers, or a list with one for each integer and each ``activation``.
         normalization: ``batch_norm``, ``layer_norm`` or None.
         residual: put a way around each hidden layer that is as wide as the one before it.
 
@@ -285,17 +286,17 @@ def dense_layers(
     listed = isinstance(hidden_layers, Iterable) and not isinstance(hidden_layers, str | Mapping)
     if not listed:
         raise ValueError(f"hidden_layers must be a list of widths or layers, such as [64], got {hidden_layers!r}")
-    n_dense = sum(isinstance(width, int | np.integer) for width in hidden_layers)
-    activations = list(activation) if isinstance(activation, list | tuple) else [activation] * n_dense
-    if len(activations) != n_dense:
+    n_places = sum(isinstance(width, int | np.integer) or width == "activation" for width in hidden_layers)
+    activations = list(activation) if isinstance(activation, list | tuple) else [activation] * n_places
+    if len(activations) != n_places:
         raise ValueError(
-            f"activation lists {len(activations)} names for {n_dense} hidden layers; give one for each, or one for all"
+            f"activation lists {len(activations)} names for {n_places} hidden layers; give one for each, or one for all"
         )
     layers: list[Layer] = []
     width_before, remaining = None, iter(activations)
     for width in hidden_layers:
         if not isinstance(width, int | np.integer):
-            layers.append(make_layer(width))
+            layers.append(make_activation(next(remaining)) if width == "activation" else make_layer(width))
             width_before = None
             continue
         block: list[Layer] = [Linear(int(width), init=init)]

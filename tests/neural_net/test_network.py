@@ -323,6 +323,7 @@ def kinds(layers: list[Any]) -> list[str]:
         ({"hidden_layers": [4], "normalization": "batch_norm"}, "Linear BatchNorm ReLU Linear"),
         ({"hidden_layers": [4], "normalization": "layer_norm", "dropout": 0.1}, "Linear LayerNorm ReLU Dropout Linear"),
         ({"hidden_layers": [4, 4, 5], "residual": True}, "Linear ReLU Residual Linear ReLU Linear"),
+        ({"hidden_layers": ["activation", 4], "activation": ["tanh", "gelu"]}, "Tanh Linear GELU Linear"),
         ({"hidden_layers": [{"reshape": {"shape": [8, 2]}}, {"conv1d": {"filters": 3}}, "flatten", 4]},
          "Reshape Conv1D Flatten Linear ReLU Linear"),
     ],
