@@ -137,7 +137,7 @@ class Layer:
         """An array of this layer's to write into: the same one for the same name and shape, filled when it is new."""
         found = self._buffers.get((name, shape))
         if found is None:
-            found = self._keep(name, np.empty(shape, dtype or self.dtype))
+            found = self._keep(name, batch_array(shape, dtype or self.dtype))
             if fill is not None:
                 found.fill(fill)
         return found
@@ -147,7 +147,7 @@ class Layer:
         found = self._buffers.get(("output", shape))
         if found is None:
             offered = self.follower.input_place(shape) if self.follower else None
-            found = self._keep("output", np.empty(shape, self.dtype) if offered is None else offered)
+            found = self._keep("output", batch_array(shape, self.dtype) if offered is None else offered)
         return found
 
     def input_place(self, shape: Shape) -> Array | None:
@@ -195,6 +195,15 @@ class Layer:
             """Say for what it is too early."""
             hint = "" if name.startswith("__") else _TOO_EARLY
             raise AttributeError(f"{vars(self).get('name') or type(self).__name__} has no attribute {name}{hint}")
+
+
+def batch_array(shape: Shape, dtype: Any) -> Array:
+    """A new array for a batch: one of rows of numbers has each column in one piece, others each sample.
+
+    So the columns of an input without the column of ones beside it are one piece too, which what works number by number
+    does in one go, and a sum or maximum over the few outputs of a row is taken for all rows at once.
+    """
+    return np.empty(shape, dtype, order="F" if len(shape) == 2 else "C")
 
 
 _MOST_BUFFERS = 48

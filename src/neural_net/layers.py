@@ -69,12 +69,15 @@ class Linear(Layer):
         self.x1 = self._beside_ones(x.shape)
         if x.base is not self.x1:  # the layer before may have written it there
             np.copyto(self.x1[:, :-1], x)
-        return np.dot(self.x1, self.Wb, out=self.buffer("output", (len(x), self.n_out)))
+        y = self.buffer("output", (len(x), self.n_out))
+        np.dot(self.Wb.T, self.x1.T, out=y.T)  # y = x1 Wb; y.T is in the order that np.dot writes in
+        return y
 
     def backward(self, grad_out: Array) -> Array:
         self.backward_parameters(grad_out)
         grad_in = self.buffer("grad_in", (len(grad_out), len(self.W)))
-        return np.dot(grad_out, self.W.T, out=grad_in)
+        np.dot(self.W, grad_out.T, out=grad_in.T)
+        return grad_in
 
     def backward_parameters(self, grad_out: Array) -> None:
         np.dot(self.x1.T, grad_out, out=self.dWb)
@@ -286,10 +289,10 @@ class Reshape(Layer):
         return tuple(self.shape)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        return x.reshape(len(x), *self.shape_out)
+        return _reshaped(self, "output", x, self.shape_out)
 
     def backward(self, grad_out: Array) -> Array:
-        return grad_out.reshape(len(grad_out), *self.shape_in)
+        return _reshaped(self, "grad_in", grad_out, self.shape_in)
 
 
 class Flatten(Layer):
@@ -299,10 +302,19 @@ class Flatten(Layer):
         return (math.prod(shape_in),)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        return x.reshape(len(x), -1)
+        return _reshaped(self, "output", x, self.shape_out)
 
     def backward(self, grad_out: Array) -> Array:
-        return grad_out.reshape(len(grad_out), *self.shape_in)
+        return _reshaped(self, "grad_in", grad_out, self.shape_in)
+
+
+def _reshaped(layer: Layer, name: str, batch: Array, shape: Shape) -> Array:
+    """The batch with samples of another shape: a view where its order in memory allows, else a copy in a buffer."""
+    if batch.flags.c_contiguous or len(shape) == 1:
+        return batch.reshape(len(batch), *shape)
+    place = layer.buffer(name, (len(batch), *shape))
+    np.copyto(place.reshape(batch.shape), batch)
+    return place
 
 
 class Dropout(Layer):

@@ -86,12 +86,8 @@ class Loss:
         return found
 
     def _row_maxima(self, rows: Array) -> Array:
-        """The largest number of each row, (rows, 1); taken over columns, each in one piece, which is much faster."""
-        columns = self._buffer("columns", rows, rows.shape[::-1])
-        np.copyto(columns, rows.T)
-        top = self._buffer("top", rows, (len(rows), 1))
-        np.maximum.reduce(columns, axis=0, out=top[:, 0])
-        return top
+        """The largest number of each row, (rows, 1); fast for a network's outputs, of which a column is one piece."""
+        return np.maximum.reduce(rows, axis=1, keepdims=True, out=self._buffer("top", rows, (len(rows), 1)))
 
 
 _MOST_BUFFERS = 48
