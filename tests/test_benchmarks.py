@@ -1,6 +1,5 @@
 """The benchmarks' harness: equal work, faults said, figures computed rightly. The peers are not installed here."""
 
-import json
 from pathlib import Path
 from typing import Any
 
