@@ -310,11 +310,12 @@ class Flatten(Layer):
 
 def _reshaped(layer: Layer, name: str, batch: Array, shape: Shape) -> Array:
     """The batch with samples of another shape: a view where its order in memory allows, else a copy in a buffer."""
-    if batch.flags.c_contiguous or len(shape) == 1:
-        return batch.reshape(len(batch), *shape)
-    place = layer.buffer(name, (len(batch), *shape))
-    np.copyto(place.reshape(batch.shape), batch)
-    return place
+    shape = (len(batch), *shape)
+    if not batch.flags.c_contiguous:
+        place = layer.buffer(name, batch.shape if batch.ndim > 2 else shape)
+        np.copyto(place.reshape(batch.shape), batch)
+        batch = place
+    return batch.reshape(shape)
 
 
 class Dropout(Layer):
