@@ -4,6 +4,7 @@ SHELL := /bin/sh
 PYTHON ?= python3
 FOLDS ?= 5
 SEEDS ?= 2
+TIMES ?= 5
 BIN := .venv/bin
 INSTALLED := .venv/installed-from-lock
 ORACLE := .venv-oracle/installed
@@ -20,7 +21,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui compare champion sync doctor test test-all lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report setup install lock clean
+.PHONY: help run ui compare champion sync doctor test test-all prove lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +49,9 @@ test: $(INSTALLED)  ## run the tests, without the long ones
 
 test-all: $(INSTALLED)  ## run all tests
 	@$(BIN)/python -m pytest -q -n 2
+
+prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh clone, none lost, and one of nine killed
+	@for time in $$(seq $(TIMES)); do $(BIN)/python -m pytest -q tests/test_experiments.py -k nine || exit 1; done
 
 lint: $(INSTALLED)  ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy src
