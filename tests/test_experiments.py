@@ -137,7 +137,7 @@ def clone(tmp_path: Path) -> Checkout:
             shutil.copy(ROOT / name, origin / name)
     params = (ROOT / "params.yaml").read_text()
     for key, value in SHRUNK.items():
-        params = re.sub(rf"(?m)^{key}:[^#\n]*", f"{key}: {json.dumps(value)} ", params)
+        params = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", params)
     (origin / "params.yaml").write_text(params)
     who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
     for command in (("init", "-q", "-b", "main"), ("add", "."), (*who, "commit", "-q", "-m", "Begin")):
