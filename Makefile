@@ -6,6 +6,7 @@ FOLDS ?= 5
 SEEDS ?= 2
 TIMES ?= 5
 BIN := .venv/bin
+VEGA := vl-convert-python==1.9.0.post1
 INSTALLED := .venv/installed-from-lock
 ORACLE := .venv-oracle/installed
 BENCH := .venv-bench/installed
@@ -21,7 +22,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui compare champion sync doctor test test-all prove lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report setup install lock clean
+.PHONY: help run ui compare plots champion sync doctor test test-all prove lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +35,14 @@ ui: $(INSTALLED)  ## look at all runs in MLflow
 
 compare: $(INSTALLED)  ## show what differs between runs, and which is better: make compare RUNS="name name", or the latest
 	@$(BIN)/python src/compare.py $(A) $(B) $(RUNS)
+
+plots: .dvc/plots.html  ## draw the curves and confusion of RUNS="name name" over each other, without a network: dvc_plots/index.html
+	@$(BIN)/python -m dvc plots $(if $(RUNS),diff $(RUNS),show)
+
+.dvc/plots.html: src/plots_page.py $(INSTALLED)
+	@echo "Fetching Vega, which draws them (once) ..."
+	@$(BIN)/python -m pip install --quiet --no-deps --target .dvc/tmp/vega $(VEGA)
+	@$(BIN)/python src/plots_page.py .dvc/tmp/vega && rm -rf .dvc/tmp/vega
 
 champion: $(INSTALLED)  ## register the best run's model, or RUN=name's, as champion, unless it is worse than the one so far
 	@$(BIN)/python src/champion.py $(RUN)
