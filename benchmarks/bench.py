@@ -301,7 +301,7 @@ def _busy(rows: list[dict[str, Any]]) -> float:
 
 
 def core(records: list[dict[str, Any]]) -> str:
-    """README.md's table: milliseconds an epoch on one thread."""
+    """What README.md shows: the plot, and milliseconds an epoch on one thread."""
     rows = [record for record in records if record["kind"] == "training" and record["threads"] == 1]
     names = list(rows[0]["seconds_an_epoch"])
     cells = [
@@ -314,7 +314,10 @@ def core(records: list[dict[str, Any]]) -> str:
     ]
     means = {name: statistics.geometric_mean(r) for name, r in ratios(records, 1).items()}
     cells.append(["times ours, geometric mean", "", *(f"**{means.get(name, 1):.2f}**" for name in names)])
-    return "\n".join([*_table(["hidden", "batch", *names], cells), "", machine_line(records)])
+    plot = "![Milliseconds an epoch over the batch size, one panel a network](benchmarks/results/bench.png)"
+    more = "[All results](benchmarks/results/bench.md): two threads, accuracies, latency and the goals."
+    told = "Milliseconds an epoch, one thread:"
+    return "\n".join([plot, "", told, "", *_table(["hidden", "batch", *names], cells), "", machine_line(records), more])
 
 
 def write_readme(text: str, path: Path = ROOT / "README.md") -> None:

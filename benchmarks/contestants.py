@@ -102,6 +102,9 @@ class TorchCompiled(Torch):
 
     def __init__(self, task: Task) -> None:
         super().__init__(task)
+        # What is compiled for one network counts against a limit, past which PyTorch would quietly run eagerly.
+        self.torch.compiler.reset()
+        self.torch._dynamo.config.fail_on_recompile_limit_hit = True
         self.loss = self.torch.compile(self._loss, dynamic=False)
 
 
