@@ -22,7 +22,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui compare plots champion sync doctor test test-all prove lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report setup install lock clean
+.PHONY: help run ui serve lies compare plots champion sync doctor test test-all prove lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ run: $(INSTALLED)  ## fetch the data, train, evaluate and plot, as far as not do
 
 ui: $(INSTALLED)  ## look at all runs in MLflow
 	@$(BIN)/python src/tracking.py ui
+
+serve: $(INSTALLED)  ## answer over HTTP which digits were written: make serve MODEL=models PORT=5050
+	@$(BIN)/python src/serve.py $(or $(MODEL),models) $(if $(PORT),--port $(PORT))
 
 compare: $(INSTALLED)  ## show what differs between runs, and which is better: make compare RUNS="name name", or the latest
 	@$(BIN)/python src/compare.py $(A) $(B) $(RUNS)
@@ -61,6 +64,8 @@ test-all: $(INSTALLED)  ## run all tests
 
 prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh clone, none lost, and one of nine killed
 	@for time in $$(seq $(TIMES)); do $(BIN)/python -m pytest -q tests/test_experiments.py -k nine || exit 1; done
+lies: $(INSTALLED)  ## give every reader 10,000 mutated inputs: a table of what became of them (LIES=300: fewer)
+	@$(BIN)/python tests/lies.py
 
 lint: $(INSTALLED)  ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy src

@@ -1,0 +1,216 @@
+"""What `make serve` does: says over HTTP which digits were written, by the network in a folder such as models/.
+
+POST /invocations takes the bodies that MLflow's own server takes, and refuses all others in one line. Unlike MLflow's,
+it bounds what one request may cost, and answers only who asks for it by its own name: no page of another site can use
+it.
+"""
+
+import argparse
+import asyncio
+import threading
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import uvicorn
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, PlainTextResponse
+from numpy.typing import NDArray
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+import stage
+from model import PenDigitsModel, load_model
+from pendigits import FEATURES
+
+HOST, PORT = "127.0.0.1", 5050
+OWN_NAMES = ["127.0.0.1", "localhost"]
+MOST_BYTES, MOST_ROWS = 2_000_000, 10_000  # of a request
+SECONDS = 10.0  # from connection to the last byte of the answer
+MOST_CONNECTIONS = 64  # at a time; more are answered 503
+
+
+# --- What may be asked ------------------------------------------------------------------------------------------------
+
+
+def _one_row_alone(rows: Any) -> Any:
+    """A single row may stand without the list around it."""
+    return [rows] if isinstance(rows, list) and rows and isinstance(rows[0], int | float) else rows
+
+
+Coordinate = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
+Row = Annotated[list[Coordinate], Field(fail_fast=True, min_length=16, max_length=16)]
+Rows = Annotated[list[Row], Field(fail_fast=True, max_length=MOST_ROWS)]
+Named = create_model("Named", **dict.fromkeys(FEATURES, (Coordinate, ...)))  # type: ignore[call-overload]
+
+
+class Split(BaseModel):
+    """A table by rows, with the columns' names in any order; without names, the order is x1, y1, ..., x8, y8."""
+
+    columns: Annotated[list[str], Field(fail_fast=True, max_length=16)] = list(FEATURES)
+    data: Rows
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> "Split":
+        if sorted(self.columns) != sorted(FEATURES):
+            raise ValueError(f"columns must be {', '.join(FEATURES)}, in any order")
+        return self
+
+
+class Asked(BaseModel):
+    """A request's body: rows of raw pen coordinates, 0 to 100, in one of MLflow's forms."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    inputs: Annotated[Rows, BeforeValidator(_one_row_alone)] | None = None
+    dataframe_split: Split | None = None
+    dataframe_records: Annotated[list[Named], Field(fail_fast=True, max_length=MOST_ROWS)] | None = None  # type: ignore[valid-type]
+
+    @model_validator(mode="after")
+    def _check_form(self) -> "Asked":
+        given = [form for form in (self.inputs, self.dataframe_split, self.dataframe_records) if form is not None]
+        if len(given) != 1:
+            raise ValueError("one of inputs, dataframe_split, dataframe_records is needed")
+        return self
+
+    def rows(self) -> NDArray[np.float64]:
+        """The coordinates (n, 16) as x1, y1, ..., x8, y8."""
+        rows, order = self.inputs or [], list(range(len(FEATURES)))
+        if self.dataframe_split is not None:
+            rows, order = self.dataframe_split.data, [self.dataframe_split.columns.index(name) for name in FEATURES]
+        if self.dataframe_records is not None:
+            rows = [[getattr(record, name) for name in FEATURES] for record in self.dataframe_records]
+        return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))[:, order]
+
+
+# --- The application --------------------------------------------------------------------------------------------------
+
+
+def application(model: PenDigitsModel, names: list[str]) -> FastAPI:
+    """The server's inside.
+
+    Args:
+        names: of the host, as a browser's address has them; who asks for another is refused.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    one_at_a_time = threading.Lock()  # the server has many threads, the network one set of buffers
+
+    @app.post("/invocations")
+    def predict(asked: Asked) -> JSONResponse:
+        rows = asked.rows()
+        with one_at_a_time:
+            p = model.predict_proba(rows).astype(float)
+        digits = p.argmax(axis=1).tolist() if len(p) else []
+        answers = zip(digits, p.tolist(), strict=True)
+        told = [{"digit": digit} | {f"p{i}": share for i, share in enumerate(row)} for digit, row in answers]
+        return JSONResponse({"predictions": told})
+
+    @app.get("/ping")
+    def ping() -> PlainTextResponse:
+        return PlainTextResponse("\n")
+
+    @app.get("/version")
+    def version() -> JSONResponse:
+        return JSONResponse({"dataset": model.dataset, "parameters": model.network.n_parameters})
+
+    @app.exception_handler(RequestValidationError)
+    def refuse_body(request: Request, error: RequestValidationError) -> JSONResponse:
+        fault = error.errors()[0]
+        place = " ".join(str(step) for step in fault["loc"] if step != "body")
+        reason = fault.get("ctx", {}).get("error", fault["msg"])
+        return refusal(400, f"{place}: {reason}" if place else str(reason))
+
+    @app.exception_handler(AnyHTTPException)
+    def refuse(request: Request, error: AnyHTTPException) -> JSONResponse:
+        return refusal(error.status_code, error.detail)
+
+    @app.exception_handler(Exception)
+    def fail(request: Request, error: Exception) -> JSONResponse:
+        return refusal(500, "the server failed; its log says why")
+
+    app.add_middleware(Bounds)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    return app
+
+
+def refusal(status: int, reason: str) -> JSONResponse:
+    """An answer in MLflow's form, which says in one line why there is no other."""
+    code = {400: "BAD_REQUEST", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 500: "INTERNAL_ERROR"}.get(
+        status, "REFUSED"
+    )
+    line = "".join(letter if letter.isprintable() else "?" for letter in reason[:300])
+    return JSONResponse({"error_code": code, "message": line}, status)
+
+
+class Bounds:
+    """Refuses what comes from a page of another site, and a body that is too large, before it is read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers, size = Headers(scope=scope), 0
+
+        async def bounded() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > MOST_BYTES:
+                raise too_large
+            return message
+
+        async def send_once(message: Message) -> None:
+            if message["type"] == "http.response.start":  # one request a connection, so that SECONDS bounds it
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        too_large = HTTPException(413, f"a body may have {MOST_BYTES:,} bytes at most")
+        told = headers.get("content-length", "0")
+        if headers.get("origin", own := f"{scope['scheme']}://{headers.get('host')}") != own:
+            await refusal(403, "pages of other sites are not answered")(scope, receive, send_once)
+        elif told.isascii() and told.isdigit() and int(told[:20]) > MOST_BYTES:
+            await refusal(413, too_large.detail)(scope, receive, send_once)
+        else:
+            await self.app(scope, bounded, send_once)
+
+
+class Impatient(H11Protocol):
+    """A connection that is cut after SECONDS, whatever its other end does."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(SECONDS, transport.abort)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve a trained network.")
+    parser.add_argument("folder", nargs="?", default="models", help="with network.npz and network.json")
+    parser.add_argument("--host", default=HOST, help="the address to listen on; by default for this machine alone")
+    parser.add_argument("--port", type=int, default=PORT)
+    parser.add_argument("--name", action="append", default=[], help="of the host, as others call it; may be repeated")
+    chosen = parser.parse_args()
+    app = application(load_model(Path(chosen.folder)), [*OWN_NAMES, *chosen.name])
+    stage.say(f"http://{chosen.host}:{chosen.port}/invocations; Ctrl-C ends it")
+    uvicorn.run(
+        app,
+        host=chosen.host,
+        port=chosen.port,
+        http=Impatient,
+        ws="none",
+        lifespan="off",
+        limit_concurrency=MOST_CONNECTIONS,
+        log_level="warning",
+        server_header=False,
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main)

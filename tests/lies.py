@@ -1,0 +1,917 @@
+"""Inputs that lie: whatever a file, a store or a request holds is used or refused in a line, within bounds.
+
+`make lies` gives each target 10,000 mutated inputs and ends with a table; tests/test_lies.py gives each some hundreds.
+Input number i of a target comes from ``Random(f"{target} {i}")``, on any machine: `python tests/lies.py TARGET i`
+gives it again. Each target has a process of its own, whose memory is limited and in which an audit hook watches: a file
+opened for writing outside the working folder, a connection, a process or a pickle is a fault, whatever becomes of it.
+"""
+
+import asyncio
+import contextlib
+import copy
+import io
+import json
+import multiprocessing
+import os
+import queue
+import random
+import resource
+import signal
+import sqlite3
+import stat
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
+
+from lzw_writer import compress  # noqa: E402
+
+import champion  # noqa: E402
+import checkpoint  # noqa: E402
+import compare  # noqa: E402
+import doctor  # noqa: E402
+import lzw  # noqa: E402
+import model  # noqa: E402
+import params  # noqa: E402
+import pendigits  # noqa: E402
+import preprocess  # noqa: E402
+import serve  # noqa: E402
+import sources  # noqa: E402
+import stage  # noqa: E402
+import strokes  # noqa: E402
+import synthetic  # noqa: E402
+import tracking  # noqa: E402
+import train  # noqa: E402
+from neural_net import Network, StateError, Training, WeightAverage, dense_layers  # noqa: E402
+
+SECONDS = 5.0  # of CPU time that one input may take
+MEMORY = 300_000_000  # bytes that a target's process may take on top of what it has when it begins
+LONGEST_LINE = 1500
+INPUTS = int(os.environ.get("LIES", 10_000))
+
+Random = random.Random
+
+
+class Target(NamedTuple):
+    """What is fed with lies."""
+
+    seeds: Callable[[], list[Any]]  # honest inputs, and wicked ones
+    mutate: Callable[[Random, Any], Any]
+    call: Callable[[Any], object]
+    refusal: type[Exception]  # what refuses; its message is looked at
+    lines: int = 1  # that a refusal may have
+
+
+class Tally(NamedTuple):
+    """What became of a target's inputs."""
+
+    inputs: int
+    accepted: int
+    refused: int
+    faults: list[str]
+    slowest: float  # seconds of CPU time
+    memory: int  # bytes
+
+
+# --- Mutations of bytes and of values --------------------------------------------------------------------------------
+
+TOKENS = [
+    b"",
+    b"\0",
+    b"\n",
+    b"\r",
+    b",",
+    b" ",
+    b"-",
+    b"-1",
+    b"9" * 30,
+    b"1e400",
+    b"nan",
+    b"\xff\xfe",
+    b"../",
+    b"\x1b[2J",
+]
+TOKENS += [
+    b"[" * 300,
+    b"{" * 300,
+    b"\xe2\x80\xa8",
+    b"0x10",
+    b"100",
+    b"101",
+    b'"',
+    b".PEN_UP",
+    b".SEGMENT",
+    b"PK\x01\x02",
+]
+
+
+def damaged(rng: Random, content: bytes) -> bytes:
+    """Bytes after one to six changes: flipped, cut, doubled, moved, or with something put in."""
+    made = bytearray(content)
+    for _ in range(rng.randint(1, 6)):
+        at, length = rng.randrange(len(made) + 1), min(1 << rng.randrange(12), len(made))
+        match rng.randrange(7):
+            case 0 if at < len(made):
+                made[at] ^= 1 << rng.randrange(8)
+            case 1 if at < len(made):
+                made[at] = rng.randrange(256)
+            case 2:
+                made[at : at + length] = b""
+            case 3:
+                made[at:at] = made[at : at + length]
+            case 4:
+                made[at : at + rng.randrange(5)] = rng.choice(TOKENS)
+            case 5:
+                made[at:at] = rng.randbytes(rng.randrange(9))
+            case 6 if rng.random() < 0.2:
+                del made[at:]
+    return bytes(made)
+
+
+ODD = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    3,
+    10**9,
+    2**63,
+    10**30,
+    10**400,
+    0.5,
+    -0.0,
+    1e300,
+    float("nan"),
+    float("inf"),
+    "",
+    "0",
+]
+ODD += ["x", "../../x", "a\nb", "\x1b[2J", "\ud800", "é", "%s{0}", "x" * 5000, "1e-5", [], [[]], {}, {"": 0}, {"x": {}}]
+ODD += ["relu", "linear", "os.system", "__class__", ["linear"], {"linear": {"n_out": 10}}, {"dropout": {"rate": 0.5}}]
+
+
+def odd(rng: Random) -> Any:
+    return copy.deepcopy(rng.choice(ODD))
+
+
+def altered(rng: Random, value: Any) -> Any:
+    """A copy of lists, dicts, arrays and plain values with one to four places changed."""
+    made = [copy.deepcopy(value)]
+    for _ in range(rng.randint(1, 4)):
+        holder: Any = made
+        key: Any = 0
+        while isinstance(holder[key], dict | list) and holder[key] and rng.random() < 0.85:
+            holder = holder[key]
+            key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
+        inside = holder[key]
+        match rng.randrange(6):
+            case 0 if holder is not made:
+                del holder[key]
+            case 1 if isinstance(inside, dict):
+                inside[rng.choice(["x", "", "layers", "__class__", "1", "\ud800"])] = odd(rng)
+            case 1 if isinstance(inside, list):
+                inside.insert(rng.randrange(len(inside) + 1), odd(rng))
+            case 2 if isinstance(inside, np.ndarray):
+                holder[key] = odd_array(rng, inside)
+            case 3 if isinstance(inside, int | float) and not isinstance(inside, bool):
+                holder[key] = rng.choice([-inside, inside + 1, inside * 1000, str(inside), [inside]])
+            case 4 if isinstance(holder, list) and len(holder) < 1000:
+                holder.insert(key, copy.deepcopy(inside))
+            case _:
+                holder[key] = odd(rng)
+    return made[0]
+
+
+def odd_array(rng: Random, array: Any) -> Any:
+    """An array of another shape, dtype or content."""
+    choices: list[Callable[[], Any]] = [
+        lambda: array.astype(rng.choice(["f8", "f4", "f2", "i8", "u1", "c16", "?", "S3", "U2", ">f4", "M8[s]"])),
+        lambda: array.ravel()[: rng.randrange(array.size + 1)],
+        lambda: np.full_like(array, rng.choice([0, 1]) if array.dtype.kind not in "fc" else rng.choice(FLOATS)),
+        lambda: np.array(rng.choice([0, 1.5, "x", b"x", True])),
+        lambda: array[None],
+        lambda: np.asfortranarray(array),
+        lambda: np.zeros((0, 3)),
+        lambda: np.array([{"a": 1}], dtype=object),
+        lambda: np.zeros(2, dtype=[("a", "f4"), ("b", "S2")]),
+    ]
+    with warnings.catch_warnings(), contextlib.suppress(ValueError, TypeError):
+        warnings.simplefilter("ignore")
+        return rng.choice(choices)()
+    return np.zeros(1)
+
+
+FLOATS = [float("nan"), float("inf"), -1.0, 0.0, 1e30]
+
+# --- The data's files ------------------------------------------------------------------------------------------------
+
+
+def small_ink() -> pendigits.Ink:
+    return synthetic.make_data_set(10, np.random.default_rng(0))[0]
+
+
+def tables() -> list[Any]:
+    ink = small_ink()
+    whole = pendigits.format_table(pendigits.eight_points(ink), ink.digit)
+    lines = whole.splitlines(keepends=True)
+    return [b"".join(lines[:8]), lines[0], b"".join(lines[:3]).replace(b"\n", b"\r\n"), b"0," * 100_000, b" " * 100_000]
+
+
+def read_table(content: bytes) -> None:
+    X, digit = pendigits.parse_table(content, "pendigits.tra")
+    check(X.shape == (len(digit), 16) and X.min() >= 0 and X.max() <= 100 and set(digit) <= set(range(10)))
+
+
+def inks() -> list[Any]:
+    whole = pendigits.format_ink(small_ink())
+    cut = [at for at in range(len(whole)) if whole.startswith(b"\n.SEGMENT", at)]
+    long = b'.SEGMENT DIGIT 0-999999998 ? "1"\n.COMMENT 1 1 1\n.PEN_DOWN\n' + b"1 1\n" * 20_000
+    return [whole[: cut[4]], whole[: cut[1]], whole[: cut[2]].replace(b"\n", b"\r\n"), long, b"\n.X" * 20_000]
+
+
+def read_ink(content: bytes) -> None:
+    ink = pendigits.parse_ink(content, "pendigits-orig.tra")
+    points = pendigits.eight_points(ink)
+    check(points.shape == (len(ink), 16) and points.min() >= 0 and points.max() <= 100)
+    strokes.format_strokes(strokes.strokes_of(ink))
+    preprocess.preprocess(points, ink.digit, ink, pendigits.TRAINING, len(ink))
+
+
+# --- Archives --------------------------------------------------------------------------------------------------------
+
+CONTENTS = {"pendigits.tra": b"1" * 900, "pendigits.tes": b"ab" * 99, "pendigits-orig.tra": b"xyz" * 99}
+CONTENTS |= {"pendigits-orig.tes": bytes(range(250))}
+MODES = [0, stat.S_IFREG, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFDIR, stat.S_IFIFO]
+NAMES = [
+    "../x",
+    "/etc/x",
+    "C:\\x",
+    "..\\x",
+    "a/../../x",
+    "a\0b",
+    "x" * 3000,
+    "\x1b[2J",
+    "",
+    "/",
+    ".",
+    "pendigits.tra/",
+    "é",
+]
+
+
+def archives() -> list[Any]:
+    sources.MEMBERS = tuple(
+        pendigits.Member(name, len(content), stage.hashlib.sha256(content).hexdigest())
+        for name, content in CONTENTS.items()
+    )
+    plain = [[name, content, 0, zipfile.ZIP_DEFLATED] for name, content in CONTENTS.items()]
+    packed = [[f"{name}.Z", compress(content), 0, zipfile.ZIP_STORED] for name, content in CONTENTS.items()]
+    bomb = [["pendigits.tra", bytes(4_000_000), 0, zipfile.ZIP_DEFLATED], *plain[1:]]
+    lzw_bomb = [["pendigits.tra.Z", compress(bytes(300_000)), 0, zipfile.ZIP_DEFLATED], *plain[1:]]
+    return [plain, packed, zipped(bomb), zipped(lzw_bomb), zipped(plain), zipped(packed), b"<!doctype html><p>no"]
+
+
+def zipped(entries: Sequence[Sequence[Any]]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data, mode, method in entries:
+            entry = zipfile.ZipInfo("x")
+            entry.filename = name
+            entry.external_attr, entry.compress_type = mode << 16, method
+            archive.writestr(entry, data)
+    return content.getvalue()
+
+
+def mutate_archive(rng: Random, seed: Any) -> bytes:
+    if isinstance(seed, bytes):
+        return damaged(rng, seed)
+    entries = copy.deepcopy(seed)
+    for _ in range(rng.randint(1, 3)):
+        entry = rng.choice(entries)
+        match rng.randrange(5):
+            case 0:
+                entries.append([rng.choice([*NAMES, entry[0], f"sub/{entry[0]}"]), b"x", rng.choice(MODES), 0])
+            case 1:
+                entry[0] = rng.choice(NAMES)
+            case 2:
+                entry[1] = damaged(rng, entry[1])
+            case 3:
+                entry[2:] = [rng.choice(MODES), rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])]
+            case 4 if len(entries) > 1:
+                entries.remove(entry)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's, of names that are there twice
+        content = bytearray(zipped(entries))
+    if rng.random() < 0.5:  # sizes, sums, offsets and flags in the list at the end
+        at = content.find(b"PK\x01\x02")
+        content[at + 4 + rng.randrange(42)] = rng.choice([0, 1, 0x7F, 0xFF])
+    return bytes(content)
+
+
+def read_archive(content: bytes) -> None:
+    check(sources.read_archive(content, "the.zip") == CONTENTS)
+
+
+def lzws() -> list[Any]:
+    rng = Random(0)
+    texts = [b"abcabc" * 300, rng.randbytes(3000), bytes(20_000), b"", b"x"]
+    streams = [compress(text, widest) for text in texts for widest in (10, 12, 16)]
+    return [
+        *streams,
+        compress(texts[1], 12, clear_after=300),
+        b"\x1f\x9d\x90" + b"\xff" * 500,
+        b"\x1f\x9d\x90" + bytes(900),
+    ]
+
+
+def read_lzw(content: bytes) -> None:
+    check(len(lzw.decompress(content, 20_000)) <= 20_000)
+
+
+# --- params.yaml -----------------------------------------------------------------------------------------------------
+
+VALUES = [
+    "", "~", "true", "no", "0", "-1", "1", "-0.0", "1e-5", "1e400", ".inf", "-.inf", ".nan", "0x1F", "0o17", "1_000",
+    "1:30", "2001-01-01", "2001-99-99", "'1'", '""', '"\\0\\e[2J"', "[]", "[[]]", "[1, [2, [3]]]", "{}",
+    "{a: {b: {c: 1}}}", "{1: 2}", "{? [1]: 2}", "9" * 400, "9" * 5000, "0x" + "f" * 5000, "1e999999999",
+    "!!binary aGk=", "!!binary '***'", "!!set {a, b}", "!!omap [a: 1]", "!!map [a]", "!!map x", "!!int x", "!!float x",
+    "!!timestamp x", "!!null x", "!!seq {a: 1}", "!!python/object/apply:os.system ['touch /tmp/lies']",
+    "!!python/object/new:os.system [touch]", "!!python/name:os.system", "!!python/module:os", "!!python/tuple [1]",
+    "!unknown x", "&a [1]", "&a [*a]", "*missing", "{<<: {a: 1}}", "{<<: 1}", "=", "|\n  text", "[1, 2", "'open", "@",
+    "%x", "a: b", "{a: 1, a: 2}", "{relu: {}, gelu: {}}", "{leaky_relu: {slope: .nan}}", "{leaky_relu: {slope: [1]}}",
+    "{leaky_relu: {slope: null}}", "{leaky_relu: {[1]: 2}}", "{linear: {n_out: 1e9}}", "{linear: {n_out: -1}}",
+    "[conv1d]", "[{conv1d: {filters: 1000000000}}]", "[{linear: {n_out: 1000000000}}]", "[100000, 100000]",
+    "[{residual: {layers: [4]}}]", "[{residual: {layers: [{residual: {layers: [x]}}]}}]", "[softmax]",
+    "[1000000000000]", "[flatten, flatten]", "[dropout]", "[{reshape: {shape: [-1]}}]", "[{reshape: {shape: [0, 16]}}]",
+    "[{max_pool1d: {size: 3}}]", "[{batch_norm: {eps: 0}}]", "{sgd: {momentum: 2}}", "{sgd: {lr: 0}}",
+    "{adam: {beta1: 1}}",
+    "{adam: {eps: '1'}}", "{step: {every: 0}}", "warmup", "{warmup: {schedule: {warmup: {schedule: warmup}}}}",
+    "{one_cycle: {rise: true}}", "{focal: {gamma: -1}}", "é\u2028x", "a\tb", "9223372036854775807",
+    "9223372036854775808", "[" * 300 + "]" * 300, "{a: " * 200 + "1" + "}" * 200, "[" * 5000 + "]" * 5000,
+]  # fmt: skip
+
+
+def params_files() -> list[Any]:
+    train.MOST_PARAMETERS = 2_000_000  # of 50 million, which 2 cores take seconds to draw
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"hidden_layers": [64, 32]}
+    text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in shipped.items())
+    laughs = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+    wicked = [
+        laughs,
+        "a: " + "[" * 40_000,
+        "{" * 40_000,
+        "- " * 20_000,
+        "? " * 20_000,
+        "&a " * 10_000,
+        text + "#" * 10**6,
+    ]
+    return [text.encode()] * 40 + [content.encode() for content in wicked]
+
+
+KEYS = [*params.Params.model_fields]
+
+
+def mutate_params(rng: Random, content: bytes) -> bytes:
+    if rng.random() < 0.3:
+        return damaged(rng, content)
+    changes = dict.fromkeys(rng.sample(KEYS, rng.choice([1, 1, 1, 2, 4])))
+    lines = content.decode().splitlines()
+    for number, line in enumerate(lines):
+        if (key := line.partition(":")[0]) in changes:
+            lines[number] = f"{key}: {rng.choice(VALUES)}"
+    return "\n".join(lines).encode()
+
+
+def every_value_of_every_key() -> list[bytes]:
+    """All of them; ``make lies`` adds these to the drawn ones."""
+    shipped = params_files()[0].decode().splitlines()
+    return [
+        "\n".join(f"{key}: {value}" if line.startswith(f"{key}:") else line for line in shipped).encode()
+        for key in KEYS
+        for value in VALUES
+    ]
+
+
+def read_params(content: bytes) -> None:
+    path = Path("params.yaml")
+    path.write_bytes(content)
+    train.check_names(params.load_params(path))
+
+
+# --- Models and checkpoints ------------------------------------------------------------------------------------------
+
+
+def small_model() -> model.PenDigitsModel:
+    layers = dense_layers([6], 10, normalization="batch_norm", dropout=0.1)
+    return model.PenDigitsModel(Network(layers, 16, rng=np.random.default_rng(0)), "synthetic")
+
+
+def models() -> list[Any]:
+    model.save_model(small_model(), Path("models"))
+    description = json.loads(Path("models/network.json").read_text())
+    with np.load("models/network.npz") as arrays:
+        return [[description, dict(arrays)]]
+
+
+LAYERS = ["relu", "softmax", "flatten", "dropout", "batch_norm", "nonsense", "linear", "conv1d", "residual", "reshape"]
+OPTIONS = ["layers", "n_out", "filters", "shape", "rate", "size", "init", "rng", "eps", "momentum"]
+
+
+def mutate_model(rng: Random, seed: Any) -> tuple[bytes, bytes]:
+    description, arrays = copy.deepcopy(seed)
+    if rng.random() < 0.4:
+        description = altered(rng, description)
+    if rng.random() < 0.3 and isinstance(description, dict):
+        layer = {rng.choice(LAYERS): {rng.choice(OPTIONS): odd(rng)}}
+        description["layers"] = [rng.choice([layer, rng.choice(LAYERS)]), *seed[0]["layers"]][:: rng.choice([1, -1])]
+    if rng.random() < 0.4:
+        arrays = altered(rng, arrays)
+    text = json.dumps(description).encode()
+    npz = npz_of(rng, arrays)
+    if rng.random() < 0.3:
+        text = damaged(rng, text)
+    return text, damaged(rng, npz) if rng.random() < 0.3 else npz
+
+
+def npz_of(rng: Random, arrays: Any) -> bytes:
+    """An npz file, also of objects, at times compressed, or with headers that claim other shapes."""
+    content = io.BytesIO()
+    named = {str(name) or "x": value for name, value in arrays.items()} if isinstance(arrays, dict) else {"x": arrays}
+    method = rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    with zipfile.ZipFile(content, "w", method) as archive:
+        for name, value in named.items():
+            member = io.BytesIO()
+            np.save(member, np.asarray(value, dtype=None if fits(value) else object), allow_pickle=True)
+            data = member.getvalue()
+            if rng.random() < 0.05:
+                data = data.replace(b"'shape': (", rng.choice([b"'shape': (9999999999,", b"'shape': (-1,"]), 1)
+            archive.writestr(zipfile.ZipInfo(name.encode("ascii", "replace").decode() + ".npy"), data, method)
+    return content.getvalue()
+
+
+def fits(value: Any) -> bool:
+    try:
+        np.asarray(value)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def read_model(files: tuple[bytes, bytes]) -> None:
+    for name, content in zip(("network.json", "network.npz"), files, strict=True):
+        Path("models", name).write_bytes(content)
+    p = model.load_model(Path("models")).predict_proba(np.full((2, 16), 50))
+    check(p.shape == (2, 10))
+
+
+X, Y = np.random.default_rng(1).normal(size=(37, 4)).astype("f4"), np.random.default_rng(2).integers(0, 3, 37)
+
+
+def small_training(*callbacks: Any) -> Training:
+    rng = np.random.default_rng(7)
+    network = Network(dense_layers([5], 3, dropout=0.2, normalization="batch_norm"), 4, rng=rng)
+    average = WeightAverage(0.9)
+    return Training(network, X, Y, rng=rng, optimizer="adam", epochs=3, batch_size=8, callbacks=[average, *callbacks])
+
+
+def checkpoints() -> list[Any]:
+    states = []
+    whole = Path("whole")
+    keeper = checkpoint.Checkpoint(whole, every=0.0)
+
+    class Seen(checkpoint.Checkpoint):
+        def _write(self, training: Training) -> None:
+            states.append(checkpoint.unpack(checkpoint.pack(training.state())))
+
+    small_training(keeper).run()
+    small_training(Seen(None, every=0.0)).run()
+    return [*states[::4], checkpoint.unpack(whole.read_bytes()), whole.read_bytes()]
+
+
+def signed(data: bytes) -> bytes:
+    """Content with the right checksum, as someone would make who means harm."""
+    return checkpoint.MAGIC + stage.hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+
+
+def mutate_checkpoint(rng: Random, seed: Any) -> bytes:
+    if isinstance(seed, bytes):
+        return damaged(rng, seed) if rng.random() < 0.3 else signed(damaged(rng, seed.partition(b"\n")[2]))
+    made = altered(rng, seed)
+    try:
+        return checkpoint.pack(made)
+    except (ValueError, TypeError):
+        return signed(npz_of(rng, made))
+
+
+def read_checkpoint(content: bytes) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # overflow in a network made to overflow
+        try:
+            state = checkpoint.unpack(content)
+            history = small_training(Quiet(None)).run(state)
+        except (checkpoint.CheckpointError, StateError) as error:
+            raise RefusedError(str(error)) from None
+        except train.DivergedError as error:
+            raise RefusedError(str(error)) from None
+    check(len(history) == 3)
+
+
+class Quiet(checkpoint.Checkpoint):
+    """As in the stage, but without words."""
+
+    def set_state(self, training: Training, state: Any) -> None:
+        pass
+
+
+# --- The store -------------------------------------------------------------------------------------------------------
+
+
+def runs() -> list[Any]:
+    """Two runs as plain values: what a row of MLflow's tables may be changed to by hand, or by another program."""
+    told = {"hidden_layers": "[64, 32]", "activation": "gelu", "lr": "0.003"}
+    metrics = {"final_val_accuracy": 0.97, "final_val_loss": 0.1, "test_accuracy": 0.96, "n_parameters": 3498.0}
+    tags = {"dataset": "pendigits", "data.sha256": "ab", "dvc.exp_name": "gray-hill", "git.commit": "c" * 40}
+    tags |= {"mlflow.process": "elsewhere:12", "model.sha256": "ef", "evaluate.sha256": "01"}
+    info = {"run_id": "0" * 32, "run_name": "gray-hill", "start_time": 1_700_000_000_000, "status": "FINISHED"}
+    first = {"params": told, "metrics": metrics, "tags": tags, "info": info, "models": ["m-1"]}
+    second = copy.deepcopy(first)
+    second["params"]["lr"], second["metrics"]["final_val_accuracy"], second["models"] = "0.01", 0.98, ["m-2"]
+    return [[first, second]]
+
+
+WORDS = ["", "x", "a\nb", "\x1b[2J", "é", "%s{0}", "x" * 6000, "nan", "-1", "host:1", ":", "host:99999999999999999999"]
+
+
+def mutate_runs(rng: Random, seed: Any) -> Any:
+    """Values stay of the types that MLflow's columns have: text, a float, a whole number; or are gone."""
+    made = copy.deepcopy(seed)
+    for _ in range(rng.randint(1, 5)):
+        run = rng.choice(made)
+        kind = rng.choice(["params", "metrics", "tags", "info", "models"])
+        if kind == "models":
+            run["models"] = rng.choice([None, [], ["m-1", "m-2"]])
+            continue
+        key = rng.choice([*run[kind], rng.choice(WORDS)])
+        word, number = (
+            rng.choice([*WORDS, socket_name()]),
+            rng.choice([*FLOATS, 0.5, 1e300, -1e300, 2.0, float("-inf")]),
+        )
+        if kind == "info":
+            odd_times = [0, -1, 2**62, None]
+            key = rng.choice([*run["info"]])
+            run["info"][key] = rng.choice(odd_times) if key == "start_time" else word
+        elif rng.random() < 0.3:
+            run[kind].pop(key, None)
+        else:
+            run[kind][key] = number if kind == "metrics" else word
+    return made if rng.random() < 0.9 else made[:1]
+
+
+def socket_name() -> str:
+    return f"{doctor.socket.gethostname()}:{2**40}"
+
+
+def as_run(told: Any) -> Any:
+    outputs = None if told["models"] is None else [SimpleNamespace(model_id=name) for name in told["models"]]
+    data = SimpleNamespace(params=told["params"], metrics=told["metrics"], tags=told["tags"])
+    return SimpleNamespace(
+        info=SimpleNamespace(**told["info"]), data=data, outputs=SimpleNamespace(model_outputs=outputs)
+    )
+
+
+class Page(list[Any]):
+    token = None
+
+
+class Client:
+    """MLflow's client, as far as the commands use it, over runs that are given."""
+
+    def __init__(self, found: list[Any]) -> None:
+        self.found = found
+
+    def search_runs(self, *_: Any, **__: Any) -> Page:
+        return Page(self.found)
+
+    def search_registered_models(self, _: str) -> list[Any]:
+        return [SimpleNamespace(aliases={champion.ALIAS: "1"})]
+
+    def get_model_version(self, *_: Any) -> Any:
+        return SimpleNamespace(run_id="x", version="1")
+
+    def get_run(self, _: str) -> Any:
+        return self.found[-1]
+
+    def create_model_version(self, *_: Any, **__: Any) -> Any:
+        return SimpleNamespace(version="2")
+
+    def set_registered_model_alias(self, *_: Any) -> None:
+        pass
+
+
+def read_runs(told: Any) -> None:
+    """What `make compare`, `make champion` and `make doctor` do with what the store holds."""
+    client: Any = Client([as_run(run) for run in told])
+    store = tracking.Store(client, "1")
+    doctor.abandoned_runs(store)
+    finished = compare.finished_runs(store)
+    refused = None
+    said: list[str] = []
+    try:
+        if finished:
+            said = [*compare.table(finished), *compare.advice(finished)]
+            compare.named(finished, finished[0].info.run_name)
+        Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+        said.append(champion.crown(client, champion.candidate(finished, [])))
+    except stage.StageError as error:
+        refused = error
+    for line in said:
+        check(line.isprintable() and len(line) < 2000, line)
+    if refused:
+        raise refused
+
+
+def databases() -> list[Any]:
+    with contextlib.closing(sqlite3.connect("seed.db")) as made:
+        for table in ("experiments", "runs", "metrics", "params", "tags", "alembic_version"):
+            made.execute(f"create table {table} (id text, status text)")
+            made.executemany(f"insert into {table} values (?, ?)", [(str(n), "x" * n) for n in range(20)])  # noqa: S608
+        made.execute("pragma user_version = 3017002")
+        made.commit()
+    return [Path("seed.db").read_bytes()]
+
+
+def mutate_database(rng: Random, content: bytes) -> bytes:
+    made = bytearray(content)
+    for _ in range(rng.randint(1, 6)):
+        made[rng.randrange(rng.choice([100, 600, len(made)]))] = rng.randrange(256)
+    return damaged(rng, bytes(made)) if rng.random() < 0.2 else bytes(made)
+
+
+def read_database(content: bytes) -> None:
+    path = Path("mlflow.db")
+    path.write_bytes(content)
+    mark = tracking._mark_in(path)
+    check(mark is None or isinstance(mark, int))
+    fault = doctor.database_fault(path) if content else None
+    if fault:
+        raise RefusedError(fault)
+
+
+# --- Requests --------------------------------------------------------------------------------------------------------
+
+
+def ask(
+    app: Any,
+    body: bytes,
+    headers: dict[str, str] | None = None,
+    path: str = "/invocations",
+    method: str = "POST",
+    fails: bool = False,
+) -> tuple[int, bytes]:
+    """The answer of an ASGI application: status and body; ``fails`` when an exception of its own is expected."""
+    told = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body))} | (headers or {})
+    raw = [(name.encode(), value.encode()) for name, value in told.items() if value or name == "host"]
+    scope = {"type": "http", "http_version": "1.1", "method": method, "path": path, "query_string": b"", "headers": raw}
+    scope |= {"scheme": "http", "raw_path": path.encode(), "root_path": "", "asgi": {"version": "3.0"}}
+    coming = [body[at : at + 100_000] for at in range(0, len(body), 100_000)] or [b""]
+    came: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": coming.pop(0), "more_body": bool(coming)}
+
+    async def send(message: Any) -> None:
+        came.append(message)
+
+    try:
+        asyncio.run(app({**scope, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 5050)}, receive, send))
+    except Exception:
+        if not fails:
+            raise
+    return came[0]["status"], b"".join(message.get("body", b"") for message in came)
+
+
+def bodies() -> list[Any]:
+    row = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
+    named = dict(zip(pendigits.FEATURES, row, strict=True))
+    split = {"columns": list(pendigits.FEATURES), "data": [row, row]}
+    return [{"inputs": [row, row]}, {"inputs": row}, {"dataframe_split": split}, {"dataframe_records": [named, named]}]
+
+
+def damaged_body(rng: Random, seed: Any) -> bytes:
+    text = json.dumps(altered(rng, seed) if rng.random() < 0.6 else seed).encode()
+    return damaged(rng, text) if rng.random() < 0.6 else text
+
+
+app: Any = None
+
+
+def answer(body: bytes) -> None:
+    global app
+    app = app or serve.application(small_model(), serve.OWN_NAMES)
+    status, said = ask(app, body)
+    check(status in (200, 400, 413), f"{status} {said[:200]!r}")
+    check(len(said.splitlines()) == 1, said[:200])
+    told = json.loads(said)
+    if status != 200:
+        raise RefusedError(told["message"])
+    check(all(0 <= row["digit"] <= 9 for row in told["predictions"]))
+
+
+served: Any = None
+
+
+def predict(body: Any) -> None:
+    """What MLflow's server calls, which has read the body by then."""
+    global served
+    from mlflow.exceptions import MlflowException
+
+    if served is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # MLflow's, about a type hint that it does not use
+            import serving
+        served = serving.PenDigits()
+        served._model, served._one_at_a_time = small_model(), serving.threading.Lock()
+    try:
+        answered = served.predict(body)
+    except MlflowException as error:
+        check(error.error_code == "INVALID_PARAMETER_VALUE")
+        raise RefusedError(str(error)) from None
+    check(answered["digit"].between(0, 9).all())
+
+
+# --- Running them ----------------------------------------------------------------------------------------------------
+
+
+class RefusedError(Exception):
+    """The input was refused, with this message."""
+
+
+class FaultError(Exception):
+    """The input was neither used as it should be nor refused."""
+
+
+def check(holds: object, what: object = "not what it should be") -> None:
+    if not holds:
+        raise FaultError(str(what))
+
+
+TARGETS = {
+    "tables": Target(tables, damaged, read_table, pendigits.DataError),
+    "ink": Target(inks, damaged, read_ink, pendigits.DataError),
+    "archive": Target(archives, mutate_archive, read_archive, sources.SourceError),
+    ".Z streams": Target(lzws, damaged, read_lzw, lzw.LzwError),
+    "params.yaml": Target(params_files, mutate_params, read_params, stage.ParamsError, lines=2 * len(KEYS)),
+    "model files": Target(models, mutate_model, read_model, stage.StageError),
+    "checkpoints": Target(checkpoints, mutate_checkpoint, read_checkpoint, RefusedError),
+    "runs in MLflow": Target(runs, mutate_runs, read_runs, stage.StageError),
+    "mlflow.db": Target(databases, mutate_database, read_database, stage.StageError),
+    "bodies, make serve": Target(bodies, damaged_body, answer, RefusedError),
+    "bodies, MLflow": Target(lambda: [next(iter(seed.values())) for seed in bodies()], altered, predict, RefusedError),
+}
+
+
+def make_input(name: str, seeds: list[Any], number: int) -> Any:
+    rng = Random(f"{name} {number}")
+    return TARGETS[name].mutate(rng, rng.choice(seeds))
+
+
+def try_input(target: Target, given: Any) -> bool:
+    """Whether the input was accepted; False if it was refused in words fit for a terminal.
+
+    Raises:
+        Anything else: a fault.
+    """
+    try:
+        target.call(given)
+    except (target.refusal, RefusedError) as error:
+        lines = str(error).splitlines()
+        check(1 <= len(lines) <= target.lines, f"{len(lines)} lines: {error}")
+        check(all(line.isprintable() and len(line) < LONGEST_LINE for line in lines), repr(str(error)[:3000]))
+        return False
+    return True
+
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+FORBIDDEN = {"socket.connect", "subprocess.Popen", "os.system", "os.exec", "os.fork", "pickle.find_class", "os.symlink"}
+
+
+def watch(folder: Path, seen: list[str]) -> None:
+    """Note in ``seen`` what no reader may do: writing outside the folder, connecting, starting, unpickling."""
+    inside = str(folder.resolve())
+
+    def hook(event: str, details: tuple[Any, ...]) -> None:
+        if event in FORBIDDEN:
+            seen.append(f"{event} {str(details)[:100]}")
+        if event == "open" and isinstance(details[0], str | bytes) and details[2] & WRITING:
+            path = os.path.realpath(os.fsdecode(details[0]))
+            if not path.startswith((inside, "/dev/")):
+                seen.append(f"wrote {path}")
+
+    sys.addaudithook(hook)
+
+
+def out_of_time(*_: object) -> None:
+    raise FaultError(f"more than {SECONDS:g} s")
+
+
+def attack(name: str, inputs: int, extra: bool = False) -> Tally:
+    """Feed one target, in this process, whose working folder must be empty."""
+    target, seen, faults = TARGETS[name], [], []  # type: Target, list[str], list[str]
+    seeds = target.seeds()
+    given_more = every_value_of_every_key() if extra and name == "params.yaml" else []
+    with contextlib.suppress(target.refusal, RefusedError, FaultError):  # imports what is imported late
+        target.call(target.mutate(Random(0), seeds[0]))
+    watch(Path.cwd(), seen)
+    signal.signal(signal.SIGPROF, out_of_time)
+    start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
+    accepted, slowest = 0, 0.0
+    for number in range(inputs + len(given_more)):
+        given = make_input(name, seeds, number) if number < inputs else given_more[number - inputs]
+        seen.clear()
+        start = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        try:
+            accepted += try_input(target, given)
+            check(not seen, seen)
+        except Exception as error:  # noqa: BLE001 (told in the end)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            faults.append(
+                f"{number}: {type(error).__name__} {str(error)[:300]!r} at {Path(where.filename).name}:{where.lineno}"
+            )
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        slowest = max(slowest, time.process_time() - start)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - start_memory
+    total = inputs + len(given_more)
+    return Tally(total, accepted, total - accepted - len(faults), faults, slowest, memory)
+
+
+def _attack_and_tell(name: str, inputs: int, extra: bool, folder: str, told: Any) -> None:
+    os.chdir(folder)
+    sys.stdout = io.StringIO()
+    told.put(attack(name, inputs, extra))
+
+
+def attack_alone(name: str, inputs: int, extra: bool = False, seconds: float = 1200) -> Tally:
+    """Feed one target in a process of its own, in a folder of its own; one that hangs or dies is a fault."""
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    with tempfile.TemporaryDirectory() as folder:
+        child = context.Process(target=_attack_and_tell, args=(name, inputs, extra, folder, told))
+        child.start()
+        try:
+            end = time.monotonic() + seconds
+            while True:
+                with contextlib.suppress(queue.Empty):
+                    tally: Tally = told.get(timeout=1)
+                    break
+                if not child.is_alive() or time.monotonic() > end:
+                    why = "died" if not child.is_alive() else "hangs"
+                    return Tally(inputs, 0, 0, [f"the process {why} (code {child.exitcode})"], 0.0, 0)
+            child.join(30)
+            return tally
+        finally:
+            child.kill()
+            child.join()
+
+
+def main() -> None:
+    names = sys.argv[1:2] or list(TARGETS)
+    if len(sys.argv) == 3:
+        os.chdir(tempfile.mkdtemp())
+        given = make_input(names[0], TARGETS[names[0]].seeds(), int(sys.argv[2]))
+        print(repr(given)[:3000])
+        print("accepted" if try_input(TARGETS[names[0]], given) else "refused")
+        return
+    print("| target | inputs | accepted | refused | faults | slowest, s | memory, MB |\n|---|--:|--:|--:|--:|--:|--:|")
+    faults: list[str] = []
+    for name in names:
+        tally = attack_alone(name, INPUTS, extra=True)
+        numbers = f"{tally.inputs:,} | {tally.accepted:,} | {tally.refused:,} | {len(tally.faults)}"
+        print(f"| {name} | {numbers} | {tally.slowest:.2f} | {tally.memory / 1e6:.0f} |", flush=True)
+        faults += [f"{name}, {fault}" for fault in tally.faults]
+    for fault in faults[:50]:
+        print(fault)
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""The server of `make serve`: what it answers, what it refuses, and what it costs who asks for too much."""
+
+import http.client
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from lies import ROOT, ask, damaged_body
+
+import serve
+from model import PenDigitsModel, save_model
+from neural_net import Network, dense_layers
+from pendigits import FEATURES
+
+ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def model() -> PenDigitsModel:
+    return PenDigitsModel(Network(dense_layers([8], 10), 16, rng=np.random.default_rng(0)), "synthetic")
+
+
+@pytest.fixture(scope="module")
+def app(model: PenDigitsModel) -> Any:
+    return serve.application(model, serve.OWN_NAMES)
+
+
+def shuffled(row: list[int]) -> tuple[list[str], list[int]]:
+    order = list(range(16))
+    random.Random(0).shuffle(order)
+    return [FEATURES[i] for i in order], [row[i] for i in order]
+
+
+BODIES = [
+    {"inputs": [ROW]},
+    {"inputs": ROW},
+    {"dataframe_split": {"data": [ROW]}},
+    {"dataframe_split": dict(zip(("columns", "data"), (shuffled(ROW)[0], [shuffled(ROW)[1]]), strict=True))},
+    {"dataframe_split": {"index": [0], "columns": FEATURES, "data": [ROW]}},
+    {"dataframe_records": [dict(zip(*shuffled(ROW), strict=True))]},
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_every_form_gives_the_same_answer(app: Any, model: PenDigitsModel, body: dict[str, Any]) -> None:
+    status, said = ask(app, json.dumps(body).encode())
+    assert status == 200
+    (answer,) = json.loads(said)["predictions"]
+    p = model.predict_proba([ROW])[0]
+    assert answer == {"digit": int(p.argmax())} | {f"p{digit}": float(p[digit]) for digit in range(10)}
+
+
+def test_no_rows_give_no_answers(app: Any) -> None:
+    assert ask(app, b'{"inputs": []}') == (200, b'{"predictions":[]}')
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ("", "body|JSON|required"),
+        ("{", "1: Expecting property name"),
+        ("[" * 100_000, "pars"),
+        ("[]", "valid dictionary"),
+        ("{}", "one of inputs, dataframe_split, dataframe_records"),
+        ('{"inputs": [[0]], "dataframe_records": []}', "inputs 0: List should have at least 16"),
+        ('{"inputs": [], "dataframe_records": []}', "one of inputs"),
+        ('{"rows": []}', "rows: Extra inputs"),
+        ('{"a\\n\\u001b": 1}', r"a\?\?: Extra inputs"),
+        ('{"\\ud800": 1}', "unicode"),
+        (json.dumps({"inputs": [[101, *ROW[1:]]]}), "inputs 0 0: Input should be less than or equal to 100"),
+        (json.dumps({"inputs": [["1", *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
+        (json.dumps({"inputs": [[True, *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
+        (json.dumps({"inputs": [[float("nan"), *ROW[1:]]]}), "inputs 0 0"),
+        (json.dumps({"inputs": [[10**400, *ROW[1:]]]}), "inputs 0 0"),
+        (json.dumps({"inputs": [ROW] * 10_001}), "at most 10000"),
+        (json.dumps({"dataframe_split": {"columns": ["x1"] * 16, "data": [ROW]}}), "columns must be x1, y1"),
+        (json.dumps({"dataframe_records": [{"x1": 1}]}), "dataframe_records 0 y1: Field required"),
+        ('{"inputs": [' + "[]," * 600_000 + "[]]}", "at least 16"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_refusal_is_one_line(app: Any, body: str, says: str) -> None:
+    status, said = ask(app, body.encode())
+    told = json.loads(said)
+    assert status == 400
+    assert re.search(says, told["message"]), told
+    assert told["message"].isprintable()
+    assert told["error_code"] == "BAD_REQUEST"
+
+
+def test_a_large_body_is_refused_before_it_is_read(app: Any) -> None:
+    assert ask(app, b"[" * (serve.MOST_BYTES + 1))[0] == 413
+    assert ask(app, b"[" * (serve.MOST_BYTES + 1), {"content-length": "2"})[0] == 413
+    assert ask(app, b"{}", {"content-length": "9" * 5000})[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"host": "evil.example"}, 400),
+        ({"host": "127.0.0.1.evil.example"}, 400),
+        ({"host": ""}, 400),
+        ({"host": "localhost:5050", "origin": "http://localhost:5050"}, 200),
+        ({"origin": "http://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://localhost:3000"}, 403),
+        ({"content-type": "text/plain"}, 400),
+    ],
+)
+def test_only_who_means_this_server_is_answered(app: Any, headers: dict[str, str], status: int) -> None:
+    answered, said = ask(app, json.dumps(BODIES[0]).encode(), headers)
+    assert answered == status
+    assert len(said.splitlines()) == 1
+
+
+def test_a_fault_of_ours_shows_no_traceback(app: Any, model: PenDigitsModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(rows: Any) -> Any:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(model, "predict_proba", broken)
+    status, said = ask(app, json.dumps(BODIES[0]).encode(), fails=True)
+    assert status == 500
+    assert json.loads(said)["message"] == "the server failed; its log says why"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/", "/invocations/x"])
+def test_there_is_no_page(app: Any, path: str) -> None:
+    assert ask(app, b"", path=path, method="GET")[0] == 404
+
+
+# Over a socket
+
+
+@pytest.fixture(scope="module")
+def port(model: PenDigitsModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder = tmp_path_factory.mktemp("served")
+    save_model(model, folder / "models")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+    code = "import serve, stage; serve.SECONDS = 3; stage.run(serve.main)"
+    server = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder / "models"), "--port", str(number)],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    )
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        assert server.poll() is None
+        try:
+            if post(number, b"", "GET", "/ping")[0] == 200:
+                break
+        except OSError:
+            time.sleep(0.1)
+    yield number
+    server.terminate()
+    server.wait(20)
+
+
+def post(port: int, body: bytes, method: str = "POST", path: str = "/invocations") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request(method, path, body, JSON)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_it_serves_what_is_in_the_folder(port: int, model: PenDigitsModel) -> None:
+    status, said = post(port, json.dumps({"inputs": [ROW] * 500}).encode())
+    assert status == 200
+    assert len(json.loads(said)["predictions"]) == 500
+    assert json.loads(post(port, b"", "GET", "/version")[1]) == {
+        "dataset": "synthetic",
+        "parameters": model.network.n_parameters,
+    }
+
+
+def test_damaged_bodies_over_a_socket(port: int) -> None:
+    for number in range(300):
+        body = damaged_body(random.Random(number), random.Random(number).choice(BODIES))
+        status, said = post(port, body)
+        assert status in (200, 400, 413), body
+        assert len(said.splitlines()) == 1
+    assert post(port, b"", "GET", "/ping")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{",
+    ],
+    ids=["nothing", "half a head", "half a body"],
+)
+def test_who_does_not_finish_is_cut_off(port: int, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        start = time.monotonic()
+        connection.sendall(sent)
+        try:
+            while connection.recv(1000):
+                pass
+        except ConnectionResetError:
+            pass
+        assert 2 < time.monotonic() - start < 20
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x00\xff\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+    ids=lambda sent: repr(sent[:20]) + str(len(sent)),
+)
+def test_what_is_not_http_is_refused_and_the_server_stays(port: int, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        said = b""
+        try:
+            connection.sendall(sent)
+            while more := connection.recv(10_000):
+                said += more
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+    assert said == b"" or re.match(rb"HTTP/1.1 4\d\d ", said)
+    assert b"Traceback" not in said
+    assert post(port, b"", "GET", "/ping")[0] == 200
+
+
+def test_a_folder_without_a_network_is_said_in_a_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "src/serve.py"), str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"{tmp_path}/network.json does not exist; `dvc repro train` makes it\n"
+
+
+def test_it_listens_here_alone_unless_told() -> None:
+    assert serve.HOST == "127.0.0.1"
