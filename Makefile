@@ -2,12 +2,13 @@
 
 SHELL := /bin/sh
 PYTHON ?= python3
+VENV ?= .venv
 FOLDS ?= 5
 SEEDS ?= 2
 TIMES ?= 5
-BIN := .venv/bin
+BIN := $(VENV)/bin
 VEGA := vl-convert-python==1.9.0.post1
-INSTALLED := .venv/installed-from-lock
+INSTALLED := $(VENV)/installed-from-lock
 ORACLE := .venv-oracle/installed
 BENCH := .venv-bench/installed
 define ALONE
@@ -17,7 +18,7 @@ with open("Makefile") as lock:
     sys.exit(subprocess.call(sys.argv[1:]))
 endef
 export ALONE
-export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -109,7 +110,7 @@ lock:  ## pin the newest versions of all dependencies in requirements.lock
 	@rm -rf .venv-lock
 
 clean:  ## remove what can be made again: .venv, data, models, caches; experiments and MLflow's store stay
-	rm -rf .venv .venv-oracle .venv-bench .mypy_cache .ruff_cache .pytest_cache .hypothesis data/raw data/processed data/split models .dvc/tmp/exps
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis data/raw data/processed data/split models .dvc/tmp/exps
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): requirements.lock
@@ -118,8 +119,8 @@ $(INSTALLED): requirements.lock
 
 install:  # in one process at a time; who had to wait for another finds it done
 	@[ $(INSTALLED) -nt requirements.lock ] || { \
-		echo "Setting up .venv with the versions of requirements.lock (once; a minute or two) ..." && \
-		$(PYTHON) -m venv --clear .venv && \
+		echo "Setting up $(VENV) with the versions of requirements.lock (once; a minute or two) ..." && \
+		$(PYTHON) -m venv --clear $(VENV) && \
 		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock && \
 		touch $(INSTALLED); }
 
