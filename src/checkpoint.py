@@ -225,8 +225,11 @@ def _alone(folder: Path, key: str) -> Iterator[bool]:
 
 def _sweep(folder: Path) -> None:
     """Remove what nobody came back for, oldest first; those at work renew theirs all the time."""
-    files = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in files[MOST_FILES:]:
+    ages = []
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # others' files come and go meanwhile
+            ages.append((path.stat().st_mtime, path))
+    for _, path in sorted(ages, reverse=True)[MOST_FILES:]:
         path.unlink(missing_ok=True)
 
 

@@ -159,6 +159,16 @@ def test_what_nobody_came_back_for_goes_in_the_end(tmp_path: Path) -> None:
     assert left == {"key.lock", *(f"run{age}.training" for age in range(MOST_FILES))}
 
 
+def test_files_that_others_remove_meanwhile_do_no_harm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / ".other.training.part"
+    monkeypatch.setattr(Path, "iterdir", lambda folder: iter([gone]))
+    with checkpoints(tmp_path, "key") as made:
+        assert made("training").path is not None
+    assert capsys.readouterr().out == ""
+
+
 # Going on
 
 
