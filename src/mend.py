@@ -1,20 +1,23 @@
 """What a DVC that was killed can leave behind so that the next one refuses to work, put right: `python src/mend.py`.
 
 DVC writes two of its files in place. Killed in that moment it leaves half of one: of ``dvc.lock``, which says what the
-stages have made, or of ``.dvc/tmp/rwlock``, which says what is at work.
+stages have made, or of ``.dvc/tmp/rwlock``, which says what is at work. Killed while it stashes the workspace for an
+experiment, it leaves git's index locked.
 """
 
+import contextlib
 import json
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import yaml
 
 import stage
 
-LOCK_FILE, RUNNING = Path("dvc.lock"), Path(".dvc/tmp/rwlock")
+LOCK_FILE, RUNNING, INDEX_LOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock"), Path(".git/index.lock")
 PATIENCE = 1.0  # seconds after which a file that is being written is whole
 
 
@@ -24,6 +27,9 @@ def main() -> None:
 
 def mend() -> None:
     """Put back, or remove, what is broken; say so in a line for each file."""
+    if _is_left_over(INDEX_LOCK):
+        INDEX_LOCK.unlink()
+        stage.say(f"{INDEX_LOCK} was left by a process that was killed; it is removed")
     if _is_broken(RUNNING, _is_json):
         RUNNING.unlink()
         stage.say(f"{RUNNING} was cut off when a run was killed; it is removed")
@@ -42,6 +48,21 @@ def _is_broken(path: Path, is_whole: Callable[[bytes], bool]) -> bool:
         if not path.exists() or is_whole(path.read_bytes()):
             return False
         time.sleep(wait)
+    return True
+
+
+def _is_left_over(lock: Path) -> bool:
+    """Whether it is there, also a little later, and neither git nor DVC, whose lock it could be, is at work here."""
+    for wait in (PATIENCE, 0):
+        if not lock.exists():
+            return False
+        time.sleep(wait)
+    here = lock.resolve().parents[1]
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = {Path(word).stem for word in process.cmdline()[:4]}
+            if words & {"git", "dvc"} and Path(process.cwd()).is_relative_to(here):
+                return False
     return True
 
 

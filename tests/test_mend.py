@@ -1,5 +1,7 @@
 """DVC's files, cut off."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +49,19 @@ def test_an_empty_rwlock_is_removed() -> None:
     mend.RUNNING.touch()
     mend.mend()
     assert not mend.RUNNING.exists()
+
+
+def test_a_lock_of_git_is_removed_when_nobody_is_at_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    mend.INDEX_LOCK.parent.mkdir()
+    mend.INDEX_LOCK.touch()
+    work = tmp_path / "git"
+    work.write_text("import time; time.sleep(60)")
+    with subprocess.Popen([sys.executable, str(work)]) as at_work:
+        try:
+            mend.mend()
+            assert mend.INDEX_LOCK.exists()
+        finally:
+            at_work.kill()
+    mend.mend()
+    assert not mend.INDEX_LOCK.exists()
+    assert "it is removed" in capsys.readouterr().out
