@@ -149,7 +149,7 @@ def _description(path: Path) -> dict[str, Any]:
 def _opened(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, NotImplementedError) as error:
         raise StorageError(f"{path} is not a whole npz file: {error}") from None
 
 
