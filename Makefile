@@ -23,7 +23,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve lies compare plots champion sync doctor test test-all prove lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report setup install lock clean
+.PHONY: help run ui serve lies compare plots champion sync doctor test test-network test-all prove lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -59,6 +59,11 @@ doctor: $(INSTALLED)  ## check the set-up and say what to type; with CLOSE=1, cl
 
 test: $(INSTALLED)  ## run the tests, without the long ones
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2
+
+test-network: $(INSTALLED)  ## run the tests of the network and of the data: make test-network PYTHON=python3.12 VENV=.venv-3.12
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2 tests/neural_net tests/test_strokes.py tests/test_pendigits.py \
+		tests/test_synthetic.py tests/test_split.py tests/test_params.py tests/test_model.py tests/test_checkpoint.py \
+		tests/test_end_to_end.py
 
 test-all: $(INSTALLED)  ## run all tests
 	@$(BIN)/python -m pytest -q -n 2
@@ -100,6 +105,12 @@ bench-pipeline: $(INSTALLED)  ## what the pipeline costs beside the training
 
 debugging: $(INSTALLED)  ## make the pictures and tables of docs/debugging.md anew
 	@PYTHONPATH=src $(BIN)/python docs/make_debugging.py
+
+torture: $(INSTALLED)  ## break the pipeline on purpose and see what is lost: docs/reliability.md; SHORT=1 takes two minutes
+	@$(BIN)/python tests/torture.py $(if $(SHORT),--short)
+
+determinism: $(INSTALLED)  ## what differs between two runs, BLAS threads and the Pythons that have an environment .venv-3.N
+	@$(BIN)/python tests/determinism.py $(wildcard .venv-3.*/bin/python)
 
 setup: $(INSTALLED)  ## make .venv, which the other targets do by themselves
 

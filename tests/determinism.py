@@ -1,0 +1,80 @@
+"""Run the pipeline twice, with 1, 2 and 4 BLAS threads, and on other Pythons, and say what differs: `make determinism`.
+
+The network is that of params.yaml, trained for three epochs on the built-in digits. Ends with 1 if two runs alike give
+other bytes, or a figure differs by more than `AGREE` from the first run's.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES = ("fetch", "preprocess", "split", "train", "evaluate", "plot")
+SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 60, "epochs": 3}
+AGREE = 0.005  # by how much a figure may differ
+
+
+def run(folder: Path, python: str, threads: int) -> Path:
+    """Run all stages in a folder; the stages pin training to one thread whatever ``threads`` says."""
+    folder.mkdir()
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    (folder / "params.yaml").write_text(yaml.safe_dump(params | SHRUNK))
+    count = {f"{name}_NUM_THREADS": str(threads) for name in ("OPENBLAS", "OMP", "MKL")}
+    environment = os.environ | count | {"PENDIGITS_TRACKING": "off", "DVC_ROOT": str(folder)}
+    for stage in STAGES:
+        subprocess.run(
+            [python, str(ROOT / f"src/{stage}.py")], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
+        )
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What the pipeline has written, but for what it fetched and computed on the way."""
+    found = [file for name in ("models", "metrics") for file in (folder / name).rglob("*") if file.is_file()]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in found}
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """The numbers in train.json and evaluate.json."""
+    found = {}
+    for name in ("train", "evaluate"):
+        values = json.loads((folder / f"metrics/{name}.json").read_text())
+        found |= {f"{name}.{key}": value for key, value in values.items() if isinstance(value, int | float)}
+    return found
+
+
+def compare(first: Path, other: Path) -> tuple[list[str], float]:
+    """The files whose bytes differ, and the largest difference between two figures."""
+    one, two = files(first), files(other)
+    differ = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+    here, there = figures(first), figures(other)
+    return differ, max(abs(here[key] - there[key]) for key in here)
+
+
+def main() -> None:
+    pythons = [os.path.abspath(python) for python in sys.argv[1:]]  # noqa: PTH100 (a link is what it is)
+    faults = 0
+    with tempfile.TemporaryDirectory(prefix="determinism-") as place:
+        first = run(Path(place) / "first", sys.executable, 1)
+        print(
+            "| compared with a run with one BLAS thread | files whose bytes differ | largest difference of a figure |"
+        )
+        print("|---|---|---:|")
+        cases = [("the same again", sys.executable, 1)]
+        cases += [(f"{threads} BLAS threads", sys.executable, threads) for threads in (2, 4)]
+        cases += [(subprocess.check_output([python, "-V"], text=True).strip(), python, 1) for python in pythons]
+        for number, (name, python, threads) in enumerate(cases):
+            differ, most = compare(first, run(Path(place) / str(number), python, threads))
+            faults += most > AGREE or (number == 0 and bool(differ))
+            shown = ", ".join(differ) if len(differ) <= 4 else f"{len(differ)} of {len(files(first))}"
+            print(f"| {name} | {shown or 'none'} | {most:.2g} |", flush=True)
+    sys.exit(bool(faults))
+
+
+if __name__ == "__main__":
+    main()
