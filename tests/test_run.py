@@ -30,7 +30,7 @@ def project(tmp_path: Path) -> Path:
     shutil.copy(ROOT / ".dvc/config", folder / ".dvc")
     params = (ROOT / "params.yaml").read_text()
     for key, value in (("epochs", "3"), ("hidden_layers", "[48]"), ("synthetic_rows_per_writer", "40")):
-        params = re.sub(rf"(?m)^{key}:[^#\n]*", f"{key}: {value} ", params)
+        params = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {value}", params)
     (folder / "params.yaml").write_text(params)
     return folder
 

@@ -6,6 +6,7 @@ The store is a real one in a temporary folder, made once; each test has an exper
 import io
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -63,9 +64,9 @@ def write_figures(folder: Path, picture: bytes = b"a picture") -> None:
 
 
 def set_param(folder: Path, key: str, value: Any) -> None:
-    lines = (folder / "params.yaml").read_text().splitlines()
-    changed = [f"{key}: {json.dumps(value)}" if line.startswith(f"{key}:") else line for line in lines]
-    (folder / "params.yaml").write_text("\n".join(changed) + "\n")
+    text = (folder / "params.yaml").read_text()
+    changed = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", text)
+    (folder / "params.yaml").write_text(changed)
 
 
 @pytest.fixture
