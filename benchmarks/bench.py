@@ -315,7 +315,7 @@ def core(records: list[dict[str, Any]]) -> str:
     means = {name: statistics.geometric_mean(r) for name, r in ratios(records, 1).items()}
     cells.append(["times ours, geometric mean", "", *(f"**{means.get(name, 1):.2f}**" for name in names)])
     plot = "![Milliseconds an epoch over the batch size, one panel a network](benchmarks/results/bench.png)"
-    more = "[All results](benchmarks/results/bench.md): two threads, accuracies, latency and the goals."
+    more = "[All results](benchmarks/results/bench.md): accuracies, latency and the goals."
     told = "Milliseconds an epoch, one thread:"
     return "\n".join([plot, "", told, "", *_table(["hidden", "batch", *names], cells), "", machine_line(records), more])
 

@@ -1,5 +1,6 @@
 """The benchmarks' harness: equal work, faults said, figures computed rightly. The peers are not installed here."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,3 +120,10 @@ def test_the_pipeline_is_judged_by_what_is_outside_of_training() -> None:
     assert "| all but train | 11.0 | at most 15 | reached |" in lines
     assert "| `dvc repro` with nothing to do | 3.5 | less than 3 | **not reached** |" in lines
     assert "| tracking's share | +2.0% | at most 5% | reached |" in lines
+
+
+def test_the_readme_shows_the_results_that_are_kept() -> None:
+    records = json.loads((bench.RESULTS / "bench.json").read_text())
+    assert bench.core(records) in (ROOT / "README.md").read_text()
+    assert bench.report(records) == (bench.RESULTS / "bench.md").read_text()
+    assert not bench.unequal(records)
