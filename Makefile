@@ -70,6 +70,7 @@ test-all: $(INSTALLED)  ## run all tests
 
 prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh clone, none lost, and one of nine killed
 	@for time in $$(seq $(TIMES)); do $(BIN)/python -m pytest -q tests/test_experiments.py -k nine || exit 1; done
+
 lies: $(INSTALLED)  ## give every reader 10,000 mutated inputs: a table of what became of them (LIES=300: fewer)
 	@$(BIN)/python tests/lies.py
 

@@ -48,20 +48,20 @@ def crown(client: "MlflowClient", run: "entities.Run") -> str:
         StageError: if the champion so far does better, or was measured on other rows.
     """
     if not run.outputs or not run.outputs.model_outputs:
-        raise stage.StageError(f"{run.info.run_name} has no model in MLflow; `make sync` enters it")
+        raise stage.StageError(f"{_name(run)} has no model in MLflow; `make sync` enters it")
     model_id = run.outputs.model_outputs[0].model_id
     name = run.data.tags["dataset"]
     reigning = champion_of(client, name)
     if reigning:
         refuse_worse(run, reigning)
     if reigning and reigning.info.run_id == run.info.run_id:
-        return f"{run.info.run_name} is the champion of {name} already: {_shown(run)}"
+        return f"{_name(run)} is the champion of {name} already: {_shown(run)}"
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="The best network so far has the alias champion.")
     version = client.create_model_version(name, f"models:/{model_id}", run.info.run_id, model_id=model_id)
     client.set_registered_model_alias(name, ALIAS, version.version)
-    after = f", after {reigning.info.run_name}: {_shown(reigning)}" if reigning else ""
-    return f"models:/{name}@{ALIAS} is now {run.info.run_name}: {_shown(run)}{after}"
+    after = f", after {_name(reigning)}: {_shown(reigning)}" if reigning else ""
+    return f"models:/{name}@{ALIAS} is now {_name(run)}: {_shown(run)}{after}"
 
 
 def champion_of(client: "MlflowClient", name: str) -> "entities.Run | None":
@@ -77,14 +77,18 @@ def refuse_worse(run: "entities.Run", reigning: "entities.Run") -> None:
     """Raise StageError unless the run does at least as well as the champion, on the same validation rows."""
     if not compare.comparable(run, reigning):
         raise stage.StageError(
-            f"refused: {run.info.run_name} was validated on other rows than the champion, {reigning.info.run_name}, "
+            f"refused: {_name(run)} was validated on other rows than the champion, {_name(reigning)}, "
             "so no one can say which is better; run it with the champion's data set and split"
         )
     if compare.merit(run) < compare.merit(reigning):
         raise stage.StageError(
-            f"refused: {run.info.run_name} ({_shown(run)}) does worse than the champion, "
-            f"{reigning.info.run_name} ({_shown(reigning)})"
+            f"refused: {_name(run)} ({_shown(run)}) does worse than the champion, "
+            f"{_name(reigning)} ({_shown(reigning)})"
         )
+
+
+def _name(run: "entities.Run") -> str:
+    return compare.one_line(run.info.run_name, 60)
 
 
 def _shown(run: "entities.Run") -> str:

@@ -4,12 +4,14 @@ Better is what does better on the people held out for validation: choices are ne
 """
 
 import difflib
+import math
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import stage
 import tracking
+from params import _printable
 
 if TYPE_CHECKING:
     from tracking import entities
@@ -105,14 +107,21 @@ def table(runs: Sequence["entities.Run"]) -> list[str]:
         values = [run.data.metrics.get(metric) for run in runs]
         if len(set(values)) > 1 or metric.endswith("accuracy"):
             rows.append([metric, *(_with_delta(value, values[0], place) for place, value in enumerate(values))])
+    rows = [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(runs) + 1)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def one_line(text: object, most: int = 120) -> str:
+    """What a store says, fit for a line of a terminal: no control characters, no more than so many letters."""
+    shown = _printable(" ".join(str(text).split()))
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
 
 
 def _with_delta(value: float | None, first: float | None, place: int) -> str:
     if value is None:
         return "-"
-    form = ".0f" if value == int(value) and abs(value) > 1 else ".4f"
+    form = ".0f" if math.isfinite(value) and value == int(value) and abs(value) > 1 else ".4f"
     shown = format(value, form)
     return shown if place == 0 or first is None else f"{shown} ({format(value - first, '+' + form)})"
 
@@ -125,7 +134,7 @@ def advice(runs: Sequence["entities.Run"]) -> list[str]:
     if all(merit(run) == merit(best) for run in runs):
         return ["They do equally well on the people held out for validation."]
     said = f"Better on the people held out for validation: {best.info.run_name}"
-    return [said, f"  {command_for(best)}"]
+    return [one_line(said), f"  {one_line(command_for(best))}"]
 
 
 def command_for(run: "entities.Run") -> str:

@@ -18,6 +18,7 @@ import psutil
 
 import stage
 import tracking
+from compare import one_line
 from params import load_params
 from stage import ParamsError
 from train import check_names
@@ -133,9 +134,9 @@ def database_fault(path: Path) -> str | None:
             said = database.execute("PRAGMA quick_check").fetchone()[0]
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     except sqlite3.DatabaseError as error:
-        return str(error)
+        return one_line(error)
     if said != "ok":
-        return str(said)
+        return one_line(said)
     lacking = {"experiments", "runs", "metrics", "params", "tags", "alembic_version"} - tables
     return f"it lacks the table {min(lacking)}" if lacking else None
 

@@ -1,6 +1,6 @@
 """Inputs that lie: whatever a file, a store or a request holds is used or refused in a line, within bounds.
 
-`make lies` gives each target 10,000 mutated inputs and ends with a table; tests/test_lies.py gives each some hundreds.
+`make lies` gives each target 10,000 mutated inputs and ends with a table.
 Input number i of a target comes from ``Random(f"{target} {i}")``, on any machine: `python tests/lies.py TARGET i`
 gives it again. Each target has a process of its own, whose memory is limited and in which an audit hook watches: a file
 opened for writing outside the working folder, a connection, a process or a pickle is a fault, whatever becomes of it.

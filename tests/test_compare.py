@@ -149,3 +149,13 @@ def test_the_candidate_is_the_best_on_the_rows_of_the_newest_run(monkeypatch: py
     monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(dataset="synthetic"))
     with pytest.raises(StageError, match="no finished run on synthetic"):
         champion.candidate([newest], [])
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_metrics_that_are_no_numbers_are_shown(value: float) -> None:
+    assert compare._with_delta(value, 0.5, 1).startswith(str(value))
+
+
+def test_what_a_store_says_cannot_talk_to_the_terminal() -> None:
+    assert compare.one_line("a\nb \x1b[2J") == "a b ?[2J"
+    assert len(compare.one_line("x" * 500)) == 120
