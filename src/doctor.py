@@ -133,7 +133,7 @@ def database_fault(path: Path) -> str | None:
         with tracking._connected(path) as database:
             said = database.execute("PRAGMA quick_check").fetchone()[0]
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return one_line(error)
     if said != "ok":
         return one_line(said)
