@@ -107,7 +107,7 @@ def table(runs: Sequence["entities.Run"]) -> list[str]:
         values = [run.data.metrics.get(metric) for run in runs]
         if len(set(values)) > 1 or metric.endswith("accuracy"):
             rows.append([metric, *(_with_delta(value, values[0], place) for place, value in enumerate(values))])
-    rows = [[one_line(cell) for cell in row] for row in rows]
+    rows = [[one_line(cell, 300) for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(runs) + 1)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
 
@@ -134,7 +134,7 @@ def advice(runs: Sequence["entities.Run"]) -> list[str]:
     if all(merit(run) == merit(best) for run in runs):
         return ["They do equally well on the people held out for validation."]
     said = f"Better on the people held out for validation: {best.info.run_name}"
-    return [one_line(said), f"  {one_line(command_for(best))}"]
+    return [one_line(said), f"  {one_line(command_for(best), 300)}"]
 
 
 def command_for(run: "entities.Run") -> str:

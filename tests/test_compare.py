@@ -159,3 +159,10 @@ def test_metrics_that_are_no_numbers_are_shown(value: float) -> None:
 def test_what_a_store_says_cannot_talk_to_the_terminal() -> None:
     assert compare.one_line("a\nb \x1b[2J") == "a b ?[2J"
     assert len(compare.one_line("x" * 500)) == 120
+
+
+def test_layers_that_differ_at_their_end_are_shown_to_it() -> None:
+    layers = "[{'reshape': {'shape': [8, 2]}}, " + "{'conv1d': {'filters': 48}}, 'activation', " * 3 + "'flatten', "
+    shown = compare.table([run("a", hidden_layers=f"{layers}256]"), run("b", hidden_layers=f"{layers}128]")])
+    assert "256]" in shown[1]
+    assert "128]" in shown[1]
