@@ -5,11 +5,8 @@ file or a URL) or, where that is not set, the folder shared/pendigits beside the
 UCI. Nothing is written before everything is verified.
 """
 
-import errno
 import os
 import shutil
-import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -138,23 +135,23 @@ def _without_secrets(place: str) -> str:
 def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     """Make a folder of the files given, in place of the one that may be there: all of it or, on any fault, nothing.
 
-    The new folder is filled beside the old one and then takes its name.
+    The new folder is filled beside the old one and then takes its name; another run waits meanwhile.
 
     Raises:
         OSError: naming the folder, if it cannot be written.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        bench = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            new = bench / "new"
-            new.mkdir()
-            for name, content in contents.items():
-                (new / name).write_bytes(content)
-            _exchange(folder, new, bench)
-        finally:
-            shutil.rmtree(bench, ignore_errors=True)
+        with stage.locked(folder.parent):
+            bench = stage.part_of(folder)
+            shutil.rmtree(bench, ignore_errors=True)  # of a run that was killed
+            try:
+                new, old = bench / "new", bench / "old"
+                new.mkdir(parents=True)
+                for name, content in contents.items():
+                    (new / name).write_bytes(content)
+                _exchange(folder, new, old)
+            finally:
+                shutil.rmtree(bench, ignore_errors=True)
     except (FileExistsError, NotADirectoryError):
         raise StageError(f"{folder} cannot be made: a file is in the place of a folder above it") from None
     except OSError as error:
@@ -162,32 +159,16 @@ def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
         raise
 
 
-def _exchange(folder: Path, new: Path, bench: Path) -> None:
-    """Give ``new`` the name of ``folder``, which goes to the bench if there is one, and comes back if that fails.
-
-    Another run may put a folder there at the same moment; then that one goes to the bench too.
-    """
-    for turn in range(10):
-        old = bench / f"old{turn}"
-        with suppress(FileNotFoundError):
-            folder.rename(old)
-        try:
-            new.rename(folder)
-        except BaseException as error:
-            if os.path.lexists(old) and not os.path.lexists(folder):
-                old.rename(folder)
-            if turn < 9 and isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                continue
-            raise
-        return
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what runs that were killed left beside the folder: nothing that works takes an hour."""
-    for bench in folder.parent.glob(f".{folder.name}.*"):
-        with suppress(FileNotFoundError):
-            if time.time() - bench.stat().st_mtime > 3600:
-                shutil.rmtree(bench, ignore_errors=True)
+def _exchange(folder: Path, new: Path, old: Path) -> None:
+    """Give ``new`` the name of ``folder``, which becomes ``old`` if there is one, and comes back if that fails."""
+    with suppress(FileNotFoundError):
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
 
 
 if __name__ == "__main__":

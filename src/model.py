@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
 from neural_net import Network, storage
 from neural_net.activations import softmax
-from stage import StageError
+from stage import StageError, locked
 from utils import scale_features
 
 CLASSES = tuple(range(10))
@@ -63,7 +63,8 @@ class PenDigitsModel:
 def save_model(model: PenDigitsModel, folder: Path) -> None:
     """Write network.npz and network.json; the scaler's bounds and the data set travel in the latter."""
     extra = {"dataset": model.dataset, "scaler": {"low": 0, "high": 100}, "temperature": model.temperature}
-    storage.save(model.network, folder, extra)
+    with locked(folder):  # a process whose DVC was killed may be writing the same
+        storage.save(model.network, folder, extra)
 
 
 def load_model(folder: Path) -> PenDigitsModel:

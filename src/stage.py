@@ -1,12 +1,13 @@
 """What the stage scripts share: errors said in one line, files written whole or not at all, words to the terminal."""
 
+import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,20 +66,43 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: into a temporary file beside it, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def part_of(path: Path) -> Path:
+    """Where a file or folder is made that is to be renamed to ``path``: beside it, under ``locked``.
+
+    It is the same place each time. So what a process leaves there that is killed is gone when the next one has made the
+    same; else DVC would take it for a part of the stage's output.
+    """
+    return path.with_name(f".{path.name}.part")
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let no other process be in such a block for the same folder, which is made if need be.
+
+    The system takes the lock from a process that dies. Where a file system knows no locks, there is none.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)
-        raise
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: into another one beside it, then renamed."""
+    part = part_of(path)
+    with locked(path.parent):
+        try:
+            part.write_bytes(content)
+            part.replace(path)
+        except BaseException as error:
+            part.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                error.filename, error.filename2 = str(path), None
+            raise
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

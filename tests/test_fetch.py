@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -229,7 +230,7 @@ def test_a_fault_leaves_the_folder_as_it_was(
     ("step", "number", "words"),
     [
         ("pathlib.Path.write_bytes", errno.ENOSPC, "the disk is full"),
-        ("tempfile.mkdtemp", errno.EACCES, "no permission"),
+        ("os.open", errno.EACCES, "no permission"),
         ("pathlib.Path.mkdir", errno.EROFS, "the file system is read-only"),
     ],
 )
@@ -262,32 +263,21 @@ def test_file_in_the_place_of_a_folder_above(tmp_path: Path, folder: str) -> Non
         fetch.replace_folder(tmp_path / folder, FILES)
 
 
-def test_another_run_at_the_same_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = make_folder(tmp_path / "raw" / "pendigits", {"pendigits.tra": b"old"})
-    plainly = Path.rename
-    moved = []
-
-    def rename(self: Path, target: Path) -> Path:
-        result = plainly(self, target)
-        moved.append(self)
-        if len(moved) == 1:  # the old folder is out of the way: the other run is faster
-            make_folder(folder, {"pendigits.tra": b"of the other run"})
-        return result
-
-    monkeypatch.setattr(Path, "rename", rename)
-    fetch.replace_folder(folder, FILES)
-    assert contents_of(folder) == FILES
+def test_another_run_at_the_same_moment_waits(tmp_path: Path) -> None:
+    with ThreadPoolExecutor() as pool:
+        with stage.locked(tmp_path):
+            other = pool.submit(fetch.replace_folder, tmp_path / "pendigits", FILES)
+            assert not wait([other], 0.1).done
+            assert everything_in(tmp_path) == []
+        other.result(10)
+    assert contents_of(tmp_path / "pendigits") == FILES
 
 
-def test_what_killed_runs_left_is_swept_after_an_hour(tmp_path: Path) -> None:
-    old, young = make_folder(tmp_path / ".pendigits.old"), make_folder(tmp_path / ".pendigits.young")
-    other = make_folder(tmp_path / ".synthetic.old")
-    for folder in (old, other):
-        os.utime(folder, (time.time() - 4000,) * 2)
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
+    make_folder(tmp_path / ".pendigits.part/new", {"pendigits.tra": b"half"})
     fetch.replace_folder(tmp_path / "pendigits", FILES)
-    assert not old.exists()
-    assert young.exists()
-    assert other.exists()
+    assert os.listdir(tmp_path) == ["pendigits"]  # noqa: PTH208 (hidden files too)
+    assert contents_of(tmp_path / "pendigits") == FILES
 
 
 # --- The script ------------------------------------------------------------------------------------

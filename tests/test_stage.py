@@ -2,6 +2,10 @@
 
 import errno
 import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,6 +58,28 @@ def test_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
     assert caught.value.filename == str(file)
     assert file.read_bytes() == b"before"
     assert [path.name for path in file.parent.iterdir()] == ["metrics.json"]
+
+
+def test_what_a_killed_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -> None:
+    code = f"""
+import os, signal, pathlib, stage
+pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+stage.write_bytes(pathlib.Path({str(tmp_path / "file")!r}), b"half")
+"""
+    source = str(Path(stage.__file__).parent)
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": source}, check=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".file.part"]
+    stage.write_bytes(tmp_path / "file", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_writers_of_one_file_come_one_after_the_other(tmp_path: Path) -> None:
+    contents = [bytes([number]) * 1_000_000 for number in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(stage.write_bytes, tmp_path / "file", content) for content in contents]:
+            done.result()
+    assert (tmp_path / "file").read_bytes() in contents
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_json_keeps_order_and_refuses_what_is_no_number(tmp_path: Path) -> None:
