@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psutil
 
+import mend
 import stage
 import tracking
 from compare import one_line
@@ -185,18 +186,9 @@ def failed_tasks(root: Path) -> list[str]:
 
 def check_locks(root: Path) -> list[Finding]:
     """DVC's locks are held by processes; a file that says otherwise was left by one that was killed."""
-    holders = rwlock_holders(root / ".dvc/tmp/rwlock")
-    stale = sorted({f"{command} (process {pid})" for pid, command in holders if not psutil.pid_exists(pid)})
-    if stale:
-        return [Finding(f"DVC's read-write lock is held by a process that is gone: {stale[0]}", "rm .dvc/tmp/rwlock")]
+    if command := mend.left_by(root / mend.RUNNING):
+        return [Finding(f"DVC's read-write lock was left by `{command}`, which is gone", "python src/mend.py")]
     return [Finding("DVC's locks: none left over")]
-
-
-def rwlock_holders(path: Path) -> list[tuple[int, str]]:
-    """The processes, as id and command, that DVC's rwlock file names."""
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    pairs = re.findall(r'"pid": (\d+), "cmd": "([^"]*)"', text)
-    return [(int(pid), command) for pid, command in pairs]
 
 
 def check_port(root: Path) -> list[Finding]:

@@ -1,12 +1,14 @@
 """What a DVC that was killed can leave behind so that the next one refuses to work, put right: `python src/mend.py`.
 
 DVC writes two of its files in place. Killed in that moment it leaves half of one: of ``dvc.lock``, which says what the
-stages have made, or of ``.dvc/tmp/rwlock``, which says what is at work. Killed while it stashes the workspace for an
-experiment, it leaves git's index locked.
+stages have made, or of ``.dvc/tmp/rwlock``, which says what is at work. Killed at any other it stays named in the
+latter, and would be taken for at work when its number is given to another process. Killed while it stashes the
+workspace for an experiment, it leaves git's index locked.
 """
 
 import contextlib
 import json
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -33,6 +35,9 @@ def mend() -> None:
     if _is_broken(RUNNING, _is_json):
         RUNNING.unlink()
         stage.say(f"{RUNNING} was cut off when a run was killed; it is removed")
+    if command := left_by(RUNNING):
+        RUNNING.unlink()
+        stage.say(f"{RUNNING} was left by `{command}`, which was killed; it is removed")
     if _is_broken(LOCK_FILE, _is_lock_file):
         committed = subprocess.run(["git", "show", f"HEAD:./{LOCK_FILE}"], capture_output=True, check=False)
         if committed.returncode == 0 and _is_lock_file(committed.stdout):
@@ -40,6 +45,21 @@ def mend() -> None:
         else:
             LOCK_FILE.unlink()
         stage.say(f"{LOCK_FILE} was cut off when a run was killed; it is made anew")
+
+
+def left_by(path: Path) -> str:
+    """The command that left DVC's rwlock behind, if every process that it names is gone; empty otherwise."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    holders = re.findall(r'"pid": (\d+), "cmd": "([^"]*)"', text)
+    return str(holders[0][1]) if holders and all(_is_gone(int(pid), path) for pid, _ in holders) else ""
+
+
+def _is_gone(pid: int, path: Path) -> bool:
+    """Whether a process that ``path`` names has ended; one that is younger than the file only has its number."""
+    try:
+        return psutil.Process(pid).create_time() > path.stat().st_mtime
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _is_broken(path: Path, is_whole: Callable[[bytes], bool]) -> bool:

@@ -121,7 +121,7 @@ def test_a_lock_of_a_process_that_is_gone_is_stale(tmp_path: Path) -> None:
     lock.write_text(json.dumps({"models": {"write": {"pid": ended.pid, "cmd": "dvc repro"}}}))
     (finding,) = doctor.check_locks(tmp_path)
     assert "dvc repro" in finding.what
-    assert finding.command == "rm .dvc/tmp/rwlock"
+    assert finding.command == "python src/mend.py"
 
 
 def test_the_exit_code_says_whether_all_is_well(

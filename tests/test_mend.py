@@ -1,5 +1,7 @@
 """DVC's files, cut off."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,26 @@ def test_an_empty_rwlock_is_removed() -> None:
     mend.RUNNING.touch()
     mend.mend()
     assert not mend.RUNNING.exists()
+
+
+def test_an_rwlock_of_processes_that_are_gone_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        pass
+
+    def rwlock(*pids: int) -> None:
+        holders = [{"pid": pid, "cmd": "dvc repro"} for pid in pids]
+        mend.RUNNING.write_text(json.dumps({"write": {}, "read": {"/p/data": holders}}))
+
+    rwlock(ended.pid, os.getpid())
+    mend.mend()
+    assert mend.RUNNING.exists()
+    os.utime(mend.RUNNING, (1e9, 1e9))  # older than this process, which then only has the number of another
+    mend.mend()
+    assert not mend.RUNNING.exists()
+    rwlock(ended.pid)
+    mend.mend()
+    assert not mend.RUNNING.exists()
+    assert capsys.readouterr().out.count("was left by `dvc repro`, which was killed; it is removed") == 2
 
 
 def test_a_lock_of_git_is_removed_when_nobody_is_at_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
