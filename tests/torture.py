@@ -1,9 +1,10 @@
 """Break the pipeline on purpose, in copies of the project, and see what is lost: `make torture`.
 
-Each try lets a run meet a fault, takes the fault away and runs again, as a user would. *Lost* counts the tries after
-which that second run fails, or something of before is gone: params.yaml, an edit, a run in MLflow. *Wrong* counts those
-after which a file is not, byte for byte, what a run gives that nothing happened to, and those in which the user got a
-traceback, or nothing at all until the limit.
+Each try lets a run meet a fault, takes the fault away and runs again, as a user would. A try has *lost* something if
+that second run fails, if a file of the project or an edit is gone, if a training did not go on, or if MLflow does not
+show every result once, after `make sync` and `make doctor CLOSE=1`, or still says RUNNING. It is *wrong* if a file is
+not, byte for byte, what a run gives that nothing happened to, if something is left over, or if the user got a
+traceback, nothing at all until the limit, or a message other than the one that belongs to the fault.
 
 The copies work on the built-in digits, with a small network, and write a checkpoint every tenth of a second. Moments
 are drawn from a seed. A fault is one function, which makes one try; `FAULTS` lists them.
@@ -26,9 +27,10 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -47,12 +49,13 @@ EXPERIMENT = ["exp", "run", "-S", "seed=1"]
 
 
 class Try(NamedTuple):
-    """What one try of a fault came to. ``skipped`` says why it could not be made."""
+    """What one try of a fault came to."""
 
-    lost: bool = False
-    wrong: bool = False
-    told: str = ""
-    skipped: str = ""
+    lost: str = ""  # what is gone; empty: nothing
+    wrong: str = ""  # what is not as it should be; empty: nothing
+    told: str = ""  # to the user
+    where: str = ""  # at work at that moment
+    skipped: str = ""  # why it could not be made
 
 
 # --- Copies of the project, and runs in them -------------------------------------------------------------------------
@@ -62,7 +65,7 @@ class Ground:
     """Where the copies are made: a project that is ready to run, and what a run of it must give."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._one_at_a_time = folder, threading.Lock()
         self.pristine = folder / "pristine"
         listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
         for name in listed.splitlines():
@@ -91,19 +94,32 @@ class Ground:
         """A copy of the project that has not run yet, or of another folder."""
         return Path(shutil.copytree(of or self.pristine, self.folder / name, symlinks=True, dirs_exist_ok=True))
 
-    @cached_property
+    @property
     def experiment(self) -> dict[str, Any]:
         """What the experiment that the faults run gives if nothing happens to it."""
-        place = self.copy("experiment", self.whole)
-        run(place, [*DVC, *EXPERIMENT])
+        place = self.folder / "experiment"
+        with self._one_at_a_time:
+            if not place.exists():
+                run(self.copy(place.name, self.whole), [*DVC, *EXPERIMENT])
         return results(place)
 
-    def again(self, folder: Path, said: str, **more: str) -> tuple[Try, str]:
+    @property
+    def with_experiment(self) -> Path:
+        """A project that has an experiment, which MLflow shows."""
+        place = self.folder / "logged"
+        with self._one_at_a_time:
+            if not place.exists():
+                run(self.copy(place.name, self.whole), [*DVC, *EXPERIMENT, "--temp"], PENDIGITS_TRACKING="")
+        return place
+
+    def again(self, folder: Path, said: str, tracking: str = "off", *, once: bool = True) -> tuple[Try, str]:
         """`make run`, without the fault: what that shows, and what it says."""
-        code, then = run(folder, MAKE_RUN, **more)
-        changed = (folder / "params.yaml").read_bytes() != (self.pristine / "params.yaml").read_bytes()
-        differs = not code and results(folder) != self.expected
-        return Try(bool(code) or changed, differs or bad(said + then), told(said)), then
+        code, then = run(folder, MAKE_RUN, PENDIGITS_TRACKING=tracking)
+        lost = f"`make run` fails: {then[-300:]}" if code else ""
+        if tracking != "off":
+            lost = lost or not_in_mlflow(folder, 1, once=once)
+        wrong = "" if code else differing(results(folder), self.expected) or left_over(folder)
+        return Try(lost, wrong or bad(said + then), told(said)), then
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -132,17 +148,18 @@ class Running:
 
     def said(self) -> str:
         """Wait for its end; returns what it said. What hangs is killed, and says so."""
-        hung = ""
-        try:
-            self.process.wait(LIMIT)
-        except subprocess.TimeoutExpired:
+        ended = wait_until(lambda: self.process.poll() is not None)
+        if not ended:
             self.kill()
-            hung = f"\n{HUNG} for {LIMIT:.0f} s\n"
         self._file.seek(0)
-        return self._file.read() + hung
+        return self._file.read() + ("" if ended else f"\n{HUNG} for {LIMIT:.0f} s\n")
 
     def kill(self) -> None:
-        """SIGKILL to it and all its children."""
+        """SIGKILL to it and all its children, those in other sessions too."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
@@ -169,19 +186,70 @@ def run(folder: Path, command: list[str], **more: str) -> tuple[int, str]:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """The checksum of each file that the pipeline makes, and what dvc.lock says."""
-    names = ("models", "metrics", "data")
-    files = [file for name in names for file in sorted((folder / name).rglob("*")) if file.is_file()]
-    found: dict[str, Any] = {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in files
-        if file.name != ".gitignore"
-    }
-    return found | {"dvc.lock": yaml.safe_load((folder / "dvc.lock").read_text())}
+    """The checksum of each file in the project, but for git's, DVC's and MLflow's own, and what dvc.lock says."""
+    found: dict[str, Any] = {}
+    for file in sorted(folder.rglob("*")):
+        name = str(file.relative_to(folder))
+        if file.is_file() and not name.startswith((".git/", ".dvc/", "mlartifacts/", "mlflow.db")):
+            found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
+    found = {name: known for name, known in found.items() if "__pycache__" not in name}
+    if "dvc.lock" in found:
+        found["dvc.lock"] = yaml.safe_load((folder / "dvc.lock").read_text())
+    return found
 
 
-def bad(said: str) -> bool:
-    return "Traceback" in said or HUNG in said
+def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    names = [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]
+    return f"other bytes: {', '.join(names)}" if names else ""
+
+
+def left_over(folder: Path) -> str:
+    """What should be gone after a run that ended well."""
+    names = [path for path in (".git/index.lock", ".dvc/tmp/params.yaml.kept") if (folder / path).exists()]
+    names += [str(path.relative_to(folder)) for path in folder.glob(".dvc/tmp/checkpoints/*")]
+    running = folder / ".dvc/tmp/rwlock"
+    if running.exists() and "pid" in running.read_text():
+        names.append(".dvc/tmp/rwlock")
+    return f"left over: {', '.join(names)}" if names else ""
+
+
+def bad(said: str) -> str:
+    """What nobody should be told."""
+    return next((word for word in ("Traceback", HUNG) if word in said), "")
+
+
+def not_in_mlflow(folder: Path, wanted: int, *, once: bool = True, database: Path | None = None, **more: str) -> str:
+    """What is wrong with the runs in MLflow after `make sync` and `make doctor CLOSE=1`; empty if nothing is.
+
+    Args:
+        wanted: how many results it must show, each in one whole run if ``once``.
+        database: of the server that ``more`` names.
+    """
+    for command in ("src/sync.py",), ("src/doctor.py", "close"):
+        code, said = run(folder, [sys.executable, *command], **{"PENDIGITS_TRACKING": "", **more})
+        if code or bad(said):
+            return f"{command[0]} fails: {said[-300:]}"
+    whole, still = whole_runs(database or folder / "mlflow.db"), runs(database or folder / "mlflow.db", "RUNNING")
+    if len(set(whole)) != wanted or (once and len(whole) != wanted):
+        return f"{len(whole)} whole runs of {len(set(whole))} models in MLflow instead of {wanted}"
+    return f"{still} runs say RUNNING" if still else ""
+
+
+def runs(database: Path, status: str) -> int:
+    """How many runs in MLflow's database are in a state."""
+    with contextlib.closing(sqlite3.connect(database, timeout=20)) as store:
+        return int(store.execute("select count(*) from runs where status = ?", [status]).fetchone()[0])
+
+
+def whole_runs(database: Path) -> list[str]:
+    """Of each run in MLflow's database that has all of a result, the model."""
+    query = "select run_uuid, key, value from tags join runs using (run_uuid) where status = ? and lifecycle_stage = ?"
+    held: dict[str, dict[str, str]] = {}
+    with contextlib.closing(sqlite3.connect(database, timeout=20)) as store:
+        for run_id, key, value in store.execute(query, ["FINISHED", "active"]):
+            held.setdefault(run_id, {})[key] = value
+    parts = {"model.sha256", "evaluate.sha256", "figures.sha256"}
+    return [tags["model.sha256"] for tags in held.values() if parts <= tags.keys()]
 
 
 _NEWS = re.compile(r"warning|cannot|another|MLflow: not|no permission|disk|full|read-only|No space", re.IGNORECASE)
@@ -196,18 +264,16 @@ def told(said: str) -> str:
     return "".join(worth)
 
 
-def moment(chance: random.Random, ground: Ground) -> float:
-    """A moment of a run, in seconds from its start."""
-    return chance.uniform(0, ground.seconds)
-
-
-def wait_until(happened: Callable[[], object], seconds: float = LIMIT) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if happened():
-            return True
-        time.sleep(0.02)
-    return False
+def wait_until(happened: Callable[[], object], seconds: float = LIMIT, every: float = 0.02) -> bool:
+    """Wait, but no longer than so many seconds, not counting those in which this process was stopped."""
+    waited = 0.0
+    while not happened():
+        if waited > seconds:
+            return False
+        before = time.monotonic()
+        time.sleep(every)
+        waited += min(time.monotonic() - before, every + 1)
+    return True
 
 
 # --- Faults ----------------------------------------------------------------------------------------------------------
@@ -215,57 +281,72 @@ def wait_until(happened: Callable[[], object], seconds: float = LIMIT) -> bool:
 
 def killed(ground: Ground, name: str, turn: int, chance: random.Random, tracking: str = "off") -> Try:
     """kill -9 of everything, of the running stage alone, or of DVC alone, whose stage then works on."""
-    when, kind = moment(chance, ground), ("all", "stage", "dvc")[turn % 3]
+    share, kind = chance.random(), ("all", "stage", "dvc")[turn % 3]
     while True:
-        folder = ground.copy(f"{name}-{when:.3f}")
+        folder = ground.copy(f"{name}-{share:.3f}")
+        began = time.monotonic()
         running = start(folder, [*DVC, "repro"], PENDIGITS_TRACKING=tracking)
-        time.sleep(when)
+        time.sleep(share * ground.seconds)
         stages = running.stages() if kind != "stage" or wait_until(running.stages, 5) else []
         if running.process.poll() is None and (stages or kind != "stage"):
             break
-        running.said()
-        when *= 0.9  # it had ended
+        running.kill()
+        ground.seconds = min(ground.seconds, time.monotonic() - began)  # it had ended
+        share *= 0.9
+    where = next((Path(word).stem for stage in stages for word in words(stage) if word in SCRIPTS), "DVC")
     if kind == "all":
         running.kill()
     for victim in stages if kind == "stage" else [running.process] if kind == "dvc" else []:
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
-    running.process.wait(LIMIT)
-    outcome, then = ground.again(folder, "", PENDIGITS_TRACKING=tracking)
+    wait_until(lambda: running.process.poll() is not None)
+    outcome, then = ground.again(folder, "", tracking, once=kind != "dvc")
     running.kill()
-    if tracking != "off":
-        outcome = outcome._replace(lost=outcome.lost or not in_mlflow(folder))
-    went_on = re.search(r"going on after epoch.*", then)
-    return outcome._replace(
-        told=f"then: {went_on.group()}" if went_on else "nothing; the next run makes what is missing"
-    )
+    return outcome._replace(told=went_on(then) or "nothing; the next run makes what is missing", where=where)
+
+
+SCRIPTS = [f"src/{name}.py" for name in ("fetch", "preprocess", "split", "train", "evaluate", "plot")]
+
+
+def words(process: psutil.Process) -> list[str]:
+    """A process's command line; empty if it has ended."""
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def went_on(said: str) -> str:
+    found = re.search(r"going on after epoch.*", said)
+    return f"then: {found.group()}" if found else ""
 
 
 def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
     """kill -9 in `dvc exp run`, in the workspace with an edit at hand, with --temp, or of a queued one's training."""
     expected, folder = ground.experiment, ground.copy(name, ground.whole)
     kind = ("workspace", "--temp", "--queue")[turn % 3]
-    edited = (folder / "README.md").read_text() + "\nan edit that is not committed\n"
-    (folder / "README.md").write_text(edited)
+    with (folder / "README.md").open("a") as file:
+        file.write("\nan edit that is not committed\n")
+    edited = results(folder)["README.md"]
     command = [*DVC, *EXPERIMENT, *([kind] if kind != "workspace" else [])]
     if kind == "--queue":
         run(folder, [*command, "-n", "first"])
         run(folder, [*DVC, "queue", "start"])
         wait_until(lambda: kept(folder))
-        for victim in psutil.process_iter(["cmdline"]):
-            if "src/train.py" in (victim.info["cmdline"] or []) and victim.environ().get("DVC_ROOT") == str(folder):
-                victim.kill()
-        wait_until(lambda: "Failed" in run(folder, [*DVC, "queue", "status"])[1])
+        for victim in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if "src/train.py" in victim.cmdline() and victim.environ().get("DVC_ROOT") == str(folder):
+                    victim.kill()
+        queue_says(folder, "Failed")
         run(folder, [*command, "-n", "second"])
         run(folder, [*DVC, "queue", "start"])
-        worked = wait_until(lambda: "Success" in run(folder, [*DVC, "queue", "status"])[1])
+        worked = queue_says(folder, "Success")
         then = run(folder, [*DVC, "queue", "logs", "second"])[1]
     else:
         running = start(folder, command)
         if kind == "--temp":
             wait_until(lambda: kept(folder))
         else:
-            time.sleep(moment(chance, ground))
+            time.sleep(chance.uniform(0, ground.seconds))
         running.kill()
         code, then = run(folder, command)
         if code:  # DVC's own files may be cut off, which `make run` mends
@@ -273,18 +354,24 @@ def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Rando
             code, after = run(folder, command)
             then += after
         worked = not code
+    wrong = bad(then)
+    run(folder, [sys.executable, "src/mend.py"])
     if kind == "workspace":
-        right = worked and results(folder) == expected
-    else:
+        wrong = wrong or differing(results(folder), expected | {"README.md": edited}) or left_over(folder)
+    elif worked:
         latest = git(folder, "for-each-ref", "--sort=-creatordate", "--count=1", "--format=%(refname)", "refs/exps/")
-        right = worked and yaml.safe_load(git(folder, "show", f"{latest.strip()}:dvc.lock")) == expected["dvc.lock"]
-        right = right and "going on after epoch" in then
-    gone = (folder / "README.md").read_text() != edited
-    went_on = re.search(r"going on after epoch.*", then)
-    said = f"then: {went_on.group()}" if went_on else told(then) or "nothing; the same command again makes it"
-    if not right or not worked or gone or bad(then):
-        said = f"{kind}: {said} {then[-400:]}"
-    return Try(not worked or gone, (worked and not right) or bad(then), said)
+        made = yaml.safe_load(git(folder, "show", f"{latest.strip()}:dvc.lock"))
+        wrong = wrong or differing({"dvc.lock": made}, {"dvc.lock": expected["dvc.lock"]}) or left_over(folder)
+        worked = bool(went_on(then))
+    lost = "" if worked else f"{kind}: {then[-300:]}"
+    lost = lost or ("an edit" if results(folder)["README.md"] != edited else "")
+    lost = lost or not_in_mlflow(folder, 1 if kind == "workspace" else 2)
+    return Try(lost, wrong, went_on(then) or "nothing; the same command again makes it", kind)
+
+
+def queue_says(folder: Path, word: str) -> bool:
+    """Wait until a task of DVC's queue is in a state."""
+    return wait_until(lambda: word in run(folder, [*DVC, "queue", "status"])[1], every=1)
 
 
 def kept(folder: Path) -> list[Path]:
@@ -298,14 +385,15 @@ def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -
     shutil.rmtree(folder / "models")
     running = start(folder, [*DVC, "repro", "-f", "-s", "train"], PENDIGITS_TRACKING="")
     wait_until(lambda: kept(folder))
-    time.sleep(chance.uniform(0, 1))
+    time.sleep(chance.uniform(0, 0.5))
     for stage in running.stages():
         with contextlib.suppress(psutil.NoSuchProcess):
             stage.send_signal((signal.SIGTERM, signal.SIGINT)[turn % 2])
     said = running.said()
-    closed = not runs(folder / "mlflow.db", "RUNNING")
-    outcome, _ = ground.again(folder, said)
-    return outcome._replace(wrong=outcome.wrong or not closed)
+    closed = runs(folder / "mlflow.db", "KILLED") == 1
+    outcome, then = ground.again(folder, said, "")
+    lost = outcome.lost or ("" if went_on(then) else "the training did not go on")
+    return outcome._replace(lost=lost, wrong=outcome.wrong or ("" if closed else "its run is not KILLED"))
 
 
 def disk_full(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
@@ -318,9 +406,9 @@ def disk_full(ground: Ground, name: str, turn: int, chance: random.Random) -> Tr
         folder = ground.copy(f"{place.name}/project")
         room = int(chance.uniform(1e5, 2.5e6))
         mount("-o", f"remount,size={shutil.disk_usage(place).used + room}", str(place))
-        _, said = run(folder, [*DVC, "repro"], PENDIGITS_TRACKING=("off", "")[turn % 2])
+        _, said = run(folder, [*DVC, "repro"], PENDIGITS_TRACKING=(tracking := ("off", "")[turn % 2]))
         mount("-o", "remount,size=1g", str(place))
-        return ground.again(folder, said)[0]
+        return ground.again(folder, said, tracking)[0]
     finally:
         unmount(place)
 
@@ -332,8 +420,10 @@ def read_only(ground: Ground, name: str, turn: int, chance: random.Random) -> Tr
     folder, place = ground.copy(name), READ_ONLY[turn % len(READ_ONLY)]
     (folder / place).mkdir(parents=True, exist_ok=True)
     with not_writable(folder / place) as possible:
-        _, said = run(folder, [*DVC, "repro"], PENDIGITS_TRACKING=("off", "")[turn % 2])
-    return ground.again(folder, said)[0] if possible else Try(skipped="a folder cannot be made read-only here")
+        _, said = run(folder, [*DVC, "repro"], PENDIGITS_TRACKING=(tracking := ("off", "")[turn % 2]))
+    if not possible:
+        return Try(skipped="a folder cannot be made read-only here")
+    return ground.again(folder, said, tracking)[0]._replace(where=place)
 
 
 def clock_jumps(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
@@ -347,8 +437,10 @@ def clock_jumps(ground: Ground, name: str, turn: int, chance: random.Random) -> 
     for file in (folder / "src").rglob("*.py"):
         when = time.time() + chance.uniform(-3e8, 3e8)
         os.utime(file, (when, when))
-    _, said = run(folder, [*DVC, "repro"], PYTHONPATH=str(patch), PENDIGITS_TRACKING=("off", "")[turn % 2])
-    return ground.again(folder, said)[0]
+    tracking = ("off", "")[turn % 2]
+    code, said = run(folder, [*DVC, "repro"], PYTHONPATH=str(patch), PENDIGITS_TRACKING=tracking)
+    outcome, _ = ground.again(folder, said, tracking)
+    return outcome._replace(lost=outcome.lost or (f"the run fails: {said[-300:]}" if code else ""))
 
 
 _JUMPS = """
@@ -361,14 +453,15 @@ time.time, time.time_ns = jumping(time.time, 1), jumping(time.time_ns, 10**9)
 
 def run_twice(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
     folder = ground.copy(name)
-    first = start(folder, MAKE_RUN)
+    first = start(folder, MAKE_RUN, PENDIGITS_TRACKING="")
     time.sleep(chance.uniform(0, 2))
-    second = start(folder, MAKE_RUN)
-    said = [first.said(), second.said()]
+    second = start(folder, MAKE_RUN, PENDIGITS_TRACKING="")
+    said = first.said() + second.said()
     failed = first.process.returncode or second.process.returncode
-    outcome, _ = ground.again(folder, "".join(said))
-    waiting = re.search(r".*waiting.*", "".join(said))
-    return outcome._replace(lost=outcome.lost or bool(failed), told=waiting.group() if waiting else told("".join(said)))
+    outcome, _ = ground.again(folder, said, "")
+    waiting = re.search(r".*waiting.*", said)
+    lost = outcome.lost or (f"one fails: {said[-300:]}" if failed else "")
+    return outcome._replace(lost=lost, told=waiting.group() if waiting else told(said))
 
 
 def set_up_twice(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
@@ -383,7 +476,8 @@ def set_up_twice(ground: Ground, name: str, turn: int, chance: random.Random) ->
     makes = [start(folder, ["make", "setup", f"PYTHON={python}"]) for _ in range(2)]
     said = "".join(make.said() for make in makes)
     failed = any(make.process.returncode for make in makes)
-    return Try(failed, "at once" in said, "the second waits for the first")
+    wrong = "two at once" if "two at once" in said else ""
+    return Try(f"one fails: {said[-300:]}" if failed else "", wrong, "the second waits for the first")
 
 
 _SLOW_PYTHON = """#!/bin/sh
@@ -398,40 +492,29 @@ esac
 
 
 def eight_experiments(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
-    """Eight workers of DVC's queue; each experiment must give what a training alone with its seed gives."""
+    """Eight workers of DVC's queue; each experiment must give what a run alone with its seed gives."""
     folder, seeds = ground.copy(name, ground.whole), range(8 * turn + 1, 8 * turn + 9)
     for seed in seeds:
         run(folder, [*DVC, "exp", "run", "--queue", "-S", f"seed={seed}", "-n", f"seed{seed}"])
     run(folder, [*DVC, "queue", "start", "-j", "8"], PENDIGITS_TRACKING="")
     ended = partial(re.search, "Queued|Running")
-    wait_until(lambda: not ended(run(folder, [*DVC, "queue", "status"])[1]))
+    wait_until(lambda: not ended(run(folder, [*DVC, "queue", "status"])[1]), every=2)
     run(folder, [*DVC, "queue", "stop", "--kill"])
     refs = dict(re.findall(r"(\S+/(\S+))\n", git(folder, "for-each-ref", "--format=%(refname)", "refs/exps/"))) or {}
-    made = {name: git(folder, "show", f"{ref}:metrics/history.csv") for ref, name in refs.items() if "seed" in name}
-    wrong = 0
+    locks = {name: git(folder, "show", f"{ref}:dvc.lock") for ref, name in refs.items() if "seed" in name}
+    made = {name: yaml.safe_load(lock) for name, lock in locks.items()}
+    logged = len(whole_runs(folder / "mlflow.db"))
+    alone, wrong = ground.copy(f"{name}-alone", ground.whole), ""
+    params = yaml.safe_load((alone / "params.yaml").read_text())
     for seed in seeds:
-        alone = ground.copy(f"{name}-alone", ground.whole)
-        params = yaml.safe_load((alone / "params.yaml").read_text())
         (alone / "params.yaml").write_text(yaml.safe_dump(params | {"seed": seed}))
-        run(alone, [sys.executable, "src/train.py"])
-        wrong += made.get(f"seed{seed}") != (alone / "metrics/history.csv").read_text()
-    logged = runs(folder / "mlflow.db", "FINISHED")
-    said = f"{len(made)} of 8 succeeded, {logged} runs in MLflow"
-    return Try(len(made) != 8 or logged != 8, bool(wrong), said)
-
-
-def runs(database: Path, status: str) -> int:
-    """How many runs in MLflow's database are in a state."""
-    if not database.exists():
-        return 0
-    with contextlib.closing(sqlite3.connect(database, timeout=20)) as store:
-        return int(store.execute("select count(*) from runs where status = ?", [status]).fetchone()[0])
-
-
-def in_mlflow(folder: Path) -> bool:
-    """Whether `make sync` sees to it that MLflow shows the result, in a sound store."""
-    code, _ = run(folder, [sys.executable, "src/sync.py"], PENDIGITS_TRACKING="")
-    return not code and runs(folder / "mlflow.db", "FINISHED") > 0
+        run(alone, [*DVC, "repro", "-s", "train", "evaluate"])
+        stages = yaml.safe_load((alone / "dvc.lock").read_text())["stages"]
+        found = made.get(f"seed{seed}", {}).get("stages", {})
+        wrong = wrong or differing(*({name: of.get(name) for name in ("train", "evaluate")} for of in (found, stages)))
+    said = f"{len(made)} of 8 succeeded, {logged} whole runs in MLflow"
+    lost = "" if len(made) == logged == 8 else said
+    return Try(lost or not_in_mlflow(folder, 9), wrong, said)  # and the workspace's
 
 
 def store_fault(
@@ -441,16 +524,17 @@ def store_fault(
     turn: int,
     chance: random.Random,
 ) -> Try:
-    """Something happens to MLflow's database while a run is being logged."""
-    folder = ground.copy(name, ground.whole)
-    run(folder, [sys.executable, "src/sync.py"], PENDIGITS_TRACKING="")  # makes the database
+    """Something happens to MLflow's database, which shows an experiment already, while a run is being logged."""
+    folder = ground.copy(name, ground.with_experiment)
     running = start(folder, [*DVC, "repro", "-f"], PENDIGITS_TRACKING="")
     time.sleep(chance.uniform(0.2, 0.6) * ground.seconds)
     heal = what(folder / "mlflow.db", chance)
     said = running.said()
     heal()
+    failed = running.process.returncode
     outcome, _ = ground.again(folder, said)
-    return outcome._replace(lost=outcome.lost or not in_mlflow(folder))
+    lost = outcome.lost or (f"the run fails: {said[-300:]}" if failed else "") or not_in_mlflow(folder, 2)
+    return outcome._replace(lost=lost)
 
 
 def locked(database: Path, chance: random.Random) -> Callable[[], object]:
@@ -473,21 +557,31 @@ def corrupted(database: Path, chance: random.Random) -> Callable[[], object]:
 
 
 def server_vanishes(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
-    """MLflow's server is killed, or stops answering, at a random moment of a run."""
+    """MLflow's server is killed, or stops answering, at a random moment of a run, and comes back after it."""
     folder, place = ground.copy(name), ground.folder / f"{name}-server"
     place.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     store = ["--backend-store-uri", f"sqlite:///{place}/m.db", "--artifacts-destination", str(place / "artifacts")]
-    server = start(place, [sys.executable, "-m", "mlflow", "server", *store, "--port", str(port), "--workers", "1"])
-    wait_until(lambda: answers(port), 90)
-    running = start(folder, [*DVC, "repro"], PENDIGITS_TRACKING="", MLFLOW_TRACKING_URI=f"http://127.0.0.1:{port}")
-    time.sleep(moment(chance, ground))
+    command = [sys.executable, "-m", "mlflow", "server", *store, "--port", str(port), "--workers", "1"]
+    server, where = start(place, command), {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
+    wait_until(lambda: answers(port))
+    running = start(folder, [*DVC, "repro"], PENDIGITS_TRACKING="", **where)
+    time.sleep(chance.uniform(0.1, 0.9) * ground.seconds)
     os.killpg(server.process.pid, (signal.SIGKILL, signal.SIGSTOP)[turn % 2])
     said = running.said()
+    if turn % 2:
+        os.killpg(server.process.pid, signal.SIGCONT)
+    else:
+        server = start(place, command)
+    wait_until(lambda: answers(port))
+    failed = running.process.returncode
+    outcome, _ = ground.again(folder, said)
+    lost = outcome.lost or (f"the run fails: {said[-300:]}" if failed else "")
+    lost = lost or not_in_mlflow(folder, 1, database=place / "m.db", **where)
     server.kill()
-    return ground.again(folder, said)[0]
+    return outcome._replace(lost=lost)
 
 
 def answers(port: int) -> bool:
@@ -506,15 +600,20 @@ def network_fault(fault: str, ground: Ground, name: str, turn: int, chance: rand
     with misbehaving(fault) as address:
         nowhere = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
         code, said = run(folder, [sys.executable, "src/fetch.py"], PENDIGITS_MIRROR=address, **nowhere)
-    lost = not before.exists() or len(list(before.parent.iterdir())) != 1
+    there = [str(path.relative_to(folder)) for path in (folder / "data").rglob("*") if path.is_file()]
     found = re.search(r"- PENDIGITS_MIRROR \([^)]*\): (.*)", said)
-    return Try(lost, code != 1 or bad(said), found.group(1) if found else said[-100:])
+    lost = "" if before.exists() else "what was there before"
+    wrong = "" if code == 1 and there == ["data/raw/pendigits/kept"] else f"code {code}, and there is {there}"
+    return Try(lost, wrong or bad(said), found.group(1) if found else "")
 
 
 @contextlib.contextmanager
 def misbehaving(fault: str) -> Iterator[str]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if fault == "never answers":
+                time.sleep(60)
+                return
             page = b"<!doctype html><html>please log in</html>"
             self.send_response(500 if fault == "answers 500" else 200)
             self.send_header("Content-Length", str(len(page) if "page" in fault else 1_668_118))
@@ -573,48 +672,63 @@ def not_writable(folder: Path) -> Iterator[bool]:
 
 
 class Fault(NamedTuple):
-    """A line of the table, how to make a try, and how many the long and the short version make."""
+    """A line of the table, how to make a try, how many the long and the short version make, and what must be said."""
 
     name: str
     fault: str
     attempt: Callable[[Ground, str, int, random.Random], Try]
     tries: int
     short: int
+    says: str  # a regular expression
 
 
+NOT_LOGGED = r"^MLflow: not logged \(.*\)\. Nothing else is affected; `make sync` enters the run later\.$"
+ANEW = "^then: going on after epoch|^nothing; "
+STOPPED = "^stopped in epoch .* goes on from there$"
 FAULTS = [
-    Fault("killed", "kill -9 at a random moment of `dvc repro`: all, the stage, or DVC alone", killed, 100, 3),
-    Fault("logged", "the same, while MLflow logs the run", partial(killed, tracking=""), 6, 0),
-    Fault("experiment", "kill -9 in `dvc exp run`, `--temp`, `--queue`", experiment_killed, 9, 0),
-    Fault("stopped", "SIGTERM or Ctrl-C in the training", asked_to_stop, 6, 1),
-    Fault("disk", "the disk is full: 0.1 to 2.5 MB left on a tmpfs", disk_full, 10, 1),
-    Fault("readonly", f"a read-only folder: {', '.join(READ_ONLY)}", read_only, 14, 1),
-    Fault("clock", "the clock jumps by years, back and forth", clock_jumps, 4, 0),
-    Fault("twice", "two `make run` in one checkout", run_twice, 4, 1),
-    Fault("setup", "two `make` in one checkout that both set up .venv", set_up_twice, 2, 1),
-    Fault("parallel", "eight experiments at once: eight workers of DVC's queue", eight_experiments, 1, 0),
-    Fault("locked", "MLflow's store is locked in the middle of a run", partial(store_fault, locked), 3, 0),
-    Fault("deleted", "MLflow's store is deleted in the middle of a run", partial(store_fault, deleted), 3, 0),
-    Fault("corrupted", "MLflow's store is overwritten in the middle of a run", partial(store_fault, corrupted), 3, 0),
-    Fault("server", "the tracking server vanishes, or stops answering", server_vanishes, 4, 0),
+    Fault("killed", "kill -9 of all of `dvc repro`, of the stage, or of DVC alone", killed, 100, 3, ANEW),
+    Fault("logged", "the same, while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),
+    Fault("experiment", "kill -9 in `dvc exp run`", experiment_killed, 9, 0, ANEW),
+    Fault("stopped", "SIGTERM or Ctrl-C in the training", asked_to_stop, 6, 1, STOPPED),
+    Fault("disk", "the disk is full: 0.1 to 2.5 MB left on a tmpfs", disk_full, 10, 1, "disk is full|No space left"),
+    Fault("readonly", "a read-only folder", read_only, 14, 1, "read-only|no permission|Read-only|Permission denied"),
+    Fault("clock", "the clock of every process jumps by up to ten years, back and forth", clock_jumps, 4, 0, "^$"),
+    Fault("twice", "two `make run` in one checkout", run_twice, 4, 1, "^Another `make run` is at work in this folder"),
+    Fault("setup", "two `make` in one checkout that both set up .venv", set_up_twice, 2, 1, "waits"),
+    Fault("parallel", "eight experiments at once: eight workers of DVC's queue", eight_experiments, 1, 0, "^8 of 8"),
+    Fault("locked", "MLflow's store is locked in a run", partial(store_fault, locked), 3, 0, NOT_LOGGED),
+    Fault("deleted", "MLflow's store is deleted in a run", partial(store_fault, deleted), 3, 0, NOT_LOGGED),
+    Fault("corrupted", "MLflow's store is overwritten in a run", partial(store_fault, corrupted), 3, 0, NOT_LOGGED),
+    Fault("server", "the tracking server is killed in a run, or stops answering", server_vanishes, 4, 0, NOT_LOGGED),
     *(
-        Fault("network", f"the network in fetch {what}", partial(network_fault, what), 3, int(what != "stalls"))
-        for what in ("refuses", "stalls", "sends half", "answers a web page", "answers 500")
+        Fault("network", f"the network in fetch {what}", partial(network_fault, what), 3, short, says)
+        for what, short, says in (
+            ("refuses", 1, "Connection refused"),
+            ("never answers", 0, "no answer in time|stalled after 0"),
+            ("stalls", 0, "the answer stalled after"),
+            ("sends half", 1, "IncompleteRead"),
+            ("answers a web page", 1, "is a web page, not the archive"),
+            ("answers 500", 1, "the server answers 500"),
+        )
     ),
 ]
 HEADER = "| fault | tries | lost | wrong | what the user was told, most often |\n|---|---:|---:|---:|---|"
 
 
 def attempts(fault: Fault, ground: Ground, tries: int, seed: int) -> list[Try]:
-    """Make the tries, some at once; removes their folders, and says what went wrong in them."""
+    """Make the tries, some at once; says what went wrong in them, and leaves neither processes nor folders of them."""
 
     def attempt(turn: int) -> Try:
-        name = f"{fault.name}{FAULTS.index(fault)}-{turn}"
+        name = f"{fault.name}{FAULTS.index(fault)}-{turn:03}"
         try:
             outcome = fault.attempt(ground, name, turn, random.Random(f"{seed} {fault.fault} {turn}"))
-        finally:
-            for place in ground.folder.glob(f"{name}*"):
-                shutil.rmtree(place, ignore_errors=True)
+        except Exception as error:  # noqa: BLE001 (the next tries may tell more)
+            outcome = Try(wrong=f"{type(error).__name__}: {error}")
+        end_all(str(ground.folder / name))
+        for place in ground.folder.glob(f"{name}*"):
+            shutil.rmtree(place, ignore_errors=True)
+        if not outcome.skipped and not re.search(fault.says, outcome.told):
+            outcome = outcome._replace(wrong=outcome.wrong or "another message")
         if outcome.lost or outcome.wrong:
             sys.stderr.write(f"--- {fault.fault}, try {turn}: {outcome}\n")
         return outcome
@@ -623,40 +737,58 @@ def attempts(fault: Fault, ground: Ground, tries: int, seed: int) -> list[Try]:
         return list(pool.map(attempt, range(tries)))
 
 
+def end_all(folder: str) -> None:
+    """Kill what a try has left at work: workers of DVC's queue, a stage whose DVC was killed, a server."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("DVC_SITE_CACHE_DIR", "").startswith(folder):
+                process.kill()
+
+
 def row(fault: Fault, outcomes: list[Try]) -> str:
     made = [outcome for outcome in outcomes if not outcome.skipped]
     messages = [plain(outcome.told) for outcome in made] or [f"skipped: {outcomes[0].skipped}"]
-    said = max(messages, key=messages.count)
-    lost, wrong = sum(outcome.lost for outcome in made), sum(outcome.wrong for outcome in made)
-    return f"| {fault.fault} | {len(made)} | {lost} | {wrong} | {said} |"
+    said = max(messages, key=messages.count) or "nothing"
+    lost, wrong = sum(bool(outcome.lost) for outcome in made), sum(bool(outcome.wrong) for outcome in made)
+    places = Counter(outcome.where for outcome in made if outcome.where)
+    where = f" ({', '.join(f'{place} {times}' for place, times in places.most_common())})" if places else ""
+    return f"| {fault.fault}{where} | {len(made)} | {lost} | {wrong} | {said} |"
 
 
 def plain(message: str) -> str:
     """A message without what is of one try alone."""
-    message = re.sub(r"/\S*?/(small/project|[a-z]+\d+-\d+[^/\s]*)(?=[/\s):;,]|$)", ".", message)
+    message = re.sub(r"/\S*?/[a-z]+\d+-\d+[^/\s]*(/project)?(?=[/\s):;,]|$)", ".", message)
     message = re.sub(r"(epoch|step) \d+", r"\1 N", message)
     message = re.sub(r" of \d+(?=[,;])", " of M", message).replace(", step N,", "")
     return " ".join(message.replace("|", "/").split())[:200]
 
 
-def write_document(rows: list[str], seconds: float, seed: int) -> None:
-    """Put the table between the two marks in docs/reliability.md."""
-    said = f"`make torture`, seed {seed}, took {seconds / 60:.0f} minutes with Python {platform.python_version()} on "
-    table = "\n".join([f"{said}{os.cpu_count()} cores.", "", HEADER, *rows])
+def write_document(rows: Mapping[str, str], seed: int, minutes: float | None) -> None:
+    """Put rows, by their fault, in the place of those that are between the two marks in docs/reliability.md.
+
+    Args:
+        minutes: that all took; None: the other rows stay.
+    """
     text = DOCUMENT.read_text(encoding="utf-8")
     marks = "<!-- torture: begin -->\n", "<!-- torture: end -->"
     before, _, rest = text.partition(marks[0])
-    DOCUMENT.write_text(f"{before}{marks[0]}\n{table}\n\n{marks[1]}{rest.partition(marks[1])[2]}", encoding="utf-8")
+    table, _, after = rest.partition(marks[1])
+    kept = {fault.fault: line for fault in FAULTS for line in table.splitlines() if line.startswith(f"| {fault.fault}")}
+    lines = (kept if minutes is None else {}) | rows
+    took = "kind by kind" if minutes is None else f"took {minutes:.0f} minutes"
+    said = f"`make torture`, seed {seed}, {took}, with Python {platform.python_version()} on {os.cpu_count()} cores:"
+    table = "\n".join([said, "", HEADER, *(lines[fault.fault] for fault in FAULTS if fault.fault in lines)])
+    DOCUMENT.write_text(f"{before}{marks[0]}{table}\n{marks[1]}{after}", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--short", action="store_true", help="under two minutes, for CI; writes no document")
     parser.add_argument("--tries", type=int, help="how often each fault is tried; writes no document")
-    parser.add_argument("--only", choices=sorted({f.name for f in FAULTS}), nargs="+", help="writes no document")
+    parser.add_argument("--only", choices=sorted({f.name for f in FAULTS}), nargs="+", help="some rows of the table")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     options = parser.parse_args()
-    began, rows, faults = time.monotonic(), [], 0
+    began, rows, faults = time.monotonic(), {}, 0
     with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder:
         ground = Ground(Path(folder))
         print(f"seed {options.seed}; a run without faults takes {ground.seconds:.0f} s\n\n{HEADER}", flush=True)
@@ -664,12 +796,14 @@ def main() -> None:
             tries = options.tries or (fault.short if options.short else fault.tries)
             if tries and fault.name in (options.only or [fault.name]):
                 outcomes = attempts(fault, ground, tries, options.seed)
-                faults += sum(outcome.lost or outcome.wrong for outcome in outcomes)
-                rows.append(row(fault, outcomes))
-                print(rows[-1], flush=True)
-    print(f"\n{time.monotonic() - began:.0f} s, {faults} tries lost or wrong")
-    if not (options.short or options.only or options.tries):
-        write_document(rows, time.monotonic() - began, options.seed)
+                faults += sum(bool(outcome.lost or outcome.wrong) for outcome in outcomes)
+                rows[fault.fault] = row(fault, outcomes)
+                print(rows[fault.fault], flush=True)
+        end_all(folder)
+    took = time.monotonic() - began
+    print(f"\n{took:.0f} s, {faults} tries lost or wrong")
+    if not (options.short or options.tries):
+        write_document(rows, options.seed, None if options.only else took / 60)
     sys.exit(bool(faults))
 
 

@@ -1,0 +1,125 @@
+"""What `make torture` judges by: that it sees what is lost, wrong or left over."""
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torture
+from torture import Fault, Try
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("models/network.npz", "params.yaml", ".git/HEAD", ".dvc/tmp/rwlock", "mlflow.db", "src/a.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "dvc.lock").write_text("stages: {train: {md5: 1}}")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda folder: (folder / "models/network.npz").write_text("{ }"), "other bytes: models/network.npz"),
+        (lambda folder: (folder / "models/.network.npz.part").touch(), "other bytes: models/.network.npz.part"),
+        (lambda folder: (folder / "params.yaml").unlink(), "other bytes: params.yaml"),
+        (lambda folder: (folder / "dvc.lock").write_text("stages: {train: {md5: 2}}"), "other bytes: dvc.lock"),
+        (lambda folder: (folder / "dvc.lock").write_text("stages:\n  train:\n    md5: 1\n"), ""),
+        (lambda folder: (folder / ".git/HEAD").write_text("x"), ""),
+    ],
+)
+def test_every_file_of_the_project_is_compared(project: Path, change: Callable[[Path], object], found: str) -> None:
+    expected = torture.results(project)
+    change(project)
+    assert torture.differing(torture.results(project), expected) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        (".git/index.lock", ""),
+        (".dvc/tmp/params.yaml.kept", ""),
+        (".dvc/tmp/checkpoints/key.training", ""),
+        (".dvc/tmp/rwlock", '{"read": {"/p/data": [{"pid": 1, "cmd": "dvc repro"}]}}'),
+    ],
+)
+def test_what_is_left_over_is_seen(project: Path, name: str, content: str) -> None:
+    assert torture.left_over(project) == ""
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).write_text(content)
+    assert torture.left_over(project) == f"left over: {name}"
+
+
+def test_a_run_counts_when_it_has_all_of_a_result(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        store.execute("create table runs (run_uuid, status, lifecycle_stage)")
+        store.execute("create table tags (run_uuid, key, value)")
+        states = [("FINISHED", "active"), ("FINISHED", "deleted"), ("RUNNING", "active"), ("FINISHED", "active")]
+        for number, state in enumerate(states):
+            store.execute("insert into runs values (?, ?, ?)", [number, *state])
+            for part in ("model", "evaluate", "figures")[: 2 if number == 3 else 3]:
+                store.execute("insert into tags values (?, ?, ?)", [number, f"{part}.sha256", f"{part}{number}"])
+    assert torture.whole_runs(tmp_path / "mlflow.db") == ["model0"]
+    assert torture.runs(tmp_path / "mlflow.db", "RUNNING") == 1
+
+
+def test_the_line_that_told_the_user_is_found() -> None:
+    failed = "> python src/train.py\nmodels: the disk is full\nERROR: failed to reproduce 'train': exited with 1\n"
+    assert torture.told(failed) == "models: the disk is full"
+    assert torture.told("Running stage 'train'\nMLflow: not logged (away).\ndone\n") == "MLflow: not logged (away)."
+    assert torture.told("Running stage 'train'\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("outcome", "lost", "wrong"),
+    [
+        (Try(told="the disk is full"), 0, 0),
+        (Try(lost="params.yaml", told="the disk is full"), 1, 0),
+        (Try(wrong="other bytes", told="the disk is full"), 0, 1),
+        (Try(told="something"), 0, 1),
+        (None, 0, 1),
+    ],
+)
+def test_tries_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: Try, lost: int, wrong: int
+) -> None:
+    def attempt(*_: object) -> Try:
+        if outcome is None:
+            raise FileNotFoundError("a file")
+        return outcome
+
+    fault = Fault("disk", "the disk is full", attempt, 2, 1, "disk is full")
+    ground = object.__new__(torture.Ground)
+    ground.folder = tmp_path
+    monkeypatch.setattr(torture, "FAULTS", [fault])
+    outcomes = torture.attempts(fault, ground, 2, seed=0)
+    cells = torture.row(fault, outcomes).split(" | ")
+    assert cells[:4] == ["| the disk is full", "2", str(2 * lost), str(2 * wrong)]
+
+
+def test_rows_of_the_document_are_replaced_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = tmp_path / "reliability.md"
+    document.write_text("before\n<!-- torture: begin -->\nnothing yet\n<!-- torture: end -->\nafter\n")
+    monkeypatch.setattr(torture, "DOCUMENT", document)
+    first, second = torture.FAULTS[:2]
+    for said in ("old", "new"):
+        torture.write_document({second.fault: torture.row(second, [Try(told=said)])}, 0, None)
+        torture.write_document({first.fault: torture.row(first, [Try(told="first")])}, 0, None)
+    lines = document.read_text().splitlines()
+    assert lines[-4:] == [
+        f"| {first.fault} | 1 | 0 | 0 | first |",
+        f"| {second.fault} | 1 | 0 | 0 | new |",
+        "<!-- torture: end -->",
+        "after",
+    ]
+    torture.write_document({first.fault: torture.row(first, [Try(told="first")])}, 0, 25.2)
+    text = document.read_text()
+    assert second.fault not in text
+    assert "took 25 minutes" in text
+    assert text.startswith("before\n<!-- torture: begin -->\n`make torture`, seed 0, ")
+
+
+def test_what_is_of_one_try_alone_is_not_shown() -> None:
+    message = "/home/torture-x1/disk4-003-small/project/models: stopped in epoch 7, step 3, of 150, | here"
+    assert torture.plain(message) == "./models: stopped in epoch N of M, / here"
