@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import compare
 import stage
 import tracking
+from neural_net.base import one_line
 from params import load_params
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def refuse_worse(run: "entities.Run", reigning: "entities.Run") -> None:
 
 
 def _name(run: "entities.Run") -> str:
-    return compare.one_line(run.info.run_name, 60)
+    return one_line(run.info.run_name, 60)
 
 
 def _shown(run: "entities.Run") -> str:

@@ -26,6 +26,7 @@ import numpy as np
 
 import stage
 from neural_net import Callback, Training
+from neural_net.base import RefusalError
 
 EVERY = 5.0  # seconds between two writings,
 LARGEST_SHARE = 0.05  # or as many more as keep writing to this share of the time
@@ -33,7 +34,7 @@ MOST_FILES = 200  # that may lie in the folder; runs that nobody took up again l
 MAGIC = b"pendigits checkpoint 1 "
 
 
-class CheckpointError(ValueError):
+class CheckpointError(RefusalError):
     """A checkpoint cannot be read; the message says what is wrong with it."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import stage
 import tracking
-from params import _printable
+from neural_net.base import one_line
 
 if TYPE_CHECKING:
     from tracking import entities
@@ -112,12 +112,6 @@ def table(runs: Sequence["entities.Run"]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
 
 
-def one_line(text: object, most: int = 120) -> str:
-    """What a store says, fit for a line of a terminal: no control characters, no more than so many letters."""
-    shown = _printable(" ".join(str(text).split()))
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
-
-
 def _with_delta(value: float | None, first: float | None, place: int) -> str:
     if value is None:
         return "-"
@@ -134,7 +128,7 @@ def advice(runs: Sequence["entities.Run"]) -> list[str]:
     if all(merit(run) == merit(best) for run in runs):
         return ["They do equally well on the people held out for validation."]
     said = f"Better on the people held out for validation: {best.info.run_name}"
-    return [one_line(said), f"  {one_line(command_for(best), 300)}"]
+    return [one_line(said, 120), f"  {one_line(command_for(best), 300)}"]
 
 
 def command_for(run: "entities.Run") -> str:

@@ -19,7 +19,7 @@ import psutil
 import mend
 import stage
 import tracking
-from compare import one_line
+from neural_net.base import one_line
 from params import load_params
 from stage import ParamsError
 from train import check_names

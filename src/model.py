@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
 from neural_net import Network, storage
 from neural_net.activations import softmax
+from neural_net.base import one_line
 from stage import StageError, locked
 from utils import scale_features
 
@@ -85,5 +86,7 @@ def load_model(folder: Path) -> PenDigitsModel:
             f"{folder} holds a network, but not one over the {N_COORDINATES} coordinates of pen-written digits"
         )
     if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise StageError(f"{folder} holds a network with a temperature that is no positive number: {temperature!r}")
+        raise StageError(
+            f"{folder} holds a network with a temperature that is no positive number: {one_line(temperature, 60)}"
+        )
     return PenDigitsModel(network, dataset, temperature)

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from neural_net.base import one_line
 from stage import ParamsError
 
 PARAMS_FILE = Path("params.yaml")
-MOST_BYTES = 50_000  # of the file
+MOST_BYTES, MOST_LEVELS = 50_000, 100  # of the file
 _NO_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError)  # what PyYAML may raise
 
 
@@ -111,7 +112,7 @@ class Faults:
         except ParamsError as error:  # already in lines
             self.lines += str(error).splitlines()
         except ValueError as error:
-            self.lines.append(f"{PARAMS_FILE}: {prefix}{error}")
+            self.lines.append(one_line(f"{PARAMS_FILE}: {prefix}{error}"))
 
     def refuse(self) -> None:
         """Raise ParamsError if anything was noted."""
@@ -120,10 +121,16 @@ class Faults:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses aliases and a key that is given twice.
+    """PyYAML's safe loader, which also refuses aliases, a key that is given twice, and what is nested very deeply.
 
-    Aliases would let a file of a kilobyte stand for more than any memory holds.
+    Aliases would let a file of a kilobyte stand for more than any memory holds; brackets in brackets take PyYAML a time
+    that grows with the square of their number.
     """
+
+    def fetch_more_tokens(self) -> None:
+        if self.flow_level + len(self.indents) > MOST_LEVELS:
+            raise ParamsError(f"nothing may be nested more than {MOST_LEVELS} deep")
+        super().fetch_more_tokens()
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -172,11 +179,8 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.load(content.decode(), Loader=_Loader)  # noqa: S506 (a safe loader)
     except ParamsError as error:
         raise ParamsError(f"{path.name}: {error}") from None
-    except RecursionError:
-        raise ParamsError(f"{path.name} is nested too deeply") from None
     except _NO_YAML as error:
-        reason = " ".join(str(error).split())
-        raise ParamsError(f"{path.name} is not valid YAML: {_printable(reason)[:300]}") from None
+        raise ParamsError(f"{path.name} is not valid YAML: {one_line(error, 300)}") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path.name} must hold keys and values, got {_shown(values)}")
     for key in values:
@@ -216,12 +220,6 @@ _ALTERNATIVES = {
 
 def _shown(value: Any, quote: bool = True) -> str:
     try:
-        text = _printable(repr(value) if quote else str(value))
+        return one_line(repr(value) if quote else value, 60)
     except (ValueError, RecursionError):  # Python writes no numbers of thousands of digits, and nothing so deep
-        text = f"a very large {type(value).__name__}"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _printable(text: str) -> str:
-    """The text without what would break a line or talk to the terminal."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+        return f"a very large {type(value).__name__}"

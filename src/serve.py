@@ -26,6 +26,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import stage
 from model import PenDigitsModel, load_model
+from neural_net.base import one_line
 from pendigits import FEATURES
 
 HOST, PORT = "127.0.0.1", 5050
@@ -143,8 +144,7 @@ def refusal(status: int, reason: str) -> JSONResponse:
     code = {400: "BAD_REQUEST", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 500: "INTERNAL_ERROR"}.get(
         status, "REFUSED"
     )
-    line = "".join(letter if letter.isprintable() else "?" for letter in reason[:300])
-    return JSONResponse({"error_code": code, "message": line}, status)
+    return JSONResponse({"error_code": code, "message": one_line(reason)}, status)
 
 
 class Bounds:

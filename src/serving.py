@@ -15,6 +15,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 import model
+from neural_net.base import one_line
 
 COLUMNS = [f"{axis}{point}" for point in range(1, 9) for axis in "xy"]  # the pen's eight points: x1, y1, ..., x8, y8
 
@@ -40,7 +41,7 @@ class PenDigits(PythonModel):
             with self._one_at_a_time:
                 probabilities = self._model.predict_proba(rows).copy()
         except (TypeError, ValueError, OverflowError) as error:  # the server answers 400 and says why
-            raise MlflowException.invalid_parameter_value(str(error)) from None
+            raise MlflowException.invalid_parameter_value(one_line(error)) from None
         answer = pd.DataFrame(probabilities.astype(np.float64), columns=[f"p{digit}" for digit in range(10)])
         answer.insert(0, "digit", probabilities.argmax(axis=1))
         return answer

@@ -17,6 +17,7 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import lzw
+from neural_net.base import one_line
 from pendigits import ARCHIVE, ARCHIVE_SHA256, MEMBERS, Member
 
 ARCHIVE_LIMIT = 8_000_000  # bytes; an archive with nothing in it compressed has 6 million
@@ -289,5 +290,4 @@ def _root_cause(fault: BaseException) -> str:
 
 def _brief(words: object) -> str:
     """Words that come from a source, made fit for a message: short, and with nothing that a terminal would act on."""
-    text = str(words)[:100]
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    return one_line(words, 100)

@@ -7,6 +7,7 @@ import pytest
 
 import champion
 import compare
+from neural_net.base import one_line
 from stage import StageError
 
 
@@ -157,8 +158,8 @@ def test_metrics_that_are_no_numbers_are_shown(value: float) -> None:
 
 
 def test_what_a_store_says_cannot_talk_to_the_terminal() -> None:
-    assert compare.one_line("a\nb \x1b[2J") == "a b ?[2J"
-    assert len(compare.one_line("x" * 500)) == 120
+    assert one_line("a\nb \x1b[2J") == "a b ?[2J"
+    assert len(one_line("x" * 500, 120)) == 120
 
 
 def test_layers_that_differ_at_their_end_are_shown_to_it() -> None:

@@ -87,6 +87,9 @@ def test_numbers_inside_options_are_read_alike() -> None:
         ("", "params.yaml must hold keys and values"),
         ("lr: [1\n", "params.yaml is not valid YAML"),
         ("lr: 1\nlr: 2\n", "params.yaml: lr is given twice"),
+        ("a: " + "[" * 40_000, "params.yaml: nothing may be nested more than 100 deep"),
+        ("- " * 20_000, "params.yaml: nothing may be nested more than 100 deep"),
+        ("a: &a [x, x]\nb: [*a, *a]\n", "params.yaml is not valid YAML: write the value out"),
         ("lr: !!python/object/apply:os.system ['true']\n", "params.yaml is not valid YAML"),
     ],
 )

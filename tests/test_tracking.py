@@ -569,6 +569,7 @@ def test_the_model_loads_anywhere_without_pickle_and_takes_every_form(
         ([[1] * 15 + [101]], "from 0 to 100"),
         ([[1] * 15 + [float("nan")]], "from 0 to 100"),
         ([["a"] * 16], "could not convert"),
+        ([["\x1b[2J" + "a" * 5000] * 16], "could not convert"),
         ([], "shape"),
         ({"x1": [3], "y1": [4]}, "missing are x2, y2"),
     ],
@@ -584,6 +585,8 @@ def test_the_model_refuses_in_words(request_: Any, reason: str, environment: pyt
     with pytest.raises(MlflowException) as refused:
         served.predict(request_)
     assert reason in refused.value.message
+    assert refused.value.message.isprintable()
+    assert len(refused.value.message) <= 600
     assert refused.value.get_http_status_code() == 400
 
 

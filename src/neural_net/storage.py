@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Shape
+from .base import Array, RefusalError, Shape
 from .layers import layer_spec
 from .network import Network
 
 FORMAT = 1
 
 
-class StorageError(ValueError):
+class StorageError(RefusalError):
     """A saved network cannot be read; the message names the file and what is wrong with it."""
 
 

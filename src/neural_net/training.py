@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Layer, as_numbers, check, copy_like, count, of_type
+from .base import Array, Layer, RefusalError, as_numbers, check, copy_like, count, of_type
 from .layers import Chain
 from .losses import Loss, Targets, make_loss
 from .network import Network
@@ -26,7 +26,7 @@ class DivergedError(ArithmeticError):
     """Training met a NaN or an infinity; the message says in which epoch, layer and quantity, and what helps."""
 
 
-class StateError(ValueError):
+class StateError(RefusalError):
     """A state was not taken from such a training; the message says what does not fit."""
 
 
@@ -308,8 +308,7 @@ class Training:
         except StateError:
             raise
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-            reason = " ".join(str(error).split())
-            raise StateError(f"not the state of such a training: {type(error).__name__} {reason}") from None
+            raise StateError(f"not the state of such a training: {type(error).__name__} {error}") from None
 
     def _tell(self, event: str) -> None:
         for callback in self.callbacks:

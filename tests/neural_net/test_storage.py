@@ -158,6 +158,9 @@ def rewrite_json(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
         ({"dtype": "nonsense"}, "nonsense"),
         ({"shape_in": []}, "layer|shape"),
         ({"shape_in": [-16]}, r"shape_in must list numbers greater than 0, got \[-16\]"),
+        ({"shape_in": ["x" * 5000]}, r"shape_in must list numbers greater than 0, got \['xxx"),
+        ({"layers": [{"linear": {"n_out": "\x1b[2J\n" * 500}}]}, "n_out must be a whole number"),
+        ({"layers": [{"linear": {"\ud800\x1b[2J\n": 1}}]}, "must be one of"),
         ({"shape_in": [16.0]}, "shape_in must list numbers greater than 0"),
         ({"shape_in": [20]}, r"reshape1 cannot make samples of shape \(8, 2\) out of \(20,\)"),
         ({"classes": ["a", "b"]}, "classes must be 3 labels, one for each output, got"),
@@ -183,6 +186,8 @@ def test_a_changed_json_is_refused(change: dict[str, Any], message: str, folder:
     with pytest.raises(StorageError, match=message) as error:
         load(folder)
     assert str(folder) in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) <= 600
 
 
 @pytest.mark.parametrize("key", ["format", "dtype", "shape_in", "classes", "layers", "extra"])
@@ -258,6 +263,7 @@ FULL = np.zeros((6, 3), np.float32)
         ("linear1.W.npy", npy(FULL, descr="__import__('os')"), "the array linear1.W cannot be read"),
         ("other", npy(FULL), "the array other cannot be read"),  # without .npy
         ("../outside.npy", npy(FULL), "outside belongs to no layer"),
+        ("\x1b[2J\n" + "x" * 5000 + ".npy", npy(FULL), r"the array \?\[2J xxx"),
     ],
 )
 def test_a_changed_array_is_refused(name: str, data: bytes | None, message: str, folder: Path) -> None:
@@ -265,6 +271,8 @@ def test_a_changed_array_is_refused(name: str, data: bytes | None, message: str,
     with pytest.raises(StorageError, match=message) as error:
         load(folder)
     assert str(folder / "network.npz") in str(error.value)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) <= 600
 
 
 class Payload:
