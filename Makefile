@@ -86,8 +86,8 @@ oracle: $(ORACLE)  ## compare with PyTorch, and keep its numbers for the tests (
 cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2
 	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python src/cv.py --folds $(FOLDS) --seeds $(SEEDS) $(if $(WRITERS),--most-writers $(WRITERS)) $(S)
 
-report: $(INSTALLED)  ## train ten seeds, their ensemble and other classifiers, and test them: docs/accuracy_results.md
-	@$(BIN)/python -m dvc repro --quiet split && $(BIN)/python src/report.py
+report: $(INSTALLED)  ## train ten seeds of the table and of ink, ensembles and other classifiers, and test them: docs/accuracy_results.md
+	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python src/report.py
 
 gradcheck: $(INSTALLED)  ## compare every derivative with central differences
 	@cd src && ../$(BIN)/python -m neural_net.gradcheck custom

@@ -128,10 +128,9 @@ def overridden(params: Params, changes: list[str]) -> Params:
     return check_params(values, "the command line")
 
 
-def load_training() -> tuple[train.Rows, NDArray[np.int64]]:
-    """All rows of the training file with their ink, and their writers."""
-    found = split.read_csv(split.PROCESSED / "training.csv")
-    ink = split.read_ink(split.PROCESSED / "training_ink.npz", len(found.y))
+def load_training(params: Params) -> tuple[train.Rows, NDArray[np.int64]]:
+    """All rows of the training file with the features of params and their ink, and their writers."""
+    found, ink = split.read_part("training", params.features)
     return train.Rows(found.X, found.y, ink), found.writer
 
 
@@ -146,7 +145,7 @@ def main() -> None:
     train.check_names(params)
     if given.most_writers is not None and given.most_writers < 1:
         raise stage.StageError(f"--most-writers must be at least 1, got {given.most_writers}")
-    rows, writer = load_training()
+    rows, writer = load_training(params)
     total = given.folds * given.seeds
     with threadpool_limits(1), tqdm(total=total, unit="training", disable=None, file=sys.stderr) as bar:
         result = cross_validate(params, rows, writer, given.folds, given.seeds, bar, given.most_writers)

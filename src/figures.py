@@ -299,12 +299,12 @@ def wilson(right: Array, n: Array, z: float = 1.96) -> tuple[Array, Array]:
 
 
 def mistakes(
-    X: Array, digit: Array, predicted: Array, confidence: Array, writer: Array, shown: int, dataset: str
+    paths: Array, digit: Array, predicted: Array, confidence: Array, writer: Array, shown: int, dataset: str
 ) -> Figure:
     """The mistakes that the network was surest of, drawn as the pen moved.
 
     Args:
-        X: (rows, 16) pen paths x1, y1, ..., x8, y8, scaled to -1..1.
+        paths: (rows, points, 2) from -1 to 1, NaN where the pen was up.
         digit, predicted, writer: (rows,).
         confidence: (rows,) the probability of the predicted digit.
         shown: how many mistakes, at most.
@@ -319,7 +319,7 @@ def mistakes(
         "given to the wrong digit.\nThe pen starts at the dot (dark) and ends at the arrow (bright)."
     )
     figure, axes, middles = _pen_sheet(len(worst), title, subtitle)
-    _pen_paths(axes, X[worst].reshape(-1, 8, 2) + middles[:, None], heads=True)
+    _pen_paths(axes, paths[worst] + middles[:, None], heads=True)
     for middle, row in zip(middles, worst, strict=True):
         sure = "> 99.9 %" if confidence[row] > 0.9995 else _percent(confidence[row], 1)
         _label(axes, middle, f"{digit[row]} read as {predicted[row]}", f"{sure}, writer {writer[row]}")
@@ -366,12 +366,13 @@ def first_layer(W: Array, X: Array, digit: Array, dataset: str, shown: int = 24)
     Args:
         W: (16, units), or (points, 2, units) of a convolution over the path. Of another shape, where the network reads
             other features than the coordinates, it is no path, and the picture says so.
-        X: (rows, 16) pen paths, scaled to -1..1.
+        X: (rows, 16) pen paths, scaled to -1..1; of another size, they are no coordinates either.
         digit: (rows,).
         shown: how many units, at most: those with the largest weight vectors, in the order of their commonest digit.
     """
     title = f"{dataset}: what units of the first layer look for"
-    if W.shape[:-1] != (16,) and (W.ndim != 3 or W.shape[1] != 2 or W.shape[0] > 8):
+    over_path = W.shape[:-1] == (16,) or (W.ndim == 3 and W.shape[1] == 2 and W.shape[0] <= 8)
+    if X.shape[1] != 16 or not over_path:
         return _message(title, f"The first layer ({_shape(W)}) does not read the 16 coordinates: no paths to draw.")
     W = W.reshape(-1, W.shape[-1])
     n_points = len(W) // 2

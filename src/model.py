@@ -2,15 +2,18 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
 from neural_net import Network, storage
 from neural_net.activations import softmax
 from neural_net.base import one_line
+from pendigits import Ink, join_strokes
 from stage import StageError, locked
+from strokes import FEATURE_SETS, strokes_of
 from utils import scale_features
 
 CLASSES = tuple(range(10))
@@ -18,27 +21,34 @@ N_COORDINATES = 16  # x1, y1, ..., x8, y8
 
 
 class PenDigitsModel:
-    """A network over scaled pen paths.
+    """A network over pen paths.
 
     Attributes:
-        network: takes coordinates scaled to [-1, 1], (rows, 16), and gives logits, (rows, 10).
+        network: takes rows of features, of the table coordinates scaled to [-1, 1], and gives logits, (rows, 10).
         dataset: what it was trained on.
         temperature: what the logits are divided by before they become probabilities.
+        features: what it reads of a digit, by name in ``strokes.FEATURE_SETS``.
     """
 
-    def __init__(self, network: Network, dataset: str, temperature: float = 1.0) -> None:
-        self.network, self.dataset, self.temperature = network, dataset, temperature
+    def __init__(self, network: Network, dataset: str, temperature: float = 1.0, features: str = "table") -> None:
+        self.network, self.dataset, self.temperature, self.features = network, dataset, temperature, features
 
     @property
     def classes(self) -> tuple[int, ...]:
         return CLASSES
 
-    def scale(self, X: ArrayLike) -> NDArray[np.float32]:
-        """Check raw coordinates and scale them: (rows, 16) from 0..100 to -1..1.
+    def rows(self, X: Any) -> NDArray[np.float32]:
+        """Check digits as they come from outside, and make of them what the network reads: (rows, features).
+
+        Args:
+            X: coordinates from 0 to 100, (rows, 16). A network over ink takes the ink itself: a list of digits, each a
+                list of strokes, each a list of points x, y, with y upwards, of any scale and in any place.
 
         Raises:
-            ValueError: if a row has not 16 numbers, or a number lies outside 0..100.
+            ValueError: for anything else.
         """
+        if self.features == "ink":
+            return FEATURE_SETS["ink"].of(strokes_of(_checked_ink(X)))
         X = np.asarray(X, dtype=np.float64)
         if X.ndim != 2 or X.shape[1] != N_COORDINATES:
             raise ValueError(f"expected rows of {N_COORDINATES} coordinates x1, y1, ..., x8, y8, got shape {X.shape}")
@@ -47,23 +57,40 @@ class PenDigitsModel:
         return scale_features(X).astype(np.float32)
 
     def probabilities(self, X: NDArray) -> NDArray[np.float32]:
-        """The probability of each digit, (rows, 10), from scaled coordinates."""
+        """The probability of each digit, (rows, 10), from rows of features."""
         logits = self.network.outputs(X)
         logits /= self.temperature
         return softmax(logits, out=logits) if len(logits) else logits
 
-    def predict_proba(self, X: ArrayLike) -> NDArray[np.float32]:
-        """The probability of each digit, (rows, 10), from raw coordinates 0..100."""
-        return self.probabilities(self.scale(X))
+    def predict_proba(self, X: Any) -> NDArray[np.float32]:
+        """The probability of each digit, (rows, 10), from what ``rows`` takes."""
+        return self.probabilities(self.rows(X))
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:
-        """The most probable digit of each row, from raw coordinates 0..100."""
+    def predict(self, X: Any) -> NDArray[np.int64]:
+        """The most probable digit of each row, from what ``rows`` takes."""
         return self.predict_proba(X).argmax(axis=1)
 
 
+def _checked_ink(digits: Any) -> Ink:
+    """Lists of strokes as Ink; ValueError if they are something else."""
+    try:
+        samples = [[np.asarray(stroke, dtype=np.float64) for stroke in digit] for digit in digits]
+    except (TypeError, ValueError):
+        samples = [[]]
+    strokes = [stroke for digit in samples for stroke in digit]
+    paths = all(stroke.ndim == 2 and stroke.shape[1] == 2 and len(stroke) for stroke in strokes)
+    if not (samples and paths and all(samples)):
+        raise ValueError("expected ink: a list of digits, each a list of strokes, each a list of points x, y")
+    if not all((np.abs(stroke) <= 1e6).all() for stroke in strokes):
+        raise ValueError("expected points from -1000000 to 1000000")
+    unknown = np.zeros(len(samples), np.int64)
+    return join_strokes(samples, unknown, unknown, unknown)
+
+
 def save_model(model: PenDigitsModel, folder: Path) -> None:
-    """Write network.npz and network.json; the scaler's bounds and the data set travel in the latter."""
-    extra = {"dataset": model.dataset, "scaler": {"low": 0, "high": 100}, "temperature": model.temperature}
+    """Write network.npz and network.json; the data set, and what the network reads of a digit, travel in the latter."""
+    reads = {"scaler": {"low": 0, "high": 100}} if model.features == "table" else {"features": model.features}
+    extra = {"dataset": model.dataset, **reads, "temperature": model.temperature}
     with locked(folder):  # a process whose DVC was killed may be writing the same
         storage.save(model.network, folder, extra)
 
@@ -80,13 +107,14 @@ def load_model(folder: Path) -> PenDigitsModel:
         raise StageError(f"{error.filename} does not exist; `dvc repro train` makes it") from None
     except storage.StorageError as error:
         raise StageError(str(error)) from None
-    dataset, temperature = extra.get("dataset"), extra.get("temperature", 1.0)
-    if network.shape_in != (N_COORDINATES,) or network.n_outputs != len(CLASSES) or not isinstance(dataset, str):
-        raise StageError(
-            f"{folder} holds a network, but not one over the {N_COORDINATES} coordinates of pen-written digits"
-        )
+    dataset, temperature, features = extra.get("dataset"), extra.get("temperature", 1.0), extra.get("features", "table")
+    known = FEATURE_SETS.get(features) if isinstance(features, str) else None
+    if known is None:
+        raise StageError(f"{folder} holds a network over features that are not known: {one_line(features, 60)}")
+    if network.shape_in != (known.size,) or network.n_outputs != len(CLASSES) or not isinstance(dataset, str):
+        raise StageError(f"{folder} holds a network, but not one over the {known.size} numbers of a pen-written digit")
     if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
         raise StageError(
             f"{folder} holds a network with a temperature that is no positive number: {one_line(temperature, 60)}"
         )
-    return PenDigitsModel(network, dataset, temperature)
+    return PenDigitsModel(network, dataset, temperature, features)

@@ -52,6 +52,8 @@ class Params(BaseModel):
     dataset: Literal["pendigits", "synthetic"]
     synthetic_rows_per_writer: Annotated[int, Field(strict=True, ge=10, le=10_000)]
 
+    features: Literal["table", "ink"]
+
     split_by: Literal["writer", "random"]
     validation_writers: Annotated[int, Field(strict=True, ge=1, le=29)]  # of 30
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)]

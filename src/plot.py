@@ -18,6 +18,7 @@ import tracking
 from model import load_model
 from neural_net import Network
 from params import load_params
+from strokes import FEATURE_SETS
 
 HISTORY, TRAIN = Path("metrics/history.csv"), Path("metrics/train.json")
 EVALUATE, PREDICTIONS = Path("metrics/evaluate.json"), Path("metrics/predictions.csv")
@@ -32,7 +33,8 @@ class Run:
     train: dict[str, Any]  # metrics/train.json
     test: dict[str, Any]  # metrics/evaluate.json
     history: dict[str, NDArray[Any]]  # a column's name -> (epochs,)
-    X: NDArray[Any]  # (rows, 16) coordinates, scaled to -1..1
+    X: NDArray[Any]  # (rows, size of the features), what the network reads
+    features: str  # by name in strokes.FEATURE_SETS
     writer: NDArray[Any]  # (rows,)
     digit: NDArray[Any]  # (rows,)
     predicted: NDArray[Any]  # (rows,)
@@ -45,14 +47,14 @@ class Run:
 def draw(run: Run, mistakes_shown: int) -> dict[str, Figure]:
     """All pictures of a run, by file name."""
     name, digit, predicted = run.test["dataset"], run.digit, run.predicted
-    confidence = run.probability.max(axis=1)
+    confidence, paths = run.probability.max(axis=1), FEATURE_SETS[run.features].drawn(run.X)
     pictures = {
         "curves.png": figures.curves(run.history, run.train, run.test["test_accuracy"], name),
         "confusion.png": figures.confusion(digit, predicted, run.probability.shape[1], name),
         "writers.png": figures.writers(run.writer, digit == predicted, name),
         "weights.png": figures.weights(run.layers, name),
         "first_layer.png": figures.first_layer(run.layers[0][1], run.X, digit, name),
-        "mistakes.png": figures.mistakes(run.X, digit, predicted, confidence, run.writer, mistakes_shown, name),
+        "mistakes.png": figures.mistakes(paths, digit, predicted, confidence, run.writer, mistakes_shown, name),
     }
     if run.diagnostics:
         pictures["diagnostics.png"] = diagnostics_figures.quantities(run.diagnostics, name)
@@ -88,16 +90,18 @@ def read_run() -> Run:
         same = np.array_equal(test["row"], row) and np.array_equal(test["y"], digit)
     if not same:
         raise stage.StageError(f"{PREDICTIONS} does not hold the rows of {TEST}; `dvc repro` makes both anew")
+    model = load_model(MODELS)
     return Run(
         train=json.loads(TRAIN.read_bytes()),
         test=json.loads(EVALUATE.read_bytes()),
         history=read_table(HISTORY, ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")),
         X=X,
+        features=model.features,
         writer=writer,
         digit=digit,
         predicted=predicted,
         probability=np.column_stack([table[f"p{k}"] for k in range(len(table)) if f"p{k}" in table]),
-        layers=weights_of(load_model(MODELS).network),
+        layers=weights_of(model.network),
         diagnostics=read_records(DIAGNOSTICS),
         histograms=read_records(HISTOGRAMS),
     )

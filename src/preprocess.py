@@ -1,6 +1,6 @@
 """Stage preprocess: check the data set's files against each other, join the writers in, scale the coordinates.
 
-Of the training part the ink is kept too: augmentation makes new rows of it.
+The ink is kept too: augmentation makes new rows of it, and with ``features: ink`` the network reads it.
 """
 
 from pathlib import Path
@@ -20,7 +20,7 @@ PROCESSED = Path("data/processed")
 
 
 def main() -> None:
-    """Make data/processed/training.csv, training_ink.npz and test.csv from data/raw/<dataset>."""
+    """Make data/processed/training.csv, test.csv, and training_ink.npz and test_ink.npz, from data/raw/<dataset>."""
     params = load_params()
     folder = RAW / params.dataset
     for part, name in ((TRAINING, "training"), (TEST, "test")):
@@ -32,8 +32,7 @@ def main() -> None:
         except DataError as error:
             raise StageError(f"{error}; to get the data anew, remove {folder} and run `dvc repro`") from None
         stage.write_bytes(PROCESSED / f"{name}.csv", format_csv(features, digit, writer))
-        if part is TRAINING:
-            stage.write_bytes(PROCESSED / "training_ink.npz", format_strokes(strokes_of(ink)))
+        stage.write_bytes(PROCESSED / f"{name}_ink.npz", format_strokes(strokes_of(ink)))
         stage.say(f"{name}: {len(digit):,} digits by {part.writers} writers")
 
 

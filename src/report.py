@@ -1,4 +1,4 @@
-"""The network beside others: ten seeds, their ensemble, scikit-learn's classifiers and published figures.
+"""The network beside others: ten seeds, their ensemble, both over ink too, scikit-learn's classifiers, the literature.
 
     python src/report.py
 
@@ -8,7 +8,7 @@ docs/accuracy_results.json and docs/accuracy_results.md.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
+import split
 import stage
 import train
 from params import Params, load_params
@@ -56,25 +57,30 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def load_test_rows() -> train.Rows:
-    """The official test file, which takes no part in any choice."""
-    with np.load(train.SPLIT / "test.npz", allow_pickle=False) as arrays:
-        return train.Rows(arrays["X"], arrays["y"])
+def load_rows(params: Params) -> tuple[train.Rows, train.Rows]:
+    """What the pipeline's last training takes, and the official test file, which takes no part in any choice."""
+    (training, ink), (test, _) = (split.read_part(name, params.features) for name in ("training", "test"))
+    rows = train.Rows(training.X, training.y, ink)
+    held_out = split.choose_validation(training.y, training.writer, params)
+    kept = rows.take(~held_out)
+    return kept.and_also(rows.take(held_out)) if params.refit else kept, train.Rows(test.X, test.y)
 
 
-def train_seeds(params: Params, rows: train.Rows, X: NDArray, n_seeds: int, progress: Any) -> tuple[NDArray, float]:
+def train_seeds(
+    params: Params, rows: train.Rows, test: train.Rows, n_seeds: int, progress: Any
+) -> tuple[NDArray, NDArray, float]:
     """Train networks that differ in their seed alone: ``params.seed``, and so many after it.
 
     Returns:
-        Their probabilities for X, (seeds, rows of X, 10), and the mean seconds of a training.
+        Their probabilities for the test rows, (seeds, rows, 10), the rows' digits, and the mean seconds of a training.
     """
     found, start = [], time.perf_counter()
     for seed in range(params.seed, params.seed + n_seeds):
         seeded = params.model_copy(update={"seed": seed})
         model, _ = train.train(seeded, rows, None, on_epoch=lambda record: None)
-        found.append(model.probabilities(X).astype(np.float64))
+        found.append(model.probabilities(test.X).astype(np.float64))
         progress.update()
-    return np.array(found), (time.perf_counter() - start) / n_seeds
+    return np.array(found), test.y, (time.perf_counter() - start) / n_seeds
 
 
 def classifiers() -> dict[str, Callable[[], Any]]:
@@ -105,51 +111,61 @@ def measure_others(rows: train.Rows, test: train.Rows, progress: Any) -> list[Me
     return found
 
 
-def summarize(
-    p: NDArray, y: NDArray, seconds: float, others: Sequence[Measured], published: Sequence[Published]
-) -> dict[str, Any]:
-    """All figures of the report. p: (seeds, rows, 10) probabilities; y: (rows,). Accuracies are in per cent."""
+def summarize(p: NDArray, y: NDArray, seconds: float) -> dict[str, Any]:
+    """The figures of networks that differ in their seed alone; accuracies are in per cent.
+
+    Args:
+        p: (seeds, rows, 10) probabilities. y: (rows,) digits. seconds: of a training.
+    """
     single = [100 * accuracy(y, one.argmax(axis=1)) for one in p]
-    together = p.mean(axis=0)
     return {
-        "n_test": len(y),
         "seeds": [round(value, 3) for value in single],
         "mean": round(float(np.mean(single)), 3),
         "standard_deviation": round(float(np.std(single, ddof=1)), 3) if len(single) > 1 else None,
-        "ensemble": round(100 * accuracy(y, together.argmax(axis=1)), 3),
+        "ensemble": round(100 * accuracy(y, p.mean(axis=0).argmax(axis=1)), 3),
         "seconds": round(seconds, 1),
-        "others": [[name, round(value, 3), round(time_taken, 1)] for name, value, time_taken in others],
-        "published": [list(figure) for figure in published],
     }
 
 
 def markdown(results: dict[str, Any]) -> str:
     """The report as a table, the best first, with what is published marked as such."""
-    deviation = results["standard_deviation"]
-    count = len(results["seeds"])
-    spread = "" if deviation is None else f" ± {deviation:.2f}"
-    rows = [
-        (results["ensemble"], f"**ensemble of {count} of this network**", f"{results['ensemble']:.2f}", "here"),
-        (results["mean"], f"**this network, mean of {count} seeds**", f"{results['mean']:.2f}{spread}", "here"),
-        *((value, name, f"{value:.2f}", "here") for name, value, _ in results["others"]),
-        *((value, name, f"{value:.2f}", f"published: {source}") for name, value, source in results["published"]),
-    ]
+    rows = [*_lines(results, "this network"), *_lines(results["ink"], "this network over ink (`features=ink`)")]
+    rows += [(value, name, f"{value:.2f}", "here") for name, value, _ in results["others"]]
+    rows += [(value, name, f"{value:.2f}", f"published: {source}") for name, value, source in results["published"]]
     rows.sort(key=lambda row: -row[0])
     lines = [f"| {name} | {text} | {where} |" for _, name, text, where in rows]
     return "\n".join(["| | test accuracy % | measured |", "|---|---:|---|", *lines, ""])
 
 
+def _lines(figures: dict[str, Any], name: str) -> list[tuple[float, str, str, str]]:
+    """Accuracy, name, text and origin of the table's rows for what ``summarize`` gives."""
+    mean, together, deviation, count = (
+        figures["mean"],
+        figures["ensemble"],
+        figures["standard_deviation"],
+        len(figures["seeds"]),
+    )
+    spread = "" if deviation is None else f" ± {deviation:.2f}"
+    return [
+        (together, f"**ensemble of {count} of {name}**", f"{together:.2f}", "here"),
+        (mean, f"**{name}, mean of {count} seeds**", f"{mean:.2f}{spread}", "here"),
+    ]
+
+
 def main() -> None:
-    params = load_params()
-    train.check_names(params)
-    rows, test = train.load_rows("train"), load_test_rows()
-    if params.refit:
-        rows = rows.and_also(train.load_rows("validation"))
-    published = PUBLISHED if params.dataset == "pendigits" else ()
-    total = N_SEEDS + len(classifiers())
+    table, ink = (load_params().model_copy(update={"features": features}) for features in ("table", "ink"))
+    train.check_names(table)
+    train.check_names(ink)
+    rows, test = load_rows(table)
+    ink_rows, ink_test = load_rows(ink)
+    total = 2 * N_SEEDS + len(classifiers())
     with threadpool_limits(1), tqdm(total=total, unit="training", disable=None, file=sys.stderr) as bar:
-        p, seconds = train_seeds(params, rows, test.X, N_SEEDS, bar)
-        results = summarize(p, test.y, seconds, measure_others(rows, test, bar), published)
+        results = {"n_test": len(test.y)} | summarize(*train_seeds(table, rows, test, N_SEEDS, bar))
+        results["ink"] = summarize(*train_seeds(ink, ink_rows, ink_test, N_SEEDS, bar))
+        results["others"] = [
+            [found.name, round(found.accuracy, 3), round(found.seconds, 1)] for found in measure_others(rows, test, bar)
+        ]
+    results["published"] = [list(figure) for figure in PUBLISHED] if table.dataset == "pendigits" else []
     stage.write_json(DOCS / "accuracy_results.json", results)
     stage.write_bytes(DOCS / "accuracy_results.md", markdown(results).encode())
     stage.say(markdown(results).rstrip())

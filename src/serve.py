@@ -197,7 +197,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--name", action="append", default=[], help="of the host, as others call it; may be repeated")
     chosen = parser.parse_args()
-    app = application(load_model(Path(chosen.folder)), [*OWN_NAMES, *chosen.name])
+    model = load_model(Path(chosen.folder))
+    if model.features != "table":
+        raise stage.StageError(
+            f"{chosen.folder} holds a network over {model.features}, and make serve takes rows of the table; "
+            "load_model(folder).predict, and its model in MLflow, take ink"
+        )
+    app = application(model, [*OWN_NAMES, *chosen.name])
     stage.say(f"http://{chosen.host}:{chosen.port}/invocations; Ctrl-C ends it")
     uvicorn.run(
         app,

@@ -31,13 +31,14 @@ class PenDigits(PythonModel):
         """Say what digits were written.
 
         Args:
-            model_input: any form that ``coordinates`` takes (MLflow checks every type hint but this one by itself).
+            model_input: any form that ``coordinates`` takes, of a network over ink any that ``ink`` does (MLflow checks
+                every type hint but this one by itself).
 
         Returns:
             A row a digit: ``digit``, the likeliest, and ``p0`` to ``p9``, the probability of each.
         """
         try:
-            rows = coordinates(model_input)
+            rows = ink(model_input) if self._model.features == "ink" else coordinates(model_input)
             with self._one_at_a_time:
                 probabilities = self._model.predict_proba(rows).copy()
         except (TypeError, ValueError, OverflowError) as error:  # the server answers 400 and says why
@@ -68,6 +69,19 @@ def coordinates(rows: Any) -> NDArray[np.float64]:
             raise ValueError(f"expected the columns x1, y1, ..., x8, y8; missing are {', '.join(missing)}")
         rows = rows[COLUMNS]
     return np.atleast_2d(np.asarray(rows, dtype=np.float64))
+
+
+def ink(digits: Any) -> list[Any]:
+    """Bring a table with a column ``ink``, or a list of digits, into a list of digits: each a list of strokes.
+
+    Raises:
+        ValueError: for a table without such a column.
+    """
+    if isinstance(digits, pd.DataFrame):
+        if "ink" not in digits.columns:
+            raise ValueError("expected a column ink, which holds the strokes of a digit: lists of points x, y")
+        digits = digits["ink"]
+    return list(digits)
 
 
 mlflow.models.set_model(PenDigits())

@@ -15,7 +15,7 @@ import stage
 from params import Params, load_params
 from pendigits import COLUMNS
 from stage import StageError
-from strokes import Strokes, format_strokes, read_strokes
+from strokes import FEATURE_SETS, Strokes, format_strokes, read_strokes
 from utils import split_data
 
 PROCESSED = Path("data/processed")
@@ -25,7 +25,7 @@ SPLIT = Path("data/split")
 class Rows(NamedTuple):
     """Rows of a table, as data/split keeps them."""
 
-    X: NDArray[np.float32]  # (n, 16), from -1 to 1
+    X: NDArray[np.float32]  # (n, size of the features): (n, 16), from -1 to 1, of the table
     y: NDArray[np.int64]  # (n,): the digit
     writer: NDArray[np.int64]  # (n,), from 1
     row: NDArray[np.int64]  # (n,): its number in the file of origin, from 0
@@ -37,8 +37,7 @@ class Rows(NamedTuple):
 def main() -> None:
     """Make data/split/train.npz, validation.npz and test.npz from data/processed, and the ink of the first two."""
     params = load_params()
-    training, test = read_csv(PROCESSED / "training.csv"), read_csv(PROCESSED / "test.csv")
-    ink = read_ink(PROCESSED / "training_ink.npz", len(training.y))
+    (training, ink), (test, _) = (read_part(name, params.features) for name in ("training", "test"))
     held_out = choose_validation(training.y, training.writer, params)
     for name, chosen in (("train", ~held_out), ("validation", held_out)):
         stage.write_bytes(SPLIT / f"{name}_ink.npz", format_strokes(ink.take(chosen)))
@@ -80,6 +79,17 @@ def choose_validation(y: NDArray[np.int64], writer: NDArray[np.int64], params: P
     for digit in np.setdiff1d(np.arange(10), y[~held_out])[:1]:
         raise StageError(f"params.yaml: {key} leaves no {digit} to learn from")
     return held_out
+
+
+def read_part(name: str, features: str) -> tuple[Rows, Strokes]:
+    """The rows of a part, ``training`` or ``test``, with the features that the network reads, and the part's ink.
+
+    Raises:
+        StageError: if a file of the part is not as preprocess writes it.
+    """
+    rows = read_csv(PROCESSED / f"{name}.csv")
+    ink = read_ink(PROCESSED / f"{name}_ink.npz", len(rows.y))
+    return (rows if features == "table" else rows._replace(X=FEATURE_SETS[features].of(ink))), ink
 
 
 def read_csv(path: Path) -> Rows:

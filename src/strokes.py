@@ -1,9 +1,9 @@
-"""Pen strokes: the augmentation that makes new rows of the data set from the ink of old ones.
+"""Pen strokes: what the network reads of them, and the augmentation that makes new rows from the ink of old ones.
 
 A row of the data set is eight points of the pen's path, each axis stretched to its whole range. They do not tell what
 else the same hand, or another, might have written; the ink does, which has the strokes one by one, in their true
 proportions. So the ink is changed, in the order, direction and form of its strokes, and what comes out is reduced to
-eight points in the way that the data set's authors went.
+eight points in the way that the data set's authors went, or to more points that keep what those lose: `FEATURE_SETS`.
 """
 
 from dataclasses import dataclass, fields
@@ -103,6 +103,67 @@ def _evenly(stroke: NDArray, count: int) -> NDArray[np.float64]:
     return np.column_stack([np.interp(wanted, arc, axis) for axis in stroke.T])
 
 
+# --- Features ---------------------------------------------------------------------------------------
+
+
+class FeatureSet(NamedTuple):
+    """What the network reads of a digit: points at equal steps along its strokes, joined end to start.
+
+    Attributes:
+        n_points: how many points.
+        keeps_ink: False: x and y of each point, each axis stretched to -1..1 as in the table. True: x and y in their
+            true proportions, the longer side from -1 to 1, and 1 where the pen is up on its way to the next stroke,
+            else 0.
+    """
+
+    n_points: int
+    keeps_ink: bool
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a point."""
+        return 3 if self.keeps_ink else 2
+
+    @property
+    def size(self) -> int:
+        """Numbers a row."""
+        return self.n_points * self.n_channels
+
+    def of(self, strokes: Strokes) -> Floats:
+        """The rows of digits as they are: (n, size)."""
+        moments = np.tile(np.linspace(0.0, 1.0, self.n_points), (len(strokes.points), 1))
+        return self.rows(self.at(strokes, moments))
+
+    def at(self, strokes: Strokes, moments: NDArray[np.float64]) -> Floats:
+        """x, y, and of ink the stroke's number, at shares of the way: (n, n_points, channels).
+
+        The number goes from one whole number to the next while the pen is up.
+        """
+        points, stroke = strokes
+        return points_at(np.dstack([points, stroke[..., None]]) if self.keeps_ink else points, moments)
+
+    def rows(self, paths: Floats) -> Floats:
+        """The rows of what ``at`` gives: (n, size)."""
+        if not self.keeps_ink:
+            return stretch(paths).reshape(len(paths), self.size)
+        up = paths[..., 2:] % 1 > 0
+        return np.dstack([framed(paths[..., :2]), up]).reshape(len(paths), self.size)
+
+    def drawn(self, rows: Floats) -> Floats:
+        """The paths in rows, to be drawn: (n, n_points, 2), NaN where the pen is up."""
+        paths = rows.reshape(len(rows), self.n_points, self.n_channels)
+        return np.where(paths[..., 2:].any(axis=2, keepdims=True), np.float32(np.nan), paths[..., :2])
+
+
+FEATURE_SETS = {
+    "table": FeatureSet(N_POINTS, keeps_ink=False),
+    "ink": FeatureSet(32, keeps_ink=True),
+}  # by name in params.yaml
+
+
+# --- Augmentation -----------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """Makes of every digit's strokes a row that the same person, or another, might have written.
@@ -123,9 +184,9 @@ class Augmentation:
         rotation: of the angle, in radians.
         shear: of how far x moves for every unit of y.
         aspect: of the logarithm of width by height; it matters together with rotation or shear.
-        warp: of the logarithm of the pen's speed between two of the eight points.
+        warp: of the logarithm of the pen's speed between two of eight points at equal steps.
         trim: of the share of the path that is left out at the start, and at the end (its absolute value).
-        jitter: of every coordinate of the eight points alone, in half sides.
+        jitter: of every coordinate of the points that the network reads alone, in half sides.
     """
 
     backwards: float = 0.0
@@ -151,8 +212,14 @@ class Augmentation:
         """Whether it does anything."""
         return any(getattr(self, field.name) for field in fields(self))
 
-    def __call__(self, strokes: Strokes, digit: NDArray[np.int64], rng: np.random.Generator) -> Floats:
-        """Draw a new row for each digit: rows (n, 16), each axis stretched to -1..1."""
+    def __call__(
+        self,
+        strokes: Strokes,
+        digit: NDArray[np.int64],
+        rng: np.random.Generator,
+        features: FeatureSet = FEATURE_SETS["table"],
+    ) -> Floats:
+        """Draw a new row for each digit: (n, features.size)."""
         points, stroke = self._written_otherwise(strokes, digit, rng)
         n = len(points)
         if self.apart:
@@ -162,10 +229,10 @@ class Augmentation:
             points = points + self._bends(n, points.shape[1], rng)
         if self.rotation or self.shear or self.aspect:
             points = points @ self._transforms(n, rng)
-        eight = points_at(points, self._moments(n, rng))
+        paths = features.at(Strokes(points, stroke), self._moments(n, features.n_points, rng))
         if self.jitter:
-            eight += _normal(rng, self.jitter, eight.shape)
-        return stretch(eight).reshape(n, 2 * N_POINTS)
+            paths[..., :2] += _normal(rng, self.jitter, (n, features.n_points, 2))
+        return features.rows(paths)
 
     def _written_otherwise(self, strokes: Strokes, digit: NDArray[np.int64], rng: np.random.Generator) -> Strokes:
         """The digits with their strokes in another order or direction, one more or fewer of them, loops restarted."""
@@ -184,8 +251,8 @@ class Augmentation:
             return _ornamented(points, stroke, ~several & may_have_ornament & (drawn == 2), digit, rng)
         return Strokes(points, stroke)
 
-    def _moments(self, n: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """Where on the path to put the eight points: (n, 8) shares of its length."""
+    def _moments(self, n: int, n_points: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Where on the path to put the points: (n, n_points) shares of its length."""
         moments = np.tile(np.linspace(0.0, 1.0, N_POINTS), (n, 1))
         if self.warp:
             durations = np.exp(_normal(rng, self.warp, (n, N_POINTS - 1)))
@@ -194,7 +261,7 @@ class Augmentation:
         if self.trim:
             start, end = np.abs(_normal(rng, self.trim, (2, n, 1)))
             moments = np.clip(start + (1 - start - end) * moments, 0, 1)
-        return moments
+        return moments if n_points == N_POINTS else _in_between(moments, n_points)
 
     def _transforms(self, n: int, rng: np.random.Generator) -> Floats:
         """One matrix a digit, (n, 2, 2), to be multiplied from the right: aspect and shear first, then rotation."""
@@ -307,26 +374,41 @@ def stretch(paths: Floats) -> Floats:
     return (paths - low) * (2 / np.maximum(extent, np.float32(1e-6))) - 1
 
 
+def framed(paths: Floats) -> Floats:
+    """Move and scale each path, (n, points, 2), so that its middle is 0 and its longer side goes from -1 to 1."""
+    low, high = paths.min(axis=1, keepdims=True), paths.max(axis=1, keepdims=True)
+    longer = np.maximum((high - low).max(axis=2, keepdims=True), np.float32(1e-6))
+    return (paths - (low + high) / 2) * (2 / longer)
+
+
+def _in_between(moments: NDArray[np.float64], n_points: int) -> NDArray[np.float64]:
+    """More moments on straight lines between those that are there: (n, m) to (n, n_points)."""
+    place = np.linspace(0, moments.shape[1] - 1, n_points)
+    before = np.minimum(place.astype(np.intp), moments.shape[1] - 2)
+    share = place - before
+    return (1 - share) * moments[:, before] + share * moments[:, before + 1]
+
+
 def points_at(paths: Floats, moments: NDArray[np.float64]) -> Floats:
     """The points at given places of paths, on the straight lines between the points that are there.
 
     Args:
-        paths: (n, points, 2).
+        paths: (n, points, channels); the first two channels are x and y.
         moments: (n, m) shares of a path's length, from 0 to 1, each row ascending.
 
     Returns:
-        (n, m, 2).
+        (n, m, channels).
     """
-    n = len(paths)
-    steps = np.linalg.norm(np.diff(paths, axis=1), axis=2)
+    n, _, n_channels = paths.shape
+    steps = np.linalg.norm(np.diff(paths[..., :2], axis=1), axis=2)
     arcs = np.zeros(paths.shape[:2])
     np.cumsum(steps, axis=1, out=arcs[:, 1:])
     arcs /= np.maximum(arcs[:, -1:], 1e-6)
     # All paths end to end, path i from 2 i to 2 i + 1, so that one call finds the places in all of them.
     offset = 2.0 * np.arange(n)[:, None]
     wanted, known = (moments + offset).ravel(), (arcs + offset).ravel()
-    found = [np.interp(wanted, known, paths[..., axis].ravel()) for axis in (0, 1)]
-    return np.stack(found, axis=1, dtype=np.float32).reshape(*moments.shape, 2)
+    found = [np.interp(wanted, known, paths[..., channel].ravel()) for channel in range(n_channels)]
+    return np.stack(found, axis=1, dtype=np.float32).reshape(*moments.shape, n_channels)
 
 
 def _normal(rng: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> Floats:

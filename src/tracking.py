@@ -435,13 +435,21 @@ class Run:
         where it has none; serving.py checks what comes, and the example shows the columns.
         """
         import mlflow
+        import numpy as np
         import pandas as pd
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema
 
+        import model
         import serving
 
         source = self.folder / "src"
+        if model.load_model(self.folder / "models").features == "ink":
+            example = pd.DataFrame({"ink": [[np.reshape(EXAMPLE, (8, 2)).tolist()]]})
+            told = "a column ink: the strokes of a digit, lists of points x, y"
+        else:
+            example = pd.DataFrame([EXAMPLE], columns=serving.COLUMNS)
+            told = "raw pen coordinates, 0 to 100, as x1, y1, ..., x8, y8"
         probabilities = [ColSpec("double", f"p{digit}") for digit in range(10)]
         with mlflow.start_run(self.id):
             mlflow.pyfunc.log_model(
@@ -450,9 +458,9 @@ class Run:
                 artifacts={"weights": str(self.folder / MODEL_FILES[0]), "network": str(self.folder / MODEL_FILES[1])},
                 code_paths=[str(path) for path in sorted(imported(source / "serving.py"))],
                 signature=ModelSignature(outputs=Schema([ColSpec("long", "digit"), *probabilities])),
-                input_example=pd.DataFrame([EXAMPLE], columns=serving.COLUMNS),
+                input_example=example,
                 pip_requirements=[f"numpy=={version('numpy')}"],  # to find them out would take 3 s
-                metadata={"input": "raw pen coordinates, 0 to 100, as x1, y1, ..., x8, y8"},
+                metadata={"input": told},
             )
 
     def _upload(self, files: Iterable[str], place: str | None = None) -> None:

@@ -21,7 +21,7 @@ import stage
 import tracking
 from calibration import fit_temperature
 from checkpoint import Checkpoint, checkpoints, fingerprint
-from model import CLASSES, N_COORDINATES, PenDigitsModel, save_model
+from model import CLASSES, PenDigitsModel, save_model
 from neural_net import (
     Callback,
     Diagnostics,
@@ -44,7 +44,7 @@ from neural_net import (
 from neural_net.initializers import check_initializer
 from neural_net.training import Augment
 from params import Faults, Params, load_params
-from strokes import Augmentation, Strokes, read_strokes
+from strokes import FEATURE_SETS, Augmentation, Strokes, read_strokes
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
 MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB
@@ -54,7 +54,7 @@ HISTOGRAMS = ("epoch", "layer", "of", "low", "high", "share")
 
 
 class Rows(NamedTuple):
-    """Scaled pen paths (rows, 16), their digits (rows,) and the ink that new ones are made of; None: none are made."""
+    """Features of digits (rows, size), the digits (rows,), and the ink that new ones are made of; None: none are."""
 
     X: NDArray[np.float32]
     y: NDArray[np.int64]
@@ -108,7 +108,7 @@ def train(
         epochs=params.epochs,
         batch_size=None if params.batch_size == "full" else params.batch_size,
         validation=validation_rows and (validation_rows.X, validation_rows.y),
-        augment=_new_rows(augmentation(params), training_rows),
+        augment=_new_rows(params, training_rows),
         callbacks=callbacks,
     )
     try:
@@ -120,7 +120,7 @@ def train(
             raise
         checkpoint.discard(error)
         return train(params, training_rows, validation_rows, on_epoch, watching, checkpoint)
-    return PenDigitsModel(network, params.dataset), history
+    return PenDigitsModel(network, params.dataset, features=params.features), history
 
 
 def build_network(params: Params, rng: np.random.Generator) -> Network:
@@ -150,10 +150,11 @@ def build_network(params: Params, rng: np.random.Generator) -> Network:
             residual=params.residual,
         )
         network = Network(layers, rng=rng)
-        size = network.count_parameters((N_COORDINATES,))
+        shape_in = (FEATURE_SETS[params.features].size,)
+        size = network.count_parameters(shape_in)
         if size > MOST_PARAMETERS:
             raise ValueError(f"a network may have {MOST_PARAMETERS:,} parameters at most, got {size:,}")
-        network.build((N_COORDINATES,))
+        network.build(shape_in)
     faults.refuse()
     return network
 
@@ -213,12 +214,12 @@ def augmentation(params: Params) -> Augmentation:
     return made
 
 
-def _new_rows(augmentation: Augmentation, rows: Rows) -> Augment | None:
+def _new_rows(params: Params, rows: Rows) -> Augment | None:
     """What ``Training`` calls for each epoch's rows."""
-    strokes = rows.strokes
-    if not augmentation or strokes is None:
+    made, features, strokes = augmentation(params), FEATURE_SETS[params.features], rows.strokes
+    if not made or strokes is None:
         return None
-    return lambda _, rng: augmentation(strokes, rows.y, rng)
+    return lambda _, rng: made(strokes, rows.y, rng, features)
 
 
 def check_names(params: Params) -> None:

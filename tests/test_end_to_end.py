@@ -164,3 +164,14 @@ def test_parts_are_chosen_by_name(finished: Path, tmp_path: Path, changes: dict[
     for stage in ("train", "evaluate"):
         done = run(folder, stage)
         assert done.returncode == 0, done.stderr
+
+
+def test_the_whole_pipeline_over_ink_with_the_layers_of_params_yaml(tmp_path: Path) -> None:
+    layers = yaml.safe_load((ROOT / "params.yaml").read_text())["hidden_layers"]
+    folder = prepare(tmp_path / "ink", features="ink", hidden_layers=layers, epochs=2, lr=0.01)
+    run_all(folder)
+    saved = json.loads((folder / "models" / "network.json").read_text())
+    assert saved["extra"]["features"] == "ink"
+    assert saved["layers"][0] == {"reshape": {"shape": [8, 12]}}
+    assert json.loads((folder / "metrics" / "evaluate.json").read_text())["test_accuracy"] > 0.5
+    assert (folder / "metrics" / "plots" / "mistakes.png").exists()

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from matplotlib.text import Text
@@ -60,7 +61,8 @@ def rows(n: int, mistakes: int, n_writers: int = 14) -> dict[str, np.ndarray]:
 
 
 def draw_mistakes(test: dict[str, np.ndarray], shown: int) -> Figure:
-    return figures.mistakes(**test, shown=shown, dataset=NAME)
+    paths = test["X"].reshape(-1, 8, 2)
+    return figures.mistakes(paths, **{k: v for k, v in test.items() if k != "X"}, shown=shown, dataset=NAME)
 
 
 def draw_confusion(test: dict[str, np.ndarray]) -> Figure:
@@ -303,3 +305,19 @@ def test_first_layer_of_other_features_says_so() -> None:
     figure = draw_first_layer((46, 64))
     assert any("46 × 64" in text for text in texts(figure))
     assert not figure.axes
+    over_ink = figures.first_layer(np.ones((3, 2, 8)), np.zeros((5, 96)), np.arange(5), NAME)
+    assert any("does not read the 16 coordinates" in text for text in texts(over_ink))
+
+
+def test_a_mistake_in_ink_is_drawn_without_what_the_pen_did_in_the_air() -> None:
+    test = rows(1, 1)
+    paths = np.stack([np.linspace(-1, 1, 32), np.linspace(1, -1, 32)], axis=1)[None]
+    paths[:, 10:20] = np.nan
+    del test["X"]
+    (axes,) = figures.mistakes(paths, **test, shown=1, dataset=NAME).axes
+    (lines,) = (part for part in axes.collections if isinstance(part, LineCollection))
+    drawn = np.concatenate([piece for piece in lines.get_segments() if np.isfinite(piece).all() and len(piece) == 2])
+    x = drawn[:, 0] - (drawn[:, 0].min() + drawn[:, 0].max()) / 2
+    assert (x.min(), x.max()) == pytest.approx((-1, 1))
+    low, high = paths[0, 9, 0], paths[0, 20, 0]
+    assert not ((x > low + 1e-6) & (x < high - 1e-6)).any()

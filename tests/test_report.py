@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fetch
 import pendigits
+import preprocess
 import report
+import split
 import train
 from params import load_params
 
@@ -19,14 +22,34 @@ def test_mean_of_the_seeds_and_their_ensemble() -> None:
     p[..., 0], p[..., 1] = 0.9, 0.1
     for i in range(3):
         p[i, i, :2] = 0.4, 0.6
-    found = report.summarize(p, np.zeros(3, np.int64), 1.0, [report.Measured("other", 50.0, 2.0)], report.PUBLISHED[:1])
+    found = report.summarize(p, np.zeros(3, np.int64), 1.0)
     assert found["seeds"] == [66.667] * 3
     assert (found["mean"], found["standard_deviation"], found["ensemble"]) == (66.667, 0, 100)
-    lines = report.markdown(found).splitlines()
+    ink = report.summarize(p[:1, 1:], np.zeros(2, np.int64), 1.0)
+    told = found | {"ink": ink, "others": [["other", 50.0, 2.0]], "published": [list(report.PUBLISHED[0])]}
+    lines = report.markdown(told).splitlines()
     assert lines[2] == "| **ensemble of 3 of this network** | 100.00 | here |"
-    assert "98.86 | published" in lines[3]
-    assert lines[4] == "| **this network, mean of 3 seeds** | 66.67 ± 0.00 | here |"
-    assert lines[5] == "| other | 50.00 | here |"
+    assert lines[3] == "| **ensemble of 1 of this network over ink (`features=ink`)** | 100.00 | here |"
+    assert lines[4] == "| **this network over ink (`features=ink`), mean of 1 seeds** | 100.00 | here |"
+    assert "98.86 | published" in lines[5]
+    assert lines[6] == "| **this network, mean of 3 seeds** | 66.67 ± 0.00 | here |"
+    assert lines[7] == "| other | 50.00 | here |"
+
+
+@pytest.mark.parametrize(("features", "size"), [("table", 16), ("ink", 96)])
+def test_it_trains_on_the_rows_of_the_last_training_of_the_pipeline(workspace: Path, features: str, size: int) -> None:
+    text = (workspace / "params.yaml").read_text().replace("features: table", f"features: {features}")
+    (workspace / "params.yaml").write_text(text)
+    for stage in (fetch, preprocess, split):
+        stage.main()
+    rows, test = report.load_rows(load_params())
+    expected = train.load_rows("train").and_also(train.load_rows("validation"))
+    assert rows.X.shape == (300, size)
+    np.testing.assert_array_equal(rows.X, expected.X)
+    np.testing.assert_array_equal(rows.y, expected.y)
+    np.testing.assert_array_equal(rows.strokes.points, expected.strokes.points)
+    with np.load("data/split/test.npz") as arrays:
+        np.testing.assert_array_equal(test.X, arrays["X"])
 
 
 def test_seeds_and_classifiers_on_a_few_digits(small_inks: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,7 +64,8 @@ def test_seeds_and_classifiers_on_a_few_digits(small_inks: tuple, monkeypatch: p
             self.steps += 1
 
     progress = Progress()
-    p, _ = report.train_seeds(params, rows, test.X, 2, progress)
+    p, y, _ = report.train_seeds(params, rows, test, 2, progress)
+    assert y is test.y
     assert p.shape == (2, 140, 10)
     np.testing.assert_allclose(p.sum(axis=2), 1, rtol=1e-5)
     assert not np.array_equal(p[0], p[1])

@@ -21,6 +21,7 @@ import serve
 from model import PenDigitsModel, save_model
 from neural_net import Network, dense_layers
 from pendigits import FEATURES
+from stage import StageError
 
 ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
 JSON = {"Content-Type": "application/json"}
@@ -137,6 +138,19 @@ def test_a_fault_of_ours_shows_no_traceback(app: Any, model: PenDigitsModel, mon
 @pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/", "/invocations/x"])
 def test_there_is_no_page(app: Any, path: str) -> None:
     assert ask(app, b"", path=path, method="GET")[0] == 404
+
+
+def test_a_network_over_ink_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_model(
+        PenDigitsModel(
+            Network(["flatten", {"linear": {"n_out": 10}}], 96, rng=np.random.default_rng(0)), "synthetic", 1, "ink"
+        ),
+        tmp_path,
+    )
+    monkeypatch.setattr("sys.argv", ["serve.py", str(tmp_path)])
+    with pytest.raises(StageError, match="holds a network over ink, and make serve takes rows of the table") as refused:
+        serve.main()
+    assert "\n" not in str(refused.value)
 
 
 # Over a socket

@@ -16,6 +16,7 @@ import split
 import stage
 from params import Params, load_params
 from stage import StageError
+from strokes import FEATURE_SETS, read_strokes
 
 ROOT = Path(__file__).parent.parent
 PARAMS = load_params(ROOT / "params.yaml")
@@ -137,6 +138,19 @@ def test_arrays_hold_the_rows_of_the_tables(processed: Path, capsys: Any) -> Non
         np.testing.assert_array_equal(rows["X"], table[:, :16].astype(np.float32))
         np.testing.assert_array_equal(rows["y"], table[:, 16])
         np.testing.assert_array_equal(rows["writer"], table[:, 17])
+
+
+def test_rows_of_ink_hold_what_the_ink_gives(processed: Path) -> None:
+    (processed / "params.yaml").write_text(
+        (processed / "params.yaml").read_text().replace("features: table", "features: ink")
+    )
+    split.main()
+    for name, rows in arrays(processed).items():
+        part = "test" if name == "test" else "training"
+        ink = read_strokes(processed / "data" / "processed" / f"{part}_ink.npz").take(rows["row"])
+        np.testing.assert_array_equal(rows["X"], FEATURE_SETS["ink"].of(ink))
+        table = np.loadtxt(processed / "data" / "processed" / f"{part}.csv", delimiter=",", skiprows=1)
+        np.testing.assert_array_equal(rows["y"], table[rows["row"], 16])
 
 
 def test_no_row_is_on_two_sides(processed: Path) -> None:

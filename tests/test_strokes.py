@@ -7,6 +7,7 @@ import pytest
 
 import pendigits
 from strokes import (
+    FEATURE_SETS,
     N_DENSE,
     Augmentation,
     Strokes,
@@ -90,6 +91,75 @@ def test_strokes_of_another_size_are_refused(tmp_path: Path) -> None:
     path.write_bytes(format_strokes(Strokes(np.zeros((2, 9, 2), np.float32), np.zeros((2, 9), np.int8))))
     with pytest.raises(ValueError, match=r"shape \(2, 9, 2\) instead of \(2, 64, 2\)"):
         read_strokes(path)
+
+
+# --- Features ----------------------------------------------------------------------------------------
+
+
+def ink_rows(strokes: Strokes, **options: float) -> np.ndarray:
+    """Rows of ink, (n, points, 3), changed by the options."""
+    digit = np.full(len(strokes.points), 4)
+    made = Augmentation(**options)(strokes, digit, np.random.default_rng(0), FEATURE_SETS["ink"])
+    return made.reshape(len(made), -1, 3)
+
+
+def test_ink_keeps_proportions_and_says_where_the_pen_is_up() -> None:
+    row = FEATURE_SETS["ink"].of(ink(CROSS)).reshape(32, 3)
+    x, y, up = row.T
+    assert (x.min(), x.max()) == pytest.approx((-1 / 3, 1 / 3), abs=0.02)  # 100 wide, 300 high; no point is at an end
+    assert (y.min(), y.max()) == pytest.approx((-1, 1))
+    way = np.hypot(50, 200)  # from the end of the first stroke to the start of the second
+    steps = np.linspace(0, 300 + way + 100, 32)
+    assert up.tolist() == ((steps > 300) & (steps < 300 + way)).tolist()
+    assert np.ptp(x[:16]) == 0  # the first stroke
+    np.testing.assert_allclose(np.diff(y[:16]), y[1] - y[0], rtol=1e-5)
+
+
+def test_one_stroke_is_never_up_and_the_table_would_not_know() -> None:
+    joined = [[*CROSS[0], *CROSS[1]]]
+    assert not FEATURE_SETS["ink"].of(ink(joined)).reshape(32, 3)[:, 2].any()
+    table = [FEATURE_SETS["table"].of(ink(strokes)) for strokes in (joined, CROSS)]
+    np.testing.assert_allclose(*table, atol=0.1)
+
+
+def test_rows_of_the_table_are_eight_points(digits: tuple[Strokes, np.ndarray]) -> None:
+    made = Augmentation()(*digits, np.random.default_rng(0))
+    np.testing.assert_array_equal(FEATURE_SETS["table"].of(digits[0]), made)
+
+
+@pytest.mark.parametrize("options", [{}, *ALONE, {"backwards": 1}, {"aspect": 0.2}])
+def test_ink_that_is_changed_is_still_ink(digits: tuple[Strokes, np.ndarray], options: dict[str, float]) -> None:
+    made, plain = ink_rows(digits[0], **options), FEATURE_SETS["ink"].of(digits[0]).reshape(-1, 32, 3)
+    extent = np.ptp(made[..., :2], axis=1)
+    np.testing.assert_allclose(extent.max(axis=1), 2, rtol=1e-5)
+    np.testing.assert_allclose(made[..., :2].max(axis=1) + made[..., :2].min(axis=1), 0, atol=1e-5)
+    assert set(np.unique(made[..., 2])) == {0, 1}
+    several = digits[0].stroke[:, -1] > 0
+    assert not made[~several, :, 2].any()
+    assert made[several, :, 2].any(axis=1).mean() > 0.9
+    differs = np.abs(made - plain).max(axis=(1, 2)) > 1e-4
+    assert differs[several].mean() > 0.9 if options else not differs.any()
+
+
+def test_ink_backwards_is_its_rows_backwards() -> None:
+    np.testing.assert_allclose(ink_rows(ink(CROSS), backwards=1), ink_rows(ink(CROSS))[:, ::-1], atol=1e-5)
+
+
+def test_the_pens_speed_varies_as_smoothly_over_more_points() -> None:
+    line = ink([[(0, 0), (0, 100)]])
+    steps = np.diff(ink_rows(line, warp=0.5)[0, :, 1])
+    assert len(np.unique(steps.round(4))) <= 7 + 6  # seven speeds, and steps that have a change of speed inside
+    assert steps.max() > 1.5 * steps.min()
+
+
+def test_paths_are_drawn_without_what_the_pen_did_in_the_air() -> None:
+    features = FEATURE_SETS["ink"]
+    row = features.of(ink(CROSS))
+    path, up = features.drawn(row)[0], row.reshape(32, 3)[:, 2] == 1
+    assert np.isnan(path[up]).all()
+    np.testing.assert_array_equal(path[~up], row.reshape(32, 3)[~up, :2])
+    table = FEATURE_SETS["table"]
+    assert table.drawn(table.of(ink(CROSS))).tobytes() == table.of(ink(CROSS)).tobytes()
 
 
 # --- Augmentation ------------------------------------------------------------------------------------
@@ -194,7 +264,10 @@ def test_affine_changes_keep_straight_lines_straight() -> None:
 
 def test_points_at_goes_by_the_length_of_the_path() -> None:
     path = np.array([[[0, 0], [2, 0], [2, 6]]], np.float32)
-    assert points_at(path, np.array([[0, 0.125, 0.25, 0.5, 1]])).tolist() == [[[0, 0], [1, 0], [2, 0], [2, 2], [2, 6]]]
+    moments = np.array([[0, 0.125, 0.25, 0.5, 1]])
+    assert points_at(path, moments).tolist() == [[[0, 0], [1, 0], [2, 0], [2, 2], [2, 6]]]
+    along = np.concatenate([path, [[[5], [7], [9]]]], axis=2)
+    assert points_at(along, moments)[0, :, 2].tolist() == pytest.approx([5, 6, 7, 7 + 2 / 3, 9])
 
 
 def test_an_axis_without_extent_is_not_divided_by() -> None:

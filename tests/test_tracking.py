@@ -26,6 +26,7 @@ import pytest
 import stage
 import tracking
 from model import PenDigitsModel, save_model
+from neural_net import Network
 from params import load_params
 from train import build_network, table_csv
 
@@ -560,6 +561,36 @@ def test_the_model_loads_anywhere_without_pickle_and_takes_every_form(
     assert len(answers) == 8
     for form, rows in answers.items():
         assert rows == [expected], form
+
+
+LOAD_INK = """
+import json, sys
+import mlflow, pandas as pd
+
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model(sys.argv[2])
+digits = json.loads(sys.argv[3])
+forms = [pd.DataFrame({"ink": digits}), digits, pd.DataFrame(model.input_example)]
+print(json.dumps([model.predict(form).to_dict("records") for form in forms]))
+"""
+
+
+def test_a_model_over_ink_takes_strokes(store: tracking.Store, origin: dict[str, str], folder: Path) -> None:
+    model = PenDigitsModel(
+        Network(["tanh", {"linear": {"n_out": 10}}], 96, rng=np.random.default_rng(0)), "pendigits", 1, "ink"
+    )
+    save_model(model, folder / "models")
+    train(store, folder, origin)
+    (output,) = runs_of(store, origin)[0].outputs.model_outputs
+    ink = [[[[0, 0], [0, 300]], [[-50, 100], [50, 100]]], [[[5, 5], [9, 9]]]]
+    arguments = [tracking.store_uri(), f"models:/{output.model_id}", json.dumps(ink)]
+    loaded = subprocess.run(
+        [sys.executable, "-c", LOAD_INK, *arguments], cwd="/", capture_output=True, text=True, check=True
+    )
+    table, plain, example = json.loads(loaded.stdout.splitlines()[-1])
+    assert table == plain
+    assert [row["digit"] for row in table] == model.predict(ink).tolist()
+    assert len(example) == 1
 
 
 @pytest.mark.parametrize(

@@ -275,15 +275,22 @@ class AveragePool1D(Pool1D):
 
 
 class Reshape(Layer):
-    """Give samples another shape of as many numbers: ``reshape: {shape: [8, 2]}`` makes a row a path of 8 points."""
+    """Give samples another shape of as many numbers: ``reshape: {shape: [8, 2]}`` makes a row a path of 8 points.
+
+    One of the numbers may be -1: it becomes what the samples have to fill it, as soon as their shape is known.
+    """
 
     def __init__(self, shape: Sequence[int]) -> None:
         super().__init__()
+        free = [n for n in shape if isinstance(n, int | np.integer) and n == -1]
+        check(len(free) <= 1, self, f"shape may hold one -1 at most, got {list(shape)}")
         for n in shape:
-            count(self, shape=n)
+            count(self, shape=n if n not in free else 1)
         self.shape = [int(n) for n in shape]
 
     def _shapes(self, shape_in: Shape) -> Shape:
+        free = max(math.prod(shape_in) // abs(math.prod(self.shape)), 1)
+        self.shape = [free if n == -1 else n for n in self.shape]
         fits = math.prod(shape_in) == math.prod(self.shape)
         check(fits, self, f"{self.name} cannot make samples of shape {tuple(self.shape)} out of {shape_in}")
         return tuple(self.shape)

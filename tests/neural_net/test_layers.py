@@ -133,6 +133,9 @@ def test_flatten_and_reshape_are_inverse() -> None:
     rows = ready(Flatten(), 3, 2).forward(x)
     assert rows[1].tolist() == [6, 7, 8, 9, 10, 11]
     assert np.array_equal(ready(make_layer({"reshape": {"shape": [3, 2]}}), 6).forward(rows), x)
+    filled = ready(make_layer({"reshape": {"shape": [3, -1]}}), 6)
+    assert np.array_equal(filled.forward(rows), x)
+    assert layer_spec(filled) == {"reshape": {"shape": [3, 2]}}
 
 
 def test_residual_adds_its_input() -> None:
@@ -197,6 +200,7 @@ def test_dropout_needs_a_generator() -> None:
         ([Conv1D(3, 9, padding="valid")], (8, 2), "conv1d1 has a kernel of 9 points, longer than a path of 8"),
         ([MaxPool1D()], 16, r"maxpool1d1 expects samples of shape \(length, channels\), got \(16,\)"),
         ([AveragePool1D(9)], (8, 2), "averagepool1d1 pools 9 points of a path of 8"),
+        ([{"reshape": {"shape": [-1, 3]}}], 16, r"reshape1 cannot make samples of shape \(5, 3\) out of \(16,\)"),
         ([{"reshape": {"shape": [8, 3]}}], 16, r"reshape1 cannot make samples of shape \(8, 3\) out of \(16,\)"),
         ([Residual([Linear(3)])], 4, r"residual1 must keep the shape of its samples, \(4,\), .* make it \(3,\)"),
         ([Residual([Linear(3), Linear(4, n_in=2)])], 4, "linear2 expects 2 inputs, got 3"),
@@ -224,6 +228,7 @@ def test_shapes_that_do_not_fit_are_named(layers: list[Any], n_in: Any, message:
         ({"conv1d": {"filters": 1, "kernel_size": "3"}}, "Conv1D: kernel_size must be a whole number .*got '3'"),
         ({"conv1d": {"filters": 1, "padding": "full"}}, "Conv1D: padding must be same or valid, got 'full'"),
         ({"max_pool1d": {"size": 0}}, "MaxPool1D: size must be a whole number"),
+        ({"reshape": {"shape": [-1, -1]}}, r"Reshape: shape may hold one -1 at most, got \[-1, -1\]"),
         ({"reshape": {"shape": [-8, -2]}}, "Reshape: shape must be a whole number of at least 1, got -8"),
         ({"dropout": {"rate": 1.0}}, "Dropout: rate must be at least 0 and less than 1, got 1.0"),
         ({"batch_norm": {"momentum": 1}}, "BatchNorm: momentum must be at least 0 and less than 1, got 1"),
