@@ -32,7 +32,7 @@ run: $(INSTALLED)  ## fetch the data, train, evaluate and plot, as far as not do
 	@$(BIN)/python src/run.py
 
 ui: $(INSTALLED)  ## look at all runs in MLflow
-	@$(BIN)/python src/tracking.py ui
+	@$(BIN)/python src/ui.py
 
 serve: $(INSTALLED)  ## answer over HTTP which digits were written: make serve MODEL=models PORT=5050
 	@$(BIN)/python src/serve.py $(or $(MODEL),models) $(if $(PORT),--port $(PORT))

@@ -19,6 +19,7 @@ import psutil
 import mend
 import stage
 import tracking
+import ui
 from neural_net.base import one_line
 from params import load_params
 from stage import ParamsError
@@ -193,8 +194,8 @@ def check_locks(root: Path) -> list[Finding]:
 
 def check_port(root: Path) -> list[Finding]:
     """The page goes to the next free port, so a taken one is no fault; it may be the page itself."""
-    free = tracking._is_free(tracking.FIRST_PORT)
-    return [Finding(f"port {tracking.FIRST_PORT}: {'free' if free else 'taken; `make ui` takes the next free one'}")]
+    free = ui.is_free(ui.FIRST_PORT)
+    return [Finding(f"port {ui.FIRST_PORT}: {'free' if free else 'taken; `make ui` takes the next free one'}")]
 
 
 def _git(root: Path, *arguments: str) -> str | None:

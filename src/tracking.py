@@ -1,4 +1,4 @@
-"""The pipeline as seen in MLflow. Only this file imports mlflow, and serving.py, which MLflow itself runs.
+"""The pipeline as seen in MLflow. Only this file imports mlflow, ui.py, and serving.py, which MLflow itself runs.
 
 MLflow is a view: no stage waits for it, fails with it, or writes other files without it.
 
@@ -42,12 +42,24 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient, entities
 
 EXPERIMENT = "pendigits"
-COLUMNS = {  # of the table of runs
-    "metrics": ("test_accuracy", "final_val_accuracy", "test_loss", "test_ece"),
-    "params": ("hidden_layers", "activation", "optimizer", "lr", "batch_size", "epochs", "seed"),
-    "attributes": ("Models",),
+COLUMNS = {  # of the table of runs, with their widths in pixels, so that a screen of usual width has room for all
+    "metrics.`final_val_accuracy`": 130,
+    "metrics.`test_accuracy`": 105,
+    "metrics.`test_loss`": 75,
+    "metrics.`test_ece`": 75,
+    "params.`hidden_layers`": 105,
+    "params.`activation`": 80,
+    "params.`lr`": 65,
+    "params.`epochs`": 65,
+    "params.`seed`": 50,
+    "duration": 75,
 }
-VIEW = {"selectedColumns": [f"{kind}.`{name}`" for kind, names in COLUMNS.items() for name in names]}
+VIEW = {
+    "selectedColumns": [column for column in COLUMNS if column != "duration"],  # which is always there
+    "columnOrder": list(COLUMNS),
+    "columnWidths": COLUMNS,
+    "chartsSearchFilter": "^(train|val)_",  # the curves; a chart a metric would hide them among bars
+}
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # the UI opens on training runs instead of on GenAI
     f"mlflow.sharedViewState.{EXPERIMENT}": json.dumps(VIEW),  # a page's address can name it
@@ -63,6 +75,9 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 | n_parameters, weight_norm_... | how large the network is; the Euclidean norm of each weight matrix |
 | dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |
 | model.sha256, data.sha256, git.commit | which network it is, and which data and code made it |
+
+Charts show the curves; empty their search field for all metrics. Two runs ticked and compared show the parameters that
+differ, and their pictures: weights.png, under Artifacts, has the histograms of the weights.
 """,
 }
 ORIGIN = {"dvc.exp_name": "DVC_EXP_NAME", "dvc.baseline_rev": "DVC_EXP_BASELINE_REV"}  # tags, and where DVC says it
@@ -78,7 +93,6 @@ EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # th
 SEND_SECONDS, FLUSH_SECONDS = 0.2, 1.0  # how often the stage sends epochs, and how often the curves grow
 WAIT_SECONDS = 120  # how long a stage waits in the end for its side process
 METRICS_A_CALL = 1000  # the most that MLflow takes
-HOST, FIRST_PORT = "127.0.0.1", 5000
 ENVIRONMENT = {  # what the user has set wins
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -678,47 +692,11 @@ def _connected(path: Path) -> contextlib.closing[sqlite3.Connection]:
     return contextlib.closing(sqlite3.connect(path, timeout=20))
 
 
-# --- The page --------------------------------------------------------------------------------------------------------
-
-
-def ui() -> None:
-    """Say where MLflow's page is, and become its server unless MLFLOW_TRACKING_URI names one."""
-    store, uri = open_store(), store_uri()
-    view = f"workflowType=machine_learning&viewStateShareKey={EXPERIMENT}"
-    page = f"/#/experiments/{store.experiment_id}/runs?{view}"
-    if uri.startswith("http"):
-        stage.say(f"MLFLOW_TRACKING_URI is set; its server shows the runs at {uri.rstrip('/')}{page}")
-        return
-    port = next(port for port in range(FIRST_PORT, 65536) if _is_free(port))
-    if port != FIRST_PORT:
-        stage.say(f"Port {FIRST_PORT} is taken, so it is {port}.")
-    stage.say(f"MLflow will be at http://{HOST}:{port}{page} in some 10 s; Ctrl-C ends it.")
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "server",
-        "--backend-store-uri",
-        uri,
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-    ]
-    os.execv(sys.executable, [*command, "--workers", "1", "--no-serve-artifacts"])  # noqa: S606
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) != 0
-
-
 def main() -> None:
-    """``log`` is for the stages, ``ui`` for people."""
-    commands = {"log": log, "ui": ui}
-    if len(sys.argv) != 2 or sys.argv[1] not in commands:
-        raise stage.StageError("usage: python src/tracking.py ui")
-    commands[sys.argv[1]]()
+    """Be the side process of a stage."""
+    if sys.argv[1:] != ["log"]:
+        raise stage.StageError("this is what the stages call; `make ui` shows the runs")
+    log()
 
 
 if __name__ == "__main__":

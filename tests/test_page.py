@@ -1,25 +1,38 @@
-"""`make ui` and `dvc plots` as a browser shows them; skipped where there is no Chromium."""
+"""`make ui` and `dvc plots` as a browser shows them on the first visit; skipped where there is no Chromium.
 
+`PICTURES=docs/images .venv/bin/python -m pytest tests/test_page.py` makes the pictures of MLflow in the documents.
+"""
+
+import csv
 import os
-import re
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from test_tracking import ROOT, set_param, write_evaluation, write_figures, write_training
+from test_tracking import ROOT, made_ui
 
+import evaluate
+import fetch
+import plot
+import preprocess
+import split
 import tracking
+import train
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+RUNS: dict[str, dict[str, Any]] = {
+    "tanh": {"lr": 0.001, "activation": "tanh"},
+    "small-step": {"lr": 0.001},
+    "large-step": {"lr": 0.01},
+}
+PICTURES = Path(os.environ["PICTURES"]).resolve() if "PICTURES" in os.environ else None
+CURVES = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 
 pytestmark = [
     pytest.mark.slow,
@@ -31,22 +44,24 @@ pytestmark = [
 
 @pytest.fixture
 def browser() -> Iterator[Any]:
+    """A browser that has been nowhere yet, as wide as a laptop's, with a mouse and without a network."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=2200,1400"):
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1500,1220"):
         options.add_argument(argument)
-    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")  # no network
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+    mouse = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
+    options.add_argument(f"--blink-settings={mouse}")
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
     yield driver
     driver.quit()
 
 
 def keep_picture(browser: Any, name: str) -> None:
-    """Where PICTURES names a folder, keep what the browser shows there; so docs/images/mlflow.png is made."""
-    if folder := os.environ.get("PICTURES"):
-        browser.save_screenshot(f"{folder}/{name}")
+    if PICTURES:
+        assert browser.save_screenshot(str(PICTURES / name))
 
 
 def text_of(browser: Any) -> str:
@@ -60,85 +75,117 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
         time.sleep(0.5)
 
 
-@pytest.fixture
-def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, list[str]]]:
-    """The address that `make ui` says, of a store with two runs that differ in lr; and the runs' ids."""
-    for name in ("MLFLOW_TRACKING_URI", "PENDIGITS_TRACKING", *tracking.ORIGIN.values()):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "home"))
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    store, folder, ids = tracking.open_store(), tmp_path / "checkout", []
-    folder.mkdir()
+class Page(NamedTuple):
+    """What `make ui` shows: where, and the curves of each run."""
+
+    address: str
+    curves: dict[str, dict[str, list[float]]]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """The page of three runs on the built-in digits, which differ in lr and activation."""
+    folder, curves = tmp_path_factory.mktemp("checkout"), {}
     (folder / "src").symlink_to(ROOT / "src")
-    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"hidden_layers": [4]}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    for seed, (name, lr) in enumerate((("steep-hill", 0.125), ("flat-lake", 0.25))):
-        set_param(folder, "lr", lr)
-        write_training(folder, seed)
-        write_evaluation(folder)
-        write_figures(folder)
-        run = tracking.ensure_run(store, folder, {"dvc.exp_name": name, "dvc.baseline_rev": "c0ffee"})
-        assert run
-        ids.append(run.id)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    code = f"import tracking; tracking.FIRST_PORT = {port}; tracking.ui()"
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    with (tmp_path / "said").open("w") as said:
-        command = [sys.executable, "-c", code]
-        server = subprocess.Popen(
-            command, env=environment, cwd=tmp_path, stdout=said, stderr=said, start_new_session=True
-        )
-    try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
-        yield re.findall(r"http://\S+", (tmp_path / "said").read_text())[0], ids
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait()
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params |= {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [64, 32], "epochs": 20}
+    params |= {"batch_size": 32, "weight_average": None, "refit": False}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("MLFLOW_TRACKING_URI", *tracking.ORIGIN.values()):
+            patch.delenv(name, raising=False)
+        patch.setenv("DVC_ROOT", str(folder))
+        patch.setattr(sys, "path", list(sys.path))  # to which MLflow adds the code of each model
+        patch.chdir(folder)
+        store = tracking.open_store()
+        for name, changes in RUNS.items():
+            Path("params.yaml").write_text(yaml.safe_dump(params | changes))
+            for script in (train, evaluate, plot) if curves else (fetch, preprocess, split, train, evaluate, plot):
+                script.main()
+            with Path(tracking.HISTORY).open(newline="") as stream:
+                rows = list(csv.DictReader(stream))
+            curves[f"synthetic-{name}"] = {curve: [float(row[curve]) for row in rows] for curve in CURVES}
+            tracking.ensure_run(store, Path(), {"dvc.exp_name": name, "dvc.baseline_rev": "c0ffee"})
+        with made_ui(tmp_path_factory.mktemp("elsewhere")) as address:
+            yield Page(address, curves)
 
 
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def test_runs_are_listed_and_compared(page: tuple[str, list[str]], browser: Any) -> None:
-    address, ids = page
-    browser.get(address)
-    wait_for(lambda: "2 matching runs" in text_of(browser))
-    wait_for(lambda: "test_accuracy" in text_of(browser))
+def test_the_table_and_two_runs_compared(page: Page, browser: Any) -> None:
+    browser.get(page.address)
+    wait_for(lambda: "3 matching runs" in text_of(browser))
+    wait_for(lambda: columns_of(browser)[-1:] == ["Duration"])
     shown = text_of(browser)
     assert "One row is one run of the pipeline" in shown
-    for word in ("steep-hill", "flat-lake", "final_val_accuracy", "test_loss"):
-        assert word in shown
-    keep_picture(browser, "runs.png")
+    for distraction in ("shared view", "Claude", "telemetry", "Prompts"):  # the Assistant offers models; GenAI, prompts
+        assert distraction not in shown
+    metrics = ["final_val_accuracy", "test_accuracy", "test_loss", "test_ece"]
+    params = ["hidden_layers", "activation", "lr", "epochs", "seed"]
+    assert columns_of(browser) == ["Run Name", "Created", *metrics, *params, "Duration"]
+    assert set(page.curves) <= set(shown.split())
+    keep_picture(browser, "mlflow_runs.png")
 
-    browser.get("about:blank")  # another fragment alone would not load the page again
-    browser.get(f"{address}&compareRunsMode=CHART")
-    search = "input[placeholder='Search metric charts']"
-    wait_for(lambda: browser.find_elements("css selector", search))
-    browser.find_element("css selector", search).send_keys("^val_loss")
-    wait_for(lambda: curves_over_each_other(browser))
+    rows = browser.find_elements("css selector", "input[aria-label^='Press Space to toggle row selection']")
+    for row in rows[:2]:  # the newest: large-step and small-step
+        row.click()
+    browser.find_element("xpath", "//button[normalize-space()='Compare']").click()
+    only_differing = "//button[@aria-label='Parameters - Show diff only']"
+    wait_for(lambda: browser.find_elements("xpath", only_differing))
+    browser.find_element("xpath", only_differing).click()
+    wait_for(lambda: parameters_compared(browser) == {"lr": ["0.01", "0.001"]})
+    browser.find_element("xpath", "//*[text()='weights.png']").click()
+    wait_for(lambda: len(pictures_of(browser)) == 2)
+    first, second = pictures_of(browser)
+    assert first != second
+    assert "Prompts" not in text_of(browser)
+
+
+def test_the_curves_of_all_runs_over_each_other(page: Page, browser: Any) -> None:
+    browser.get(f"{page.address}?compareRunsMode=CHART")
+    wait_for(lambda: drawn_in(browser).keys() == set(CURVES))
+    for curve, lines in drawn_in(browser).items():
+        assert lines == {name: pytest.approx(curves[curve]) for name, curves in page.curves.items()}
     keep_picture(browser, "mlflow.png")
 
-    base = address.partition("/#/")[0]
-    chosen = ",".join(f'"{run_id}"' for run_id in ids)
-    browser.get(f'{base}/#/compare-runs?runs=[{chosen}]&experiments=["1"]')
-    wait_for(lambda: "Show diff only" in text_of(browser))
-    shown = text_of(browser)
-    assert "weights.png" in shown or "Artifacts" in shown
-    keep_picture(browser, "compared.png")
-    assert re.search(r"lr\s+0\.125\s+0\.25|lr\s+0\.25\s+0\.125", shown)
+    browser.execute_script("localStorage.setItem('mlflow.workflowType_v1', '\"genai\"')")  # what is changed there stays
+    browser.refresh()
+    assert browser.execute_script("return localStorage.getItem('mlflow.workflowType_v1')") == '"genai"'
 
 
-def curves_over_each_other(browser: Any) -> bool:
-    """Whether a chart of val_loss names both runs in its legend."""
-    legends = str(browser.execute_script("return document.body.textContent"))
-    return all(f"{name} (val_loss)" in legends for name in ("steep-hill", "flat-lake"))
+def columns_of(browser: Any) -> list[str]:
+    """The headers of the table that are seen whole, in the order of the screen."""
+    return list(
+        browser.execute_script("""
+        const table = document.querySelector('.ag-root').getBoundingClientRect();
+        return [...document.querySelectorAll('.ag-header-cell')].map(cell => [
+                cell.innerText.trim(), cell.getBoundingClientRect(), cell.querySelector('[data-testid^=sort-header]')])
+            .filter(([text, cell, label]) => text && label && cell.right <= table.right
+                && label.getBoundingClientRect().right <= cell.right)
+            .sort((one, other) => one[1].left - other[1].left).map(([text]) => text);""")
+    )
+
+
+def parameters_compared(browser: Any) -> dict[str, list[str]]:
+    rows = browser.execute_script("""
+        const table = [...document.querySelectorAll('table')].find(table => table.innerText.match(/^\\s*lr\\b/m));
+        return table ? [...table.rows].map(row => [...row.cells].map(cell => cell.innerText.trim())) : [];""")
+    return {name: values for name, *values in rows}
+
+
+def pictures_of(browser: Any) -> list[str]:
+    """The addresses of the pictures that are loaded and seen."""
+    return list(
+        browser.execute_script("""
+        return [...document.images].filter(image => image.naturalWidth > 0 && image.offsetWidth > 100
+            && image.alt == 'weights.png').map(image => image.src);""")
+    )
+
+
+def drawn_in(browser: Any) -> dict[str, dict[str, list[float]]]:
+    """The lines in each chart, by the chart's title and the run's name."""
+    charts = browser.execute_script("""
+        return [...document.querySelectorAll('.js-plotly-plot')].map(plot => [
+            plot.closest('[data-testid=experiment-view-compare-runs-card]').innerText.trim().split('\\n')[0],
+            plot.data.filter(line => line.type == 'scatter').map(line => [line.name, Array.from(line.y)])]);""")
+    return {title: dict(lines) for title, lines in charts}
 
 
 def test_the_plots_page_draws_without_a_network(browser: Any, tmp_path: Path) -> None:

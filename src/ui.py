@@ -1,0 +1,85 @@
+"""What `make ui` does: MLflow's page of the project's runs, from a server that only this machine reaches.
+
+MLflow keeps in the browser how its page looks, where no setting of a server reaches: which columns the table has,
+training or GenAI, that the Assistant need not open by itself. So the page that comes from here sets it, once; what is
+changed in the browser afterwards stays.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+import stage
+import tracking
+
+HOST, FIRST_PORT = "127.0.0.1", 5000
+
+
+def main() -> None:
+    """Say where the page is, and serve it unless MLFLOW_TRACKING_URI names a server that does."""
+    with tracking.faults_said():
+        experiment = tracking.open_store().experiment_id
+    uri = tracking.store_uri()
+    if uri.startswith("http"):
+        view = f"workflowType=machine_learning&viewStateShareKey={tracking.EXPERIMENT}"
+        page = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs?{view}"
+        stage.say(f"MLFLOW_TRACKING_URI is set; its server shows the runs at {page}")
+        return
+    port = next(port for port in range(FIRST_PORT, 65536) if is_free(port))
+    if port != FIRST_PORT:
+        stage.say(f"Port {FIRST_PORT} is taken, so it is {port}.")
+    serve(uri, experiment, port)
+
+
+def serve(uri: str, experiment: str, port: int) -> None:
+    """Become MLflow's server of the store at ``uri``, until Ctrl-C."""
+    from mlflow import server
+
+    os.environ[server.BACKEND_STORE_URI_ENV_VAR] = uri
+    os.environ[server.ARTIFACT_ROOT_ENV_VAR] = str(tracking.project_root() / "mlartifacts")
+    with warnings.catch_warnings():  # MLflow and what it uses warn of each other
+        warnings.simplefilter("ignore")
+        import uvicorn
+        from mlflow.server import fastapi_app
+
+    index = Path(str(server.app.static_folder), "index.html").read_text(encoding="utf-8")
+    page = index.replace("<head>", f"<head><script>{script(settings(experiment))}</script>", 1)
+    server.app.view_functions["serve"] = lambda: page
+    stage.say(f"MLflow is at http://{HOST}:{port}/#/experiments/{experiment}/runs; Ctrl-C ends it.")
+    uvicorn.run(fastapi_app.app, host=HOST, port=port, log_level="warning")
+
+
+def settings(experiment: str) -> dict[str, Any]:
+    """What MLflow's page finds in the browser's localStorage, by the names that it uses there."""
+    return {
+        f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState': tracking.VIEW,
+        "mlflow.workflowType_v1": "machine_learning",
+        "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
+        "mlflow.telemetry.info.alert.dismissed_v1": True,
+        "mlflow.settings.telemetry.enabled_v1": False,
+    }
+
+
+def script(wanted: dict[str, Any]) -> str:
+    """JavaScript that puts values into localStorage, unless it has done so before with the same ones."""
+    values = json.dumps({key: json.dumps(value) for key, value in wanted.items()})
+    mark = hashlib.sha256(values.encode()).hexdigest()[:16]
+    return (
+        f"if (localStorage.getItem('{tracking.EXPERIMENT}') !== '{mark}') {{"
+        f"Object.entries({values}).forEach(([key, value]) => localStorage.setItem(key, value));"
+        f"localStorage.setItem('{tracking.EXPERIMENT}', '{mark}')}}"
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether no one listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0
+
+
+if __name__ == "__main__":
+    stage.run(main)

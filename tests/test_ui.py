@@ -1,0 +1,49 @@
+"""Where `make ui` says that the page is; test_page.py looks at the page itself."""
+
+import pytest
+
+import tracking
+import ui
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is not asked for anything but its experiment's id."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(tracking, "open_store", lambda: tracking.Store(None, "7"))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
+    """What a server was started with, if one was."""
+    calls: list[tuple[str, str, int]] = []
+    monkeypatch.setattr(ui, "serve", lambda *arguments: calls.append(arguments))
+    return calls
+
+
+def test_a_tracking_server_shows_the_runs_itself(
+    served: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000/")
+    ui.main()
+    address = "http://server:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=pendigits"
+    assert capsys.readouterr().out == f"MLFLOW_TRACKING_URI is set; its server shows the runs at {address}\n"
+    assert not served
+
+
+def test_the_page_goes_to_the_next_free_port(
+    served: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ui, "is_free", lambda port: port >= 5002)
+    ui.main()
+    assert served == [(tracking.store_uri(), "7", 5002)]
+    assert capsys.readouterr().out == "Port 5000 is taken, so it is 5002.\n"
+
+
+def test_the_browser_is_set_up_once_for_each_set_of_settings() -> None:
+    first, second = ui.script(ui.settings("1")), ui.script(ui.settings("2"))
+    assert first != second
+    mark = first.split("'")[3]
+    assert first.count(mark) == 2
+    assert mark not in second
+    assert "</" not in first
