@@ -1,6 +1,5 @@
 """The trained network with all that it needs to read raw coordinates: what is saved, evaluated and served."""
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +112,7 @@ def load_model(folder: Path) -> PenDigitsModel:
         raise StageError(f"{folder} holds a network over features that are not known: {one_line(features, 60)}")
     if network.shape_in != (known.size,) or network.n_outputs != len(CLASSES) or not isinstance(dataset, str):
         raise StageError(f"{folder} holds a network, but not one over the {known.size} numbers of a pen-written digit")
-    if not isinstance(temperature, int | float) or not 0 < temperature < math.inf:
-        raise StageError(
-            f"{folder} holds a network with a temperature that is no positive number: {one_line(temperature, 60)}"
-        )
+    if not isinstance(temperature, int | float) or not 0.001 <= temperature <= 1000:
+        said = one_line(repr(temperature), 60)
+        raise StageError(f"{folder} holds a network whose temperature is no number from 0.001 to 1000: {said}")
     return PenDigitsModel(network, dataset, temperature, features)

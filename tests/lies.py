@@ -11,10 +11,12 @@ import contextlib
 import copy
 import io
 import json
+import logging
 import multiprocessing
 import os
 import queue
 import random
+import re
 import resource
 import signal
 import sqlite3
@@ -26,6 +28,7 @@ import traceback
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -224,11 +227,35 @@ def small_ink() -> pendigits.Ink:
     return synthetic.make_data_set(10, np.random.default_rng(0))[0]
 
 
+NUMBER = re.compile(rb"[0-9]+")
+
+
+def damaged_lines(rng: Random, content: bytes) -> bytes:
+    """As ``damaged``, or with one to three lines changed as a whole, which leaves more of what is read later."""
+    if rng.random() < 0.5:
+        return damaged(rng, content)
+    lines = content.splitlines(keepends=True)
+    for _ in range(rng.randint(1, 3)):
+        at, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+        match rng.randrange(4):
+            case 0 if len(lines) > 1:
+                del lines[at]
+            case 1:
+                lines.insert(at, lines[other])
+            case 2:
+                lines[at], lines[other] = lines[other], lines[at]
+            case _:
+                number = rng.choice([b"0", b"1", b"2", b"99", b"100", b"-5", b"999999", b"1000000", b"9" * 30, b"007"])
+                lines[at] = NUMBER.sub(number, lines[at], count=rng.choice([0, 1, 1, 1]))
+    return b"".join(lines)
+
+
 def tables() -> list[Any]:
     ink = small_ink()
     whole = pendigits.format_table(pendigits.eight_points(ink), ink.digit)
     lines = whole.splitlines(keepends=True)
-    return [b"".join(lines[:8]), lines[0], b"".join(lines[:3]).replace(b"\n", b"\r\n"), b"0," * 100_000, b" " * 100_000]
+    honest = [b"".join(lines[:8]), lines[0], b"".join(lines[:3]).replace(b"\n", b"\r\n")]
+    return [*honest, *honest, b"0," * 100_000, b" " * 100_000]
 
 
 def read_table(content: bytes) -> None:
@@ -236,19 +263,35 @@ def read_table(content: bytes) -> None:
     check(X.shape == (len(digit), 16) and X.min() >= 0 and X.max() <= 100 and set(digit) <= set(range(10)))
 
 
+TWO_WRITERS = pendigits.TRAINING._replace(rows=4, writers=2)
+
+
 def inks() -> list[Any]:
-    whole = pendigits.format_ink(small_ink())
-    cut = [at for at in range(len(whole)) if whole.startswith(b"\n.SEGMENT", at)]
+    """The first of them are by two writers, so that damaged ones may still be by all whom the part should have."""
+    small = small_ink()
+    digits = [small[i] for i in range(6)]
+
+    def written(n: int) -> bytes:
+        writer, number = np.arange(n) % 2 + 1, np.arange(n) // 2 + 1
+        return pendigits.format_ink(pendigits.join_strokes(digits[:n], small.digit[:n], writer, number))
+
     long = b'.SEGMENT DIGIT 0-999999998 ? "1"\n.COMMENT 1 1 1\n.PEN_DOWN\n' + b"1 1\n" * 20_000
-    return [whole[: cut[4]], whole[: cut[1]], whole[: cut[2]].replace(b"\n", b"\r\n"), long, b"\n.X" * 20_000]
+    honest = [written(4), written(2).replace(b"\n", b"\r\n"), written(6)]
+    return [*honest, *honest, *honest, written(1), long, b"\n.X" * 20_000]
 
 
 def read_ink(content: bytes) -> None:
     ink = pendigits.parse_ink(content, "pendigits-orig.tra")
     points = pendigits.eight_points(ink)
     check(points.shape == (len(ink), 16) and points.min() >= 0 and points.max() <= 100)
-    strokes.format_strokes(strokes.strokes_of(ink))
-    preprocess.preprocess(points, ink.digit, ink, pendigits.TRAINING, len(ink))
+    Path("ink.npz").write_bytes(strokes.format_strokes(strokes.strokes_of(ink)))
+    drawn = strokes.read_strokes(Path("ink.npz"))
+    check(np.isfinite(drawn.points).all() and abs(drawn.points).max() <= 1.001 and (np.diff(drawn.stroke) >= 0).all())
+    X, writer = preprocess.preprocess(points, ink.digit, ink, TWO_WRITERS, len(ink))
+    check(np.isfinite(X).all() and abs(X).max() <= 1 and set(writer) == {1, 2})
+    preprocess.format_csv(X, ink.digit, writer)
+    bent = strokes.Augmentation(*[0.25] * 4, *[1.0] * 7, 0.2, 1.0)(drawn, ink.digit, np.random.default_rng(0))
+    check(bent.shape == X.shape and np.isfinite(bent).all() and abs(bent).max() <= 1)
 
 
 # --- Archives --------------------------------------------------------------------------------------------------------
@@ -415,16 +458,19 @@ def read_params(content: bytes) -> None:
 # --- Models and checkpoints ------------------------------------------------------------------------------------------
 
 
-def small_model() -> model.PenDigitsModel:
+def small_model(features: str = "table") -> model.PenDigitsModel:
     layers = dense_layers([6], 10, normalization="batch_norm", dropout=0.1)
-    return model.PenDigitsModel(Network(layers, 16, rng=np.random.default_rng(0)), "synthetic")
+    network = Network(layers, strokes.FEATURE_SETS[features].size, rng=np.random.default_rng(0))
+    return model.PenDigitsModel(network, "synthetic", features=features)
 
 
 def models() -> list[Any]:
-    model.save_model(small_model(), Path("models"))
-    description = json.loads(Path("models/network.json").read_text())
-    with np.load("models/network.npz") as arrays:
-        return [[description, dict(arrays)]]
+    made = []
+    for features in strokes.FEATURE_SETS:
+        model.save_model(small_model(features), Path("models"))
+        with np.load("models/network.npz") as arrays:
+            made.append([json.loads(Path("models/network.json").read_text()), dict(arrays)])
+    return made
 
 
 LAYERS = ["relu", "softmax", "flatten", "dropout", "batch_norm", "nonsense", "linear", "conv1d", "residual", "reshape"]
@@ -438,6 +484,8 @@ def mutate_model(rng: Random, seed: Any) -> tuple[bytes, bytes]:
     if rng.random() < 0.3 and isinstance(description, dict):
         layer = {rng.choice(LAYERS): {rng.choice(OPTIONS): odd(rng)}}
         description["layers"] = [rng.choice([layer, rng.choice(LAYERS)]), *seed[0]["layers"]][:: rng.choice([1, -1])]
+    if rng.random() < 0.1 and isinstance(description, dict) and isinstance(description.get("extra"), dict):
+        description["extra"] |= {rng.choice(["dataset", "temperature", "features"]): odd(rng)}
     if rng.random() < 0.4:
         arrays = altered(rng, arrays)
     text = json.dumps(description).encode()
@@ -474,8 +522,9 @@ def fits(value: Any) -> bool:
 def read_model(files: tuple[bytes, bytes]) -> None:
     for name, content in zip(("network.json", "network.npz"), files, strict=True):
         Path("models", name).write_bytes(content)
-    p = model.load_model(Path("models")).predict_proba(np.full((2, 16), 50))
-    check(p.shape == (2, 10))
+    loaded = model.load_model(Path("models"))
+    digits = np.full((2, 16), 50) if loaded.features == "table" else [[[[0, 0], [3, 4]]], [[[0, 0]], [[1, 1]]]]
+    check(loaded.predict_proba(digits).shape == (2, 10))
 
 
 X, Y = np.random.default_rng(1).normal(size=(37, 4)).astype("f4"), np.random.default_rng(2).integers(0, 3, 37)
@@ -488,18 +537,24 @@ def small_training(*callbacks: Any) -> Training:
     return Training(network, X, Y, rng=rng, optimizer="adam", epochs=3, batch_size=8, callbacks=[average, *callbacks])
 
 
+class Keeper(checkpoint.Checkpoint):
+    """As in the stage, but keeps in memory what it would write after each step, and says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(None, every=0.0)
+        self.kept: list[bytes] = []
+
+    def _write(self, training: Training) -> None:
+        self.kept.append(checkpoint.pack(training.state()))
+
+    def set_state(self, training: Training, state: Any) -> None:
+        pass
+
+
 def checkpoints() -> list[Any]:
-    states = []
-    whole = Path("whole")
-    keeper = checkpoint.Checkpoint(whole, every=0.0)
-
-    class Seen(checkpoint.Checkpoint):
-        def _write(self, training: Training) -> None:
-            states.append(checkpoint.unpack(checkpoint.pack(training.state())))
-
+    keeper = Keeper()
     small_training(keeper).run()
-    small_training(Seen(None, every=0.0)).run()
-    return [*states[::4], checkpoint.unpack(whole.read_bytes()), whole.read_bytes()]
+    return [*map(checkpoint.unpack, keeper.kept[::4]), checkpoint.unpack(keeper.kept[-1]), keeper.kept[7]]
 
 
 def signed(data: bytes) -> bytes:
@@ -522,19 +577,12 @@ def read_checkpoint(content: bytes) -> None:
         warnings.simplefilter("ignore", RuntimeWarning)  # overflow in a network made to overflow
         try:
             state = checkpoint.unpack(content)
-            history = small_training(Quiet(None)).run(state)
+            history = small_training(Keeper()).run(state)
         except (checkpoint.CheckpointError, StateError) as error:
             raise RefusedError(str(error)) from None
         except train.DivergedError as error:
             raise RefusedError(str(error)) from None
-    check(len(history) == 3)
-
-
-class Quiet(checkpoint.Checkpoint):
-    """As in the stage, but without words."""
-
-    def set_state(self, training: Training, state: Any) -> None:
-        pass
+    check(0 < len(history) <= 3)
 
 
 # --- The store -------------------------------------------------------------------------------------------------------
@@ -731,26 +779,56 @@ def answer(body: bytes) -> None:
     check(all(0 <= row["digit"] <= 9 for row in told["predictions"]))
 
 
-served: Any = None
+def mutate_for_mlflow(rng: Random, seed: Any) -> Any:
+    """A body for MLflow's own server, json or csv; or what a program hands to the model that it has loaded."""
+    match rng.randrange(4):
+        case 0:
+            return altered(rng, next(iter(seed.values())))
+        case 1:
+            row = [rng.choice([0, 1, 50, 99.5, 100]) for _ in pendigits.FEATURES]
+            text = "".join(f"{','.join(map(str, line))}\n" for line in (pendigits.FEATURES, row, row))
+            return "text/csv", damaged_lines(rng, text.encode())
+    return "application/json", damaged_body(rng, seed)
 
 
-def predict(body: Any) -> None:
-    """What MLflow's server calls, which has read the body by then."""
-    global served
-    from mlflow.exceptions import MlflowException
+def ink_bodies() -> list[Any]:
+    ink = small_ink()
+    digits = [[stroke[:4].tolist() for stroke in ink[i]] for i in range(2)]
+    return [{"inputs": digits}, {"dataframe_records": [{"ink": digit} for digit in digits]}]
 
-    if served is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # MLflow's, about a type hint that it does not use
-            import serving
-        served = serving.PenDigits()
-        served._model, served._one_at_a_time = small_model(), serving.threading.Lock()
+
+served: dict[str, Any] = {}
+
+
+def predict(body: Any, features: str = "table") -> None:
+    """What the model in MLflow answers, asked through MLflow's server or by a program.
+
+    What MLflow refuses before it asks the model counts as refused; its words for that are its own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow's, about type hints
+        from mlflow.exceptions import MlflowException
+        from mlflow.pyfunc import scoring_server
+
+        import serving
+    if features not in served:
+        served[features] = serving.PenDigits()
+        served[features]._model, served[features]._one_at_a_time = small_model(features), serving.threading.Lock()
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
+    asked = [] if isinstance(body, tuple) else [body]
+    if isinstance(body, tuple):
+        model_of_mlflow = SimpleNamespace(metadata=None, predict=asked.append)
+        with contextlib.suppress(Exception):  # whatever MLflow raises before or after it asks the model is MLflow's
+            scoring_server.invocations(body[1], body[0], model_of_mlflow, None)
+    if not asked:
+        raise RefusedError("MLflow refuses the body")
     try:
-        answered = served.predict(body)
+        answered = served[features].predict(asked[0])
     except MlflowException as error:
         check(error.error_code == "INVALID_PARAMETER_VALUE")
         raise RefusedError(str(error)) from None
     check(answered["digit"].between(0, 9).all())
+    scoring_server.predictions_to_json(answered, io.StringIO())
 
 
 # --- Running them ----------------------------------------------------------------------------------------------------
@@ -770,8 +848,8 @@ def check(holds: object, what: object = "not what it should be") -> None:
 
 
 TARGETS = {
-    "tables": Target(tables, damaged, read_table, pendigits.DataError),
-    "ink": Target(inks, damaged, read_ink, pendigits.DataError),
+    "tables": Target(tables, damaged_lines, read_table, pendigits.DataError),
+    "ink": Target(inks, damaged_lines, read_ink, pendigits.DataError),
     "archive": Target(archives, mutate_archive, read_archive, sources.SourceError),
     ".Z streams": Target(lzws, damaged, read_lzw, lzw.LzwError),
     "params.yaml": Target(params_files, mutate_params, read_params, stage.ParamsError, lines=2 * len(KEYS)),
@@ -780,7 +858,8 @@ TARGETS = {
     "runs in MLflow": Target(runs, mutate_runs, read_runs, stage.StageError),
     "mlflow.db": Target(databases, mutate_database, read_database, stage.StageError),
     "bodies, make serve": Target(bodies, damaged_body, answer, RefusedError),
-    "bodies, MLflow": Target(lambda: [next(iter(seed.values())) for seed in bodies()], altered, predict, RefusedError),
+    "bodies, MLflow": Target(bodies, mutate_for_mlflow, predict, RefusedError),
+    "ink, MLflow": Target(ink_bodies, mutate_for_mlflow, partial(predict, features="ink"), RefusedError),
 }
 
 
@@ -828,14 +907,13 @@ def out_of_time(*_: object) -> None:
     raise FaultError(f"more than {SECONDS:g} s")
 
 
-def attack(name: str, inputs: int, extra: bool = False) -> Tally:
-    """Feed one target, in this process, whose working folder must be empty."""
-    target, seen, faults = TARGETS[name], [], []  # type: Target, list[str], list[str]
+def attack(name: str, inputs: int, seen: list[str], extra: bool = False) -> Tally:
+    """Feed one target, in this process, whose working folder must be empty; ``seen`` is what ``watch`` fills."""
+    target, faults = TARGETS[name], []  # type: Target, list[str]
     seeds = target.seeds()
     given_more = every_value_of_every_key() if extra and name == "params.yaml" else []
     with contextlib.suppress(target.refusal, RefusedError, FaultError):  # imports what is imported late
         target.call(target.mutate(Random(0), seeds[0]))
-    watch(Path.cwd(), seen)
     signal.signal(signal.SIGPROF, out_of_time)
     start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -864,30 +942,32 @@ def attack(name: str, inputs: int, extra: bool = False) -> Tally:
     return Tally(total, accepted, total - accepted - len(faults), faults, slowest, memory)
 
 
-def _attack_and_tell(name: str, inputs: int, extra: bool, folder: str, told: Any) -> None:
+def _attack_and_tell(names: list[str], inputs: int, extra: bool, folder: str, told: Any) -> None:
     os.chdir(folder)
     sys.stdout = io.StringIO()
-    told.put(attack(name, inputs, extra))
+    seen: list[str] = []
+    watch(Path.cwd(), seen)
+    told.put([attack(name, inputs, seen, extra) for name in names])
 
 
-def attack_alone(name: str, inputs: int, extra: bool = False, seconds: float = 1200) -> Tally:
-    """Feed one target in a process of its own, in a folder of its own; one that hangs or dies is a fault."""
+def attack_alone(names: list[str], inputs: int, extra: bool = False, seconds: float = 3600) -> list[Tally]:
+    """Feed targets in a process of their own, in a folder of its own; a process that hangs or dies is a fault."""
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
     with tempfile.TemporaryDirectory() as folder:
-        child = context.Process(target=_attack_and_tell, args=(name, inputs, extra, folder, told))
+        child = context.Process(target=_attack_and_tell, args=(names, inputs, extra, folder, told))
         child.start()
         try:
             end = time.monotonic() + seconds
             while True:
                 with contextlib.suppress(queue.Empty):
-                    tally: Tally = told.get(timeout=1)
+                    tallies: list[Tally] = told.get(timeout=1)
                     break
                 if not child.is_alive() or time.monotonic() > end:
                     why = "died" if not child.is_alive() else "hangs"
-                    return Tally(inputs, 0, 0, [f"the process {why} (code {child.exitcode})"], 0.0, 0)
+                    return [Tally(inputs, 0, 0, [f"the process {why} (code {child.exitcode})"], 0.0, 0)] * len(names)
             child.join(30)
-            return tally
+            return tallies
         finally:
             child.kill()
             child.join()
@@ -904,7 +984,7 @@ def main() -> None:
     print("| target | inputs | accepted | refused | faults | slowest, s | memory, MB |\n|---|--:|--:|--:|--:|--:|--:|")
     faults: list[str] = []
     for name in names:
-        tally = attack_alone(name, INPUTS, extra=True)
+        (tally,) = attack_alone([name], INPUTS, extra=True)
         numbers = f"{tally.inputs:,} | {tally.accepted:,} | {tally.refused:,} | {len(tally.faults)}"
         print(f"| {name} | {numbers} | {tally.slowest:.2f} | {tally.memory / 1e6:.0f} |", flush=True)
         faults += [f"{name}, {fault}" for fault in tally.faults]
