@@ -1,6 +1,7 @@
-"""After a refusal: put params.yaml back to what it was before the experiment.
+"""After a refusal, or a training that diverged: put params.yaml back to what it was before the experiment.
 
-DVC leaves the value of `dvc exp run -S lr=-1` in params.yaml when the experiment fails.
+DVC leaves the value of `dvc exp run -S lr=-1` in params.yaml when the experiment fails. A stage that fails for another
+reason, say a full disk, leaves it there too: the same experiment can be run again.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ PARAMS_FILE = Path("params.yaml")
 
 
 def after_refusal() -> None:
-    """Put params.yaml back if an experiment in the workspace was refused; DVC deletes the folder of a queued one."""
+    """Put params.yaml back if this is an experiment in the workspace; DVC deletes the folder of a queued one."""
     if os.environ.get("DVC_EXP_NAME") and Path(os.environ["DVC_ROOT"]).resolve() == Path.cwd():
         put_back()
 

@@ -22,6 +22,10 @@ class StageError(Exception):
     """The stage cannot go on; the message says what is wrong and what the user can do."""
 
 
+class FruitlessError(StageError):
+    """The parameters can be run, but nothing comes of them, as when training diverges."""
+
+
 def run(main: Callable[[], None]) -> None:
     """Call a script's ``main`` and end the process: 0, 1 for a fault of the data or the disk, 2 for one of params.yaml.
 
@@ -32,6 +36,9 @@ def run(main: Callable[[], None]) -> None:
     except ParamsError as error:
         restore.after_refusal()
         _fail(str(error), 2)
+    except FruitlessError as error:
+        restore.after_refusal()
+        _fail(str(error), 1)
     except StageError as error:
         _fail(str(error), 1)
     except OSError as error:

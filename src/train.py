@@ -89,7 +89,7 @@ def train(
 
     Raises:
         ParamsError: if params name parts that do not exist.
-        StageError: if the training diverges.
+        FruitlessError: if the training diverges.
     """
     rng = np.random.default_rng(params.seed)
     network = build_network(params, rng)
@@ -114,7 +114,7 @@ def train(
     try:
         history = training.run(checkpoint.load() if checkpoint else None)
     except DivergedError as error:
-        raise stage.StageError(str(error)) from None
+        raise stage.FruitlessError(str(error)) from None
     except StateError as error:
         if not checkpoint:
             raise

@@ -239,6 +239,11 @@ def test_a_change_of_evaluation_or_pictures_leaves_other_runs_alone(clone: Check
     params = (clone.folder / "params.yaml").read_bytes()
     assert "params.yaml: lr must be greater than 0, got -0.1\n" in clone.dvc("exp", "run", "-S", "lr=-0.1", fails=True)
     assert (clone.folder / "params.yaml").read_bytes() == params
+    said = clone.dvc("exp", "run", "-n", "steep", "-S", "lr=1e30", "-S", "optimizer=sgd", fails=True)
+    assert "training diverged in epoch 1: NaN or infinity in" in said
+    assert (clone.folder / "params.yaml").read_bytes() == params
+    (steep,) = (run for run in clone.runs() if run.info.run_id != first.info.run_id)
+    assert (steep.info.run_name, steep.info.status) == ("synthetic-steep", "FAILED")
     assert (clone.folder / "models/network.npz").exists()
     clone.dvc("exp", "run", "-n", "bins", "-S", "ece_bins=10")
     clone.dvc("exp", "run", "-n", "drawn", "-S", "mistakes_shown=5")
@@ -249,7 +254,7 @@ def test_a_change_of_evaluation_or_pictures_leaves_other_runs_alone(clone: Check
         == first.to_dictionary()
     )
     clone.script("sync")
-    assert sorted(run.data.tags["dvc.exp_name"] for run in clone.runs()) == ["bins", "drawn", "first"]
+    assert sorted(run.data.tags["dvc.exp_name"] for run in clone.runs()) == ["bins", "drawn", "first", "steep"]
     assert (
         next(run for run in clone.runs() if run.info.run_id == first.info.run_id).to_dictionary()
         == first.to_dictionary()

@@ -69,6 +69,23 @@ def test_params_that_had_changed_come_back_as_they_were(repository: Path) -> Non
     assert refused() == before
 
 
+@pytest.mark.parametrize(("fault", "back"), [(stage.FruitlessError, True), (stage.StageError, False)])
+def test_params_that_diverged_come_back_and_those_that_met_another_fault_stay(
+    fault: type[Exception], back: bool, repository: Path
+) -> None:
+    before = set_lr("0.125  # mine")
+    stash_as_dvc_does()
+    changed = set_lr("1000")
+
+    def main() -> None:
+        raise fault("of no use")
+
+    with pytest.raises(SystemExit) as ended:
+        stage.run(main)
+    assert ended.value.code == 1
+    assert Path("params.yaml").read_bytes() == (before if back else changed)
+
+
 def test_a_stash_of_an_earlier_experiment_is_not_taken(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = Path("params.yaml").read_bytes()
     set_lr("0.125")
