@@ -15,6 +15,7 @@ PENDIGITS_TRACKING=off turns all of it off; PENDIGITS_TRACKING=verbose lets the 
 import ast
 import contextlib
 import csv
+import io
 import json
 import logging
 import os
@@ -35,6 +36,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
+import restore
 import stage
 from params import Params, ParamsError, load_params
 
@@ -93,6 +95,7 @@ EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # th
 SEND_SECONDS, FLUSH_SECONDS = 0.2, 1.0  # how often the stage sends epochs, and how often the curves grow
 WAIT_SECONDS = 120  # how long a stage waits in the end for its side process
 METRICS_A_CALL = 1000  # the most that MLflow takes
+SAID = Path(".dvc/tmp/not-logged")  # why nothing was logged, as this pipeline run has said
 ENVIRONMENT = {  # what the user has set wins
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -165,7 +168,7 @@ class Tracker:
                 start_new_session=True,  # Ctrl-C on the terminal is for the stage alone
             )
         except OSError as error:
-            stage.say(_not_logged(str(error)))
+            _say_not_logged(str(error))
             return
         self._pipe = self._process.stdin.fileno() if self._process.stdin else -1
         os.set_blocking(self._pipe, False)
@@ -188,12 +191,12 @@ class Tracker:
                 said, _ = self._process.communicate(bytes(self._unsent), timeout=WAIT_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-                stage.say(_not_logged(f"no answer within {WAIT_SECONDS} s"))
+                _say_not_logged(f"no answer within {WAIT_SECONDS} s")
                 return
             for line in said.decode(errors="replace").splitlines():
                 stage.say(line)
             if self._process.returncode:
-                stage.say(_not_logged(self._last_error()))
+                _say_not_logged(self._last_error())
 
     def _send(self) -> None:
         self._sent_at = time.monotonic()
@@ -212,10 +215,21 @@ def _line(message: Mapping[str, Any]) -> bytes:
     return json.dumps(message, default=float).encode() + b"\n"
 
 
-def _not_logged(reason: str) -> str:
+def _say_not_logged(reason: str) -> None:
+    """Say why nothing was logged, unless an earlier stage of the same pipeline run has said just that."""
     reason = re.sub(r"^[\w.]+(Exception|Error): ", "", reason)
-    shown = reason if len(reason) <= 200 else reason[:197] + "..."
-    return f"MLflow: not logged ({shown}). Nothing else is affected; `make sync` enters the run later."
+    if re.match(r"API request to \S+ failed with (timeout )?exception", reason):  # and then urllib3's inner life
+        reason = f"no answer from {store_shown()}"
+    elif len(reason) > 200:
+        reason = reason[:197] + "..."
+    if begun := restore.start_of_dvc():
+        with contextlib.suppress(OSError):
+            before = SAID.read_text(encoding="utf-8") if SAID.exists() else ""
+            if f"{begun} {reason}\n" in before:
+                return
+            kept = before if before.startswith(f"{begun} ") else ""
+            SAID.write_text(f"{kept}{begun} {reason}\n", encoding="utf-8")
+    stage.say(f"MLflow: not logged ({reason}). Nothing else is affected; `make sync` enters the run later.")
 
 
 def _now() -> int:
@@ -230,7 +244,7 @@ def log() -> None:
     """Follow the stage at the other end of stdin. An error ends the process, and the stage shows its last line."""
     for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(request, signal.SIG_IGN)  # the end of the stage ends this process, and nothing before
-    inbox = _Inbox(sys.stdin.buffer)
+    inbox = _Inbox(io.FileIO(0, closefd=False))
     begin = inbox.first()
     if begin.get("stage") == "train":
         _follow_training(inbox, begin["params"], begin["time"])
@@ -252,16 +266,19 @@ class Epoch(NamedTuple):
 class _Inbox:
     """The stage's messages, which a thread takes off the pipe as they come."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: io.FileIO | IO[bytes]) -> None:
         self.status = ""  # how the stage ended, once ``epochs`` has run out
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=self._read, args=(stream,), daemon=True).start()
 
-    def _read(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            if line.endswith(b"\n"):  # if not, the stage was killed in the middle of it
+    def _read(self, stream: io.FileIO | IO[bytes]) -> None:
+        # Without a buffer, since Python aborts when it ends while a thread waits with the lock of one.
+        begun = b""
+        while came := stream.read(1 << 16):
+            *lines, begun = (begun + came).split(b"\n")
+            for line in lines:
                 self._messages.put(json.loads(line))
-        self._messages.put({"end": "KILLED"})
+        self._messages.put({"end": "KILLED"})  # the stage has, maybe in the middle of a line
 
     def first(self) -> dict[str, Any]:
         return self._messages.get()
@@ -592,6 +609,11 @@ def store_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root() / 'mlflow.db'}"
 
 
+def store_shown() -> str:
+    """The store's address as people may see it: without a password."""
+    return re.sub(r"//[^/@]*@", "//", store_uri())
+
+
 def open_store() -> Store:
     """Open the store and the project's experiment; make them where they are not there."""
     os.environ.update(ENVIRONMENT | os.environ)  # before the import, which looks at them
@@ -614,7 +636,7 @@ def faults_said() -> Iterator[None]:
     try:
         yield
     except mlflow.exceptions.MlflowException as error:
-        raise stage.StageError(f"MLflow at {store_uri()}: {str(error).splitlines()[0][:200]}") from None
+        raise stage.StageError(f"MLflow at {store_shown()}: {str(error).splitlines()[0][:200]}") from None
 
 
 def _experiment(client: "MlflowClient") -> str:

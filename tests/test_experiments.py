@@ -300,7 +300,9 @@ def server(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
 def test_a_tracking_server_and_one_that_is_away(clone: Checkout, server: Any) -> None:
     clone.environment["MLFLOW_TRACKING_URI"] = server.url
     said = clone.dvc("exp", "run", "-n", "away")
-    assert said.count("MLflow: not logged") == 3  # a line a stage that has something to log
+    assert re.findall("MLflow: not logged.*", said) == [  # once, of three stages that have something to log
+        f"MLflow: not logged (no answer from {server.url}). Nothing else is affected; `make sync` enters the run later."
+    ]
     assert not (clone.folder / "mlflow.db").exists()
     server()
     clone.dvc("exp", "run", "-n", "there", "-S", "seed=1")

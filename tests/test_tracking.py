@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import stage
@@ -376,11 +377,12 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
 def test_a_server_that_is_away_is_said_once_and_changes_nothing(
     folder: Path, stage_of: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    stage_of.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    address = f"127.0.0.1:{free_port()}"
+    stage_of.setenv("MLFLOW_TRACKING_URI", f"http://somebody:secret@{address}")
     with tracking.training(load_params()) as run:
         run.epoch(RECORDS[0])
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("MLflow: not logged (")
+    assert line.startswith(f"MLflow: not logged (no answer from http://{address}). Nothing else is affected")
     assert line.endswith("`make sync` enters the run later.")
 
 
@@ -434,6 +436,35 @@ def test_a_side_process_that_dies_is_said_with_its_last_words(
     with tracking.evaluation():
         time.sleep(0.2)
     assert capsys.readouterr().out.startswith("MLflow: not logged (no store)")
+
+
+def test_the_stages_of_one_pipeline_run_say_the_same_reason_once(
+    side_process: Any, environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.chdir(tmp_path)
+    (tmp_path / ".dvc/tmp").mkdir(parents=True)
+    for begun, reason, said in [
+        (1.5, "away", 1),
+        (1.5, "full", 1),
+        (1.5, "away", 0),
+        (2.5, "away", 1),
+        (None, "away", 1),
+    ]:
+        environment.setattr("restore.start_of_dvc", lambda begun=begun: begun)
+        side_process(f"import sys\nsys.stdin.read()\nsys.exit({reason!r})")
+        with tracking.evaluation():
+            pass
+        assert capsys.readouterr().out.count(f"MLflow: not logged ({reason})") == said, (begun, reason)
+
+
+def test_a_side_process_ends_in_order_while_the_stage_still_works(
+    environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.setenv("DVC_ROOT", str(tmp_path))
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
+    with tracking.evaluation():
+        wait_for(lambda: psutil.Process().children()[0].status() == psutil.STATUS_ZOMBIE)
+    assert "mlflow.db is damaged" in capsys.readouterr().out
 
 
 def test_a_side_process_that_hangs_holds_nothing_up(
