@@ -719,9 +719,25 @@ def test_the_page_is_where_it_says_and_other_hosts_are_refused(page: str, tmp_pa
         found = json.load(answer)["experiment"]
     assert page.partition("/")[2] == f"#/experiments/{found['experiment_id']}/runs"
     assert not {path.name for path in tmp_path.iterdir()} & {"mlruns", "mlartifacts", "mlflow.db"}
-    from_elsewhere = urllib.request.Request(url, headers={"Host": "elsewhere.example"})
-    with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(from_elsewhere, timeout=30)  # noqa: S310
+    assert status(url, {"Host": "localhost:8080"}) == 200  # through a tunnel
+    for host in ("elsewhere.example", "192.168.0.7:5000", "127.0.0.1.elsewhere.example"):
+        assert status(url, {"Host": host}) == 403, host
+    change = url.replace("get-by-name", "set-experiment-tag").partition("?")[0]
+    tag = json.dumps({"experiment_id": found["experiment_id"], "key": "who", "value": "me"}).encode()
+    for where, expected in (
+        ("http://elsewhere.example", 403),
+        ("http://192.168.0.7:5000", 403),
+        (f"http://{page.partition('/')[0]}", 200),
+    ):
+        assert status(change, {"Origin": where, "Content-Type": "application/json"}, tag) == expected, where
+
+
+def status(url: str, headers: dict[str, str], data: bytes | None = None) -> int:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=30) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 @pytest.mark.slow
