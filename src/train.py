@@ -48,6 +48,7 @@ from strokes import FEATURE_SETS, Augmentation, Strokes, read_strokes
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
 MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB
+COPIES = 8  # of each row held out, for the temperature
 CHECKPOINTS = Path(".dvc/tmp/checkpoints")
 DIAGNOSTICS = ("epoch", "layer", "quantity", "value")
 HISTOGRAMS = ("epoch", "layer", "of", "low", "high", "share")
@@ -222,6 +223,19 @@ def _new_rows(params: Params, rows: Rows) -> Augment | None:
     return lambda _, rng: made(strokes, rows.y, rng, features)
 
 
+def fitted_temperature(params: Params, network: Network, rows: Rows) -> float:
+    """The temperature for people whom the network never saw, fitted to rows by others whom it did not see either.
+
+    The people held out are few, and the temperature hangs on whether one of them has odd habits. So it is fitted to
+    ``COPIES`` new rows for each of theirs, made as those that training makes: as if more people had been held out.
+    """
+    new_rows, rng = _new_rows(params, rows), np.random.default_rng(params.seed)
+    if new_rows is None:
+        return fit_temperature(network.outputs(rows.X), rows.y)
+    logits = [network.outputs(new_rows(rows.X, rng)) for _ in range(COPIES)]
+    return fit_temperature(np.concatenate(logits), np.tile(rows.y, COPIES))
+
+
 def check_names(params: Params) -> None:
     """Raise ParamsError, before any work, for all that ``params`` names wrongly."""
     faults = Faults()
@@ -317,7 +331,7 @@ def main() -> None:
         loss = training_parts(params)["loss"]
         train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y, loss)
         val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y, loss)
-        temperature = fit_temperature(model.network.outputs(validation.X), validation.y)
+        temperature = fitted_temperature(params, model.network, validation)
         if params.refit:
             model = refit(params, len(history), rows.and_also(validation), checkpoint("refit"))
         model.temperature = temperature
