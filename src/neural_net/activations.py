@@ -16,19 +16,30 @@ class Activation(Layer):
     """What activations share: remember the latest input and output, which the derivative is written in."""
 
     suited_init = "xavier_uniform"  # what `init: auto` gives the weights before this activation
-    passing: tuple[str, ...] = ("z", "y")
+    passing: tuple[str, ...] = ("z", "y", "grad_in", "zero")
+    z: Any = None
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def _arrange(self, x: Array) -> None:
+        """Lay out the buffers for a batch that lies elsewhere than the one before."""
         if x.dtype is not self.dtype:
             self.adopt(x.dtype)
         self.z, self.y = x, self.output(x.shape)
+        self.grad_in = self.buffer("grad_in", x.shape)
+        self.zero = np.zeros((), self.dtype)  # of one dtype with z: NumPy compares faster so
+
+    def forget(self) -> None:
+        super().forget()
+        self.z = None
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if x is not self.z:
+            self._arrange(x)
         self._value(x, self.y)
         return self.y
 
     def backward(self, grad_out: Array) -> Array:
-        grad_in = self.buffer("grad_in", grad_out.shape)
-        self._gradient(self.z, self.y, grad_out, grad_in)
-        return grad_in
+        self._gradient(self.z, self.y, grad_out, self.grad_in)
+        return self.grad_in
 
     def _value(self, z: Array, y: Array) -> None:
         """Write f(z) into y."""
@@ -39,7 +50,7 @@ class Activation(Layer):
         raise NotImplementedError
 
     def _positive(self, z: Array) -> Array:
-        return np.greater(z, 0, out=self.buffer("positive", z.shape, np.bool_))
+        return np.greater(z, self.zero, out=self.buffer("positive", z.shape, np.bool_))
 
     def Forward_prop(self, Z: Array) -> Array:  # noqa: N802 (the original project's name)
         """``forward`` as the original interface calls it: on anything array-like; returns a copy."""
@@ -64,12 +75,19 @@ class ReLU(Activation):
     """``y = max(z, 0)``; the derivative at 0 is taken as 0 (Nair and Hinton 2010)."""
 
     suited_init = "he_normal"
+    passing = ("zeros", "positive")
+
+    def _arrange(self, x: Array) -> None:
+        super()._arrange(x)
+        self.zeros = self.buffer("zeros", x.shape, fill=0)  # a single 0 would take several times as long
+        self.positive = self.buffer("positive", x.shape, np.bool_)
 
     def _value(self, z: Array, y: Array) -> None:
-        np.maximum(z, self.buffer("zeros", z.shape, fill=0), out=y)  # a single 0 would take several times as long
+        np.maximum(z, self.zeros, out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.multiply(grad_y, self._positive(z), out=grad_z)
+        np.greater(z, self.zero, out=self.positive)
+        np.multiply(grad_y, self.positive, out=grad_z)
 
 
 class LeakyReLU(Activation):

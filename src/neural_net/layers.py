@@ -31,7 +31,8 @@ class Linear(Layer):
         bias_init: b's initializer.
     """
 
-    passing = ("x1", "Wb", "dWb")
+    passing = ("Wb", "WbT", "dWb", "batch", "x1", "x1T", "y", "yT")
+    batch: Shape = ()  # the shape of the batches that the buffers at hand are for
 
     def __init__(self, n_out: int, n_in: int | None = None, init: str = "auto", bias_init: str = "zeros") -> None:
         super().__init__()
@@ -57,6 +58,7 @@ class Linear(Layer):
     def bind(self, params: Array, grads: Array) -> None:
         super().bind(params, grads)
         self.Wb, self.dWb = params.reshape(-1, self.n_out), grads.reshape(-1, self.n_out)
+        self.WbT = self.Wb.T
 
     def input_place(self, shape: Shape) -> Array:
         return self._beside_ones(shape)[:, :-1]
@@ -65,22 +67,31 @@ class Linear(Layer):
         """The buffer ``[x 1]`` for an x of that shape."""
         return self.buffer("input", (shape[0], shape[1] + 1), fill=1)
 
+    def _arrange(self, shape: Shape) -> None:
+        """Lay out the buffers for batches of this shape: their views are made once, and not in each step."""
+        self.batch, self.x1, self.y = shape, self._beside_ones(shape), self.buffer("output", (shape[0], self.n_out))
+        self.x1T, self.yT = self.x1.T, self.y.T
+
+    def forget(self) -> None:
+        super().forget()
+        self.batch = ()
+
     def forward(self, x: Array, training: bool = False) -> Array:
-        self.x1 = self._beside_ones(x.shape)
+        if x.shape != self.batch:
+            self._arrange(x.shape)
         if x.base is not self.x1:  # the layer before may have written it there
-            np.copyto(self.x1[:, :-1], x)
-        y = self.buffer("output", (len(x), self.n_out))
-        np.dot(self.Wb.T, self.x1.T, out=y.T)  # y = x1 Wb; y.T is in the order that np.dot writes in
-        return y
+            self.x1[:, :-1] = x
+        self.WbT.dot(self.x1T, self.yT)  # y = x1 Wb; yT is in the order that dot writes in
+        return self.y
 
     def backward(self, grad_out: Array) -> Array:
         self.backward_parameters(grad_out)
-        grad_in = self.buffer("grad_in", (len(grad_out), len(self.W)))
-        np.dot(self.W, grad_out.T, out=grad_in.T)
+        grad_in = self.buffer("grad_in", self.batch)
+        self.W.dot(grad_out.T, grad_in.T)
         return grad_in
 
     def backward_parameters(self, grad_out: Array) -> None:
-        np.dot(self.x1.T, grad_out, out=self.dWb)
+        self.x1T.dot(grad_out, self.dWb)
 
     W: Array
     b: Array
