@@ -85,10 +85,6 @@ class Loss:
                 found.fill(fill)
         return found
 
-    def _row_maxima(self, rows: Array) -> Array:
-        """The largest number of each row, (rows, 1); fast for a network's outputs, of which a column is one piece."""
-        return np.maximum.reduce(rows, axis=1, keepdims=True, out=self._buffer("top", rows, (len(rows), 1)))
-
 
 _MOST_BUFFERS = 48
 
@@ -109,7 +105,7 @@ class Targets:
         self._table = loss.targets(y, n_outputs, dtype)
 
     def __getitem__(self, rows: Any) -> Array:
-        return self._table[rows if self._classes is None else self._classes[rows]]
+        return self._table[rows] if self._classes is None else self._table.take(self._classes[rows], axis=0)
 
     def classes(self, rows: Any) -> Array:
         """The class of each of these rows: in rows of numbers, the largest."""
@@ -148,6 +144,7 @@ class CrossEntropy(Loss):
             usable = len(class_weights) > 0 and all(np.isfinite(w) and w > 0 for w in class_weights)
             check(usable, self, f"class_weights must be numbers greater than 0, got {list(class_weights)}")
         self.label_smoothing, self.class_weights = label_smoothing, class_weights
+        self._arranged: tuple[Any, ...] = ()
 
     def _rows(self, rows: Array) -> Array:
         name, e, n = type(self).__name__, self.label_smoothing, rows.shape[1]
@@ -159,26 +156,38 @@ class CrossEntropy(Loss):
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
         self._check_shapes(outputs, targets)
-        rows, classes = outputs.shape
-        ones = self._buffer("ones", outputs, (classes, 1), fill=1)
+        if self._arranged != (outputs.shape, outputs.dtype):
+            self._arrange(outputs)
         weighted, scale = self._weigh(targets, sample_weight)
-        p = np.subtract(outputs, self._row_maxima(outputs), out=self._buffer("p", outputs))
-        linear = float(np.vdot(p, weighted))
-        np.exp(p, out=p)
-        total = np.dot(p, ones, out=self._buffer("total", outputs, (rows, 1)))  # a sum of each row, in a product
-        np.divide(p, total, out=p)
+        z, p, t, ones, total, mass = outputs.T, self._p, self._t, self._ones, self._total, self._one_each
+        t[...] = weighted.T
         self._even = weighted is targets  # then each row's targets add up to 1
-        mass = self._buffer("one each" if self._even else "mass", outputs, (rows, 1), fill=1)
         if not self._even:
-            np.dot(weighted, ones, out=mass)
-        self._p, self._weighted, self._mass, self._scale = p, weighted, mass, scale
-        return (float(np.vdot(np.log(total, out=total), mass)) - linear) * scale
+            mass = ones.dot(t, self._mass)
+        np.subtract(z, np.maximum.reduce(z, axis=0, out=self._top), out=p)
+        linear = float(np.vdot(p, t))
+        np.exp(p, out=p)
+        ones.dot(p, total)  # a sum over the classes, in a product
+        np.divide(p, total, out=p)
+        self._scale[...] = scale
+        return (float(np.log(total, out=total).dot(mass)) - linear) * scale
 
     def backward(self) -> Array:
-        grad = self._buffer("grad", self._p)
-        p = self._p if self._even else np.multiply(self._p, self._mass, out=grad)
-        np.subtract(p, self._weighted, out=grad)
-        return np.multiply(grad, self._scale, out=grad)
+        grad, p = self._grad, self._p
+        if not self._even:
+            p = np.multiply(p, self._mass, out=grad)
+        np.subtract(p, self._t, out=grad)
+        return np.multiply(grad, self._scale, out=grad).T
+
+    def _arrange(self, outputs: Array) -> None:
+        """Lay out the buffers for a batch of this size, with a row a class: so lie what comes out of a network."""
+        n, classes = outputs.shape
+        self._p, self._t, self._grad = (self._buffer(name, outputs, (classes, n)) for name in ("p", "t", "grad"))
+        self._top, self._total, self._mass = (self._buffer(name, outputs, (n,)) for name in ("top", "total", "mass"))
+        self._one_each = self._buffer("one each", outputs, (n,), fill=1)
+        self._ones = self._buffer("ones", outputs, (classes,), fill=1)
+        self._scale = self._buffer("scale", outputs, ())  # of one dtype with the gradient: NumPy is faster so
+        self._arranged = outputs.shape, outputs.dtype
 
     def _weigh(self, targets: Array, sample_weight: Array | None) -> tuple[Array, float]:
         """The targets times the weights of their class and sample, and one over the weight of the batch."""
@@ -246,7 +255,8 @@ class FocalLoss(Loss):
             self._buffer(name, outputs) for name in ("log_p", "p", "rest", "power", "value")
         )
         total, share = (self._buffer(name, outputs, (len(outputs), 1)) for name in ("total", "share"))
-        np.subtract(outputs, self._row_maxima(outputs), out=log_p)
+        top = np.maximum.reduce(outputs, axis=1, keepdims=True, out=self._buffer("top", outputs, share.shape))
+        np.subtract(outputs, top, out=log_p)
         np.sum(np.exp(log_p, out=p), axis=1, keepdims=True, out=total)
         np.subtract(log_p, np.log(total, out=total), out=log_p)
         np.exp(log_p, out=p)
