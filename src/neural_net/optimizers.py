@@ -15,6 +15,8 @@ from .base import Array, check, copy_like, make, of_type
 
 _BLOCK = 32768  # numbers: five float32 vectors of these fit into a processor's second cache
 _STEPS_UNTIL_FAINT = 100
+_MOST_NUMBERS = 4
+_VECTORS = ("_params", "_grads", "_decays", "_blocks")
 
 
 class Optimizer:
@@ -44,6 +46,7 @@ class Optimizer:
         self.lr, self.weight_decay, self.clip_norm, self.clip_value = lr, weight_decay, clip_norm, clip_value
         self.t = 0
         self.state: dict[str, Array] = {}
+        self._params: Array | None = None
 
     def step(self, params: Array, grads: Array, decays: Array | None = None, factor: float = 1.0) -> None:
         """Change ``params`` in place.
@@ -71,22 +74,47 @@ class Optimizer:
             norm = _norm(grads)
             if norm > self.clip_norm:
                 np.multiply(grads, self.clip_norm / norm, out=grads)
-        for start in range(0, len(params), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            block, scratch = params[part], self._scratch[: len(params) - start]
+        if params is not self._params or grads is not self._grads or decays is not self._decays:
+            self._cut(params, grads, decays)
+        for block, gradient, decay, state in self._blocks:
             if self.weight_decay:
-                shrink = np.multiply(block, lr * self.weight_decay, out=scratch)
-                if decays is not None:
-                    np.multiply(shrink, decays[part], out=shrink)
+                (share,) = self._numbers(lr * self.weight_decay)
+                shrink = np.multiply(block, share, out=state["scratch"])
+                if decay is not None:
+                    np.multiply(shrink, decay, out=shrink)
                 np.subtract(block, shrink, out=block)
-            state = {name: vector[part] for name, vector in self.state.items()}
-            self._update(block, grads[part], lr, **state, scratch=scratch)
+            self._update(block, gradient, lr, **state)
         if self.t % _STEPS_UNTIL_FAINT == 0:
             self._drop_the_faint()
 
     def _start(self, params: Array) -> None:
         self.state = {name: np.zeros_like(params) for name in self._states}
         self._size, self._scratch = len(params), np.empty(min(len(params), _BLOCK), params.dtype)
+        self._params = None
+        numbers = np.zeros(_MOST_NUMBERS, params.dtype)
+        self._places = tuple(numbers[i, ...] for i in range(_MOST_NUMBERS))
+
+    def _cut(self, params: Array, grads: Array, decays: Array | None) -> None:
+        """Cut all vectors into blocks: once, and not in each step."""
+        self._params, self._grads, self._decays, self._blocks = params, grads, decays, []
+        for start in range(0, len(params), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            state = {name: vector[part] for name, vector in self.state.items()}
+            state["scratch"] = self._scratch[: len(params) - start]
+            self._blocks.append((params[part], grads[part], None if decays is None else decays[part], state))
+
+    def _numbers(self, *values: float) -> tuple[Array, ...]:
+        """The numbers as arrays of shape () in the parameters' dtype, which hold until the next call.
+
+        With them NumPy calculates as with Python's numbers, but begins in half the time: no types are to be resolved.
+        """
+        for place, value in zip(self._places, values, strict=False):
+            place[...] = value
+        return self._places[: len(values)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles hold what is remembered, once, and not the network's vectors."""
+        return {name: value for name, value in vars(self).items() if name not in _VECTORS} | {"_params": None}
 
     def _drop_the_faint(self) -> None:
         """Make numbers of less than about 1e-28 in the remembered vectors 0, by rounding; others stay as they are.
@@ -116,7 +144,7 @@ class Optimizer:
             raise ValueError(f"not what {type(self).__name__} remembers: t = {state['t']}, {', '.join(vectors)}")
         kept = {name: copy_like(params, vectors[name]) for name in vectors}
         self._start(params)
-        self.t, self.state = state["t"], kept
+        self.t, self.state, self._params = state["t"], kept, None
 
     def reset(self) -> None:
         """Forget all steps taken."""
@@ -263,12 +291,13 @@ class Adam(Optimizer):
         b1, b2 = self.beta1, self.beta2
         c = math.sqrt((1 - b2**self.t) / (1 - b2))
         a = lr * c * (1 - b1) / (1 - b1**self.t)
-        np.multiply(mean, b1, out=mean)
+        rate1, rate2, step, eps = self._numbers(b1, b2, a, self.eps * c)
+        np.multiply(mean, rate1, out=mean)
         np.add(mean, grads, out=mean)
         np.multiply(grads, grads, out=scratch)
-        np.multiply(square, b2, out=square)
+        np.multiply(square, rate2, out=square)
         np.add(square, scratch, out=square)
-        _divided_step(params, mean, square, a, self.eps * c, scratch)
+        _divided_step(params, mean, square, step, eps, scratch)
 
 
 class AdamW(Adam):
@@ -337,7 +366,7 @@ def _norm(v: Array) -> float:
     return largest * math.sqrt(float(np.dot(v / largest, v / largest))) if math.isfinite(largest) else largest
 
 
-def _divided_step(params: Array, direction: Array, squares: Array, lr: float, eps: float, scratch: Array) -> None:
+def _divided_step(params: Array, direction: Array, squares: Array, lr: Any, eps: Any, scratch: Array) -> None:
     """``params -= lr * direction / (sqrt(squares) + eps)``."""
     np.sqrt(squares, out=scratch)
     np.add(scratch, eps, out=scratch)
