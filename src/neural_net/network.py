@@ -105,7 +105,7 @@ class Network:
 
     def forward(self, X: Array, training: bool = False) -> Array:
         """The outputs (batch, n_outputs) for X (batch, *shape_in), in a buffer that holds until the next call."""
-        if not self.built or X.shape[1:] != self.shape_in or X.dtype != self.dtype:
+        if X.shape[1:] != self.shape_in or X.dtype != self.dtype or not self.shape_in:
             X = self.check_inputs(X)
         return self.chain.forward(X, training)
 

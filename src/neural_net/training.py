@@ -224,8 +224,10 @@ class Training:
             tally.factor = self.schedule.during(self.step / steps, 1 / steps, self.epochs)
             self.optimizer.step(network.params, network.grads, network.decays, tally.factor)
             self.step += 1
+            tally.rows += len(X)
             mass = len(X) if weight is None else float(weight.sum())
-            tally.rows, tally.loss, tally.mass = tally.rows + len(X), tally.loss + value * mass, tally.mass + mass
+            tally.loss += value * mass
+            tally.mass += mass
             if watched:
                 self._tell("on_batch_end")
         if not np.isfinite(network.params).all():
@@ -256,7 +258,8 @@ class Training:
         at_once = max(_ROWS_GATHERED // size, 1) * size
         for first in range(done, n, at_once):
             rows = slice(None) if order is None else order[first : first + at_once]
-            X, targets = all_rows[rows], self.targets[rows]
+            X = all_rows if order is None else all_rows.take(order[first : first + at_once], axis=0)
+            targets = self.targets[rows]
             classes = self.targets.classes(rows) if self.accuracy else None
             weight = None if self.sample_weight is None else self.sample_weight[rows]
             for start in range(0, len(X), size):
