@@ -222,37 +222,36 @@ class GELU(Activation):
     """``y = z/2 (1 + tanh(c (z + a z^3)))``, ``c = sqrt(2/pi)``, ``a = 0.044715`` (Hendrycks and Gimpel 2016).
 
     This is the tanh approximation. It differs from the exact ``z Phi(z)``, which needs the error function, by less
-    than 0.0005 everywhere.
+    than 0.0005 everywhere. It is written ``y = z s``, ``s = 1 / (1 + exp(-2u))``, ``u = c (z + a z^3)``, since NumPy
+    takes half as long for exp as for tanh.
     """
 
     suited_init = "he_normal"
-    passing = ("t",)
+    passing = ("s",)
     _c = math.sqrt(2 / math.pi)
     _a = 0.044715
 
     def _value(self, z: Array, y: Array) -> None:
-        self.t = t = self.buffer("tanh", z.shape)
-        np.multiply(z, z, out=t)
-        np.multiply(t, self._c * self._a, out=t)
-        np.add(t, self._c, out=t)
-        np.multiply(t, z, out=t)
-        np.tanh(t, out=t)
-        np.multiply(z, 0.5, out=y)
-        np.add(t, 1, out=t)
-        np.multiply(y, t, out=y)  # t is kept as 1 + tanh(u) for the gradient
+        self.s = s = self.buffer("s", z.shape)
+        np.multiply(z, z, out=s)
+        np.multiply(s, -2 * self._c * self._a, out=s)
+        np.subtract(s, 2 * self._c, out=s)
+        np.multiply(s, z, out=s)  # -2u
+        with np.errstate(over="ignore"):  # infinity is as good: s is 0 there
+            np.exp(s, out=s)
+        np.add(s, 1, out=s)
+        np.divide(1, s, out=s)
+        np.multiply(z, s, out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        # With t = 1 + tanh(u): f' = t/2 + z/2 (1 - tanh^2) u' = t/2 + y (2 - t) u', since 1 - tanh^2 = t (2 - t)
-        t = self.t
+        # f' = s + z s', s' = s (1 - s) 2u'
         np.multiply(z, z, out=grad_z)
-        np.multiply(grad_z, 3 * self._c * self._a, out=grad_z)
-        np.add(grad_z, self._c, out=grad_z)  # u'
+        np.multiply(grad_z, 6 * self._c * self._a, out=grad_z)
+        np.add(grad_z, 2 * self._c, out=grad_z)  # 2u'
         np.multiply(grad_z, y, out=grad_z)
-        rest = self.buffer("rest", z.shape)
-        np.subtract(2, t, out=rest)
+        rest = np.subtract(1, self.s, out=self.buffer("rest", z.shape))
         np.multiply(grad_z, rest, out=grad_z)
-        np.multiply(t, 0.5, out=rest)
-        np.add(grad_z, rest, out=grad_z)
+        np.add(grad_z, self.s, out=grad_z)
         np.multiply(grad_z, grad_y, out=grad_z)
 
 
