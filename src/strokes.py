@@ -224,7 +224,7 @@ class Augmentation:
         n = len(points)
         if self.apart:
             moves = _normal(rng, self.apart, (n, int(stroke.max(initial=0)) + 1, 2))
-            points = points + np.take_along_axis(moves, stroke[..., None].astype(np.intp), axis=1)
+            points = points + moves[np.arange(n)[:, None], stroke]
         if self.bend:
             points = points + self._bends(n, points.shape[1], rng)
         if self.rotation or self.shear or self.aspect:
@@ -369,9 +369,14 @@ def _level(n: int, rng: np.random.Generator) -> Floats:
 
 def stretch(paths: Floats) -> Floats:
     """Stretch each axis of each path, (n, points, 2), to -1..1; an axis without extent becomes -1."""
-    low = paths.min(axis=1, keepdims=True)
-    extent = paths.max(axis=1, keepdims=True) - low
-    return (paths - low) * (2 / np.maximum(extent, np.float32(1e-6))) - 1
+    low, high = _extremes(paths)
+    return (paths - low) * (2 / np.maximum(high - low, np.float32(1e-6))) - 1
+
+
+def _extremes(paths: Floats) -> tuple[Floats, Floats]:
+    """The least and the most of each axis of each path: twice (n, 1, 2)."""
+    by_point = np.ascontiguousarray(paths.swapaxes(0, 1))  # the points one after the other: several times as fast
+    return by_point.min(axis=0)[:, None], by_point.max(axis=0)[:, None]
 
 
 def framed(paths: Floats) -> Floats:
@@ -400,7 +405,8 @@ def points_at(paths: Floats, moments: NDArray[np.float64]) -> Floats:
         (n, m, channels).
     """
     n, _, n_channels = paths.shape
-    steps = np.linalg.norm(np.diff(paths[..., :2], axis=1), axis=2)
+    dx, dy = (np.diff(paths[..., axis], axis=1) for axis in (0, 1))  # one by one: along an axis of two NumPy is slow
+    steps = np.sqrt(dx * dx + dy * dy)
     arcs = np.zeros(paths.shape[:2])
     np.cumsum(steps, axis=1, out=arcs[:, 1:])
     arcs /= np.maximum(arcs[:, -1:], 1e-6)
