@@ -157,7 +157,7 @@ class FeatureSet(NamedTuple):
 
 FEATURE_SETS = {
     "table": FeatureSet(N_POINTS, keeps_ink=False),
-    "ink": FeatureSet(32, keeps_ink=True),
+    "ink": FeatureSet(16, keeps_ink=True),
 }  # by name in params.yaml
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from strokes import FEATURE_SETS
+
 ROOT = Path(__file__).parent.parent
 STAGES = ["fetch", "preprocess", "split", "train", "evaluate", "plot"]
 WRITTEN = [
@@ -172,6 +174,6 @@ def test_the_whole_pipeline_over_ink_with_the_layers_of_params_yaml(tmp_path: Pa
     run_all(folder)
     saved = json.loads((folder / "models" / "network.json").read_text())
     assert saved["extra"]["features"] == "ink"
-    assert saved["layers"][0] == {"reshape": {"shape": [8, 12]}}
+    assert saved["layers"][0] == {"reshape": {"shape": [8, FEATURE_SETS["ink"].size // 8]}}
     assert json.loads((folder / "metrics" / "evaluate.json").read_text())["test_accuracy"] > 0.5
     assert (folder / "metrics" / "plots" / "mistakes.png").exists()

@@ -12,6 +12,7 @@ import report
 import split
 import train
 from params import load_params
+from strokes import FEATURE_SETS
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,14 +30,14 @@ def test_mean_of_the_seeds_and_their_ensemble() -> None:
     told = found | {"ink": ink, "others": [["other", 50.0, 2.0]], "published": [list(report.PUBLISHED[0])]}
     lines = report.markdown(told).splitlines()
     assert lines[2] == "| **ensemble of 3 of this network** | 100.00 | here |"
-    assert lines[3] == "| **ensemble of 1 of this network over ink (`features=ink`)** | 100.00 | here |"
-    assert lines[4] == "| **this network over ink (`features=ink`), mean of 1 seeds** | 100.00 | here |"
+    assert lines[3] == "| **ensemble of 1 of this network over ink** | 100.00 | here |"
+    assert lines[4] == "| **this network over ink, mean of 1 seeds** | 100.00 | here |"
     assert "98.86 | published" in lines[5]
     assert lines[6] == "| **this network, mean of 3 seeds** | 66.67 ± 0.00 | here |"
     assert lines[7] == "| other | 50.00 | here |"
 
 
-@pytest.mark.parametrize(("features", "size"), [("table", 16), ("ink", 96)])
+@pytest.mark.parametrize(("features", "size"), [("table", 16), ("ink", FEATURE_SETS["ink"].size)])
 def test_it_trains_on_the_rows_of_the_last_training_of_the_pipeline(workspace: Path, features: str, size: int) -> None:
     text = (workspace / "params.yaml").read_text().replace("features: table", f"features: {features}")
     (workspace / "params.yaml").write_text(text)

@@ -22,6 +22,7 @@ from model import PenDigitsModel, save_model
 from neural_net import Network, dense_layers
 from pendigits import FEATURES
 from stage import StageError
+from strokes import FEATURE_SETS
 
 ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
 JSON = {"Content-Type": "application/json"}
@@ -143,7 +144,10 @@ def test_there_is_no_page(app: Any, path: str) -> None:
 def test_a_network_over_ink_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(
         PenDigitsModel(
-            Network(["flatten", {"linear": {"n_out": 10}}], 96, rng=np.random.default_rng(0)), "synthetic", 1, "ink"
+            Network(["flatten", {"linear": {"n_out": 10}}], FEATURE_SETS["ink"].size, rng=np.random.default_rng(0)),
+            "synthetic",
+            1,
+            "ink",
         ),
         tmp_path,
     )

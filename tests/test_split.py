@@ -148,7 +148,7 @@ def test_rows_of_ink_hold_what_the_ink_gives(processed: Path) -> None:
     for name, rows in arrays(processed).items():
         part = "test" if name == "test" else "training"
         ink = read_strokes(processed / "data" / "processed" / f"{part}_ink.npz").take(rows["row"])
-        np.testing.assert_array_equal(rows["X"], FEATURE_SETS["ink"].of(ink))
+        np.testing.assert_allclose(rows["X"], FEATURE_SETS["ink"].of(ink), atol=1e-6)
         table = np.loadtxt(processed / "data" / "processed" / f"{part}.csv", delimiter=",", skiprows=1)
         np.testing.assert_array_equal(rows["y"], table[rows["row"], 16])
 

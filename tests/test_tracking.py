@@ -30,6 +30,7 @@ import tracking
 from model import PenDigitsModel, save_model
 from neural_net import Network
 from params import load_params
+from strokes import FEATURE_SETS
 from train import build_network, table_csv
 
 ROOT = Path(__file__).parent.parent
@@ -609,7 +610,10 @@ print(json.dumps([model.predict(form).to_dict("records") for form in forms]))
 
 def test_a_model_over_ink_takes_strokes(store: tracking.Store, origin: dict[str, str], folder: Path) -> None:
     model = PenDigitsModel(
-        Network(["tanh", {"linear": {"n_out": 10}}], 96, rng=np.random.default_rng(0)), "pendigits", 1, "ink"
+        Network(["tanh", {"linear": {"n_out": 10}}], FEATURE_SETS["ink"].size, rng=np.random.default_rng(0)),
+        "pendigits",
+        1,
+        "ink",
     )
     save_model(model, folder / "models")
     train(store, folder, origin)
