@@ -5,7 +5,6 @@ It changes nothing, but for `python src/doctor.py close`, which closes the runs 
 
 import os
 import re
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,8 +12,6 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
-
-import psutil
 
 import mend
 import stage
@@ -26,7 +23,7 @@ from stage import ParamsError
 from train import check_names
 
 if TYPE_CHECKING:
-    from tracking import entities
+    pass
 
 
 FIRST_COMMIT = 'git add . && git commit -m "Begin"'
@@ -117,7 +114,7 @@ def check_store(root: Path) -> list[Finding]:
             return [Finding(f"{path.name} is damaged: {fault}", f"mv {path} {path}.damaged && make sync")]
     try:
         with tracking.faults_said():
-            abandoned = abandoned_runs(tracking.open_store())
+            abandoned = tracking.abandoned_runs(tracking.open_store())
     except stage.StageError as error:
         return [Finding(str(error), "unset MLFLOW_TRACKING_URI, or start the server; then make sync")]
     found = [Finding(f"MLflow's store: sound, {uri}")]
@@ -143,26 +140,9 @@ def database_fault(path: Path) -> str | None:
     return f"it lacks the table {min(lacking)}" if lacking else None
 
 
-def abandoned_runs(store: tracking.Store) -> list["entities.Run"]:
-    """Runs that say RUNNING whose process, on this machine, is gone."""
-    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
-    return [run for run in running if not _may_be_alive(run.data.tags.get("mlflow.process", ""), run.info.start_time)]
-
-
-def _may_be_alive(process: str, started: int) -> bool:
-    """Whether host:pid may be a process that was there at ``started``, in ms since 1970; yes on another machine."""
-    host, _, pid = process.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return bool(host)
-    try:
-        return psutil.Process(int(pid)).create_time() * 1000 <= started + 60_000  # else the number was given anew
-    except psutil.NoSuchProcess:
-        return False
-
-
 def close_abandoned(store: tracking.Store) -> None:
     """Close as KILLED the runs whose process is gone."""
-    for run in abandoned_runs(store):
+    for run in tracking.abandoned_runs(store):
         store.client.set_terminated(run.info.run_id, "KILLED")
         stage.say(f"MLflow: {run.info.run_name} is closed as KILLED")
 

@@ -219,7 +219,7 @@ def _line(message: Mapping[str, Any]) -> bytes:
 def _say_not_logged(reason: str) -> None:
     """Say why nothing was logged, unless an earlier stage of the same pipeline run has said just that."""
     reason = re.sub(r"^[\w.]+(Exception|Error): ", "", reason)
-    if re.match(r"API request to \S+ failed with (timeout )?exception", reason):  # and then urllib3's inner life
+    if re.match(r"API request to \S+ failed with (timeout )?exception|HTTPS?Connection|\('Conn", reason):
         reason = f"no answer from {store_shown()}"
     elif len(reason) > 200:
         reason = reason[:197] + "..."
@@ -331,9 +331,12 @@ def ensure_run(store: "Store", folder: Path, origin: Mapping[str, str], *, with_
     """See to it that the evaluated model in ``folder`` has its run; None if all is there already.
 
     A run is completed only if it is of the same origin, model and parameters, and nothing of it is changed. Where there
-    is none, one is made.
+    is none, one is made. One that lost its store before it was complete gives way to this one.
     """
     params, evaluated_as = flat(read_params(folder)), checksum(folder, [EVALUATE_METRICS])
+    for cut_off in abandoned_runs(store):
+        if _is_of(cut_off, origin) and cut_off.data.params.items() <= params.items():
+            store.client.delete_run(cut_off.info.run_id)
     runs = find_runs(store, origin, checksum(folder, MODEL_FILES))
     trained = [run for run in runs if "evaluate.sha256" not in run.data.tags and run.data.params == params]
     evaluated = [run for run in runs if run.data.tags.get("evaluate.sha256") == evaluated_as]
@@ -359,7 +362,30 @@ def find_runs(store: "Store", origin: Mapping[str, str], model_sha256: str) -> l
     """The finished runs of this origin that made this model, newest first."""
     wanted = f"tags.`model.sha256` = '{model_sha256}' and attributes.status = 'FINISHED'"
     found = store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"])
-    return [run for run in found if all(run.data.tags.get(tag) == origin.get(tag) for tag in ORIGIN)]
+    return [run for run in found if _is_of(run, origin)]
+
+
+def _is_of(run: "entities.Run", origin: Mapping[str, str]) -> bool:
+    return all(run.data.tags.get(tag) == origin.get(tag) for tag in ORIGIN)
+
+
+def abandoned_runs(store: "Store") -> list["entities.Run"]:
+    """Runs that say RUNNING whose process, on this machine, is gone."""
+    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+    return [run for run in running if not _may_be_alive(run.data.tags.get("mlflow.process", ""), run.info.start_time)]
+
+
+def _may_be_alive(process: str, started: int) -> bool:
+    """Whether host:pid may be a process that was there at ``started``, in ms since 1970; yes on another machine."""
+    import psutil  # here: a stage has no use for it
+
+    host, _, pid = process.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return bool(host)
+    try:
+        return psutil.Process(int(pid)).create_time() * 1000 <= started + 60_000  # else the number was given anew
+    except psutil.NoSuchProcess:
+        return False
 
 
 class Run:
@@ -373,12 +399,16 @@ class Run:
         self.client, self.id, self.name, self.folder = client, run_id, name, folder
         self._name_awaits_model = False
         self._epochs: set[float] = set()  # those in the curves
+        self._params: list[entities.Param] = []  # those that are not in the store yet
 
     @classmethod
     def start(
         cls, store: "Store", folder: Path, origin: Mapping[str, str], params: Mapping[str, Any], started: int
     ) -> "Run":
-        """Open a new run with its parameters and what is known of it from the beginning."""
+        """Open a new run with what is known of it from the beginning; the parameters go with the first epochs.
+
+        So a run has been opened or not; were the store to go away in between, a second one would be opened later.
+        """
         from mlflow.entities import Param
 
         dataset, commit = str(params.get("dataset")), _git_commit(folder)
@@ -396,13 +426,13 @@ class Run:
         }
         known = {tag: value for tag, value in tags.items() if value}
         created = store.client.create_run(store.experiment_id, started, known, name)
-        store.client.log_batch(created.info.run_id, params=[Param(*item) for item in flat(params).items()])
         run = cls(store.client, created.info.run_id, name, folder)
         run._name_awaits_model = "dvc.exp_name" not in origin
+        run._params = [Param(*item) for item in flat(params).items()]
         return run
 
     def complete(self, *, with_evaluation: bool = False, with_figures: bool = False) -> None:
-        """Log what is in the files and close the run as FINISHED; as FAILED, if that could not be done."""
+        """Log what is in the files and close the run as FINISHED; delete it, if that cannot be done."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -413,7 +443,7 @@ class Run:
                 self.log_figures()
         except BaseException:
             with contextlib.suppress(MlflowException, OSError):
-                self.end("FAILED")
+                self.client.delete_run(self.id)
             raise
         self.end("FINISHED")
 
@@ -423,12 +453,16 @@ class Run:
 
     def log_epochs(self, epochs: Iterable[Epoch]) -> None:
         """Add epochs to the curves, with the six digits that metrics/history.csv keeps."""
-        points = []
+        if self._params:
+            self.client.log_batch(self.id, params=self._params)
+            self._params = []
+        points, steps = [], set()
         for row, moment in epochs:
             step = int(row["epoch"])
             points += [(key, float(f"{value:.6g}"), moment, step) for key, value in row.items() if key != "epoch"]
-            self._epochs.add(step)
+            steps.add(step)
         self._log_points(points)
+        self._epochs |= steps
 
     def log_training(self) -> None:
         """Log what the train stage wrote: epochs that are not in the curves, final figures, weights, model."""
@@ -502,8 +536,8 @@ class Run:
 
     def _log_numbers(self, numbers: Mapping[str, float], model_id: str | None = None) -> None:
         """Log numbers that are no curve, for the page of the logged model too if it is given."""
-        now = _now()
-        self._log_points([(key, value, now, 0, model_id) for key, value in numbers.items()])
+        moment = self.client.get_run(self.id).info.start_time  # logged twice, it is still one point
+        self._log_points([(key, value, moment, 0, model_id) for key, value in numbers.items()])
 
     def _log_points(self, points: list[Any]) -> None:
         """Log (key, value, time, step), with or without a model's id, in as few calls as MLflow allows."""

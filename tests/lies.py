@@ -674,7 +674,7 @@ def read_runs(told: Any) -> None:
     """What `make compare`, `make champion` and `make doctor` do with what the store holds."""
     client: Any = Client([as_run(run) for run in told])
     store = tracking.Store(client, "1")
-    doctor.abandoned_runs(store)
+    tracking.abandoned_runs(store)
     finished = compare.finished_runs(store)
     refused = None
     said: list[str] = []

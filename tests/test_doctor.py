@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import doctor
+import tracking
 from doctor import Finding
 
 
@@ -106,7 +107,7 @@ def test_runs_are_abandoned_when_their_process_here_is_gone() -> None:
         search_runs=lambda *_: gone + alive, set_terminated=lambda run_id, status: closed.append((run_id, status))
     )
     store: Any = SimpleNamespace(client=client, experiment_id="1")
-    assert doctor.abandoned_runs(store) == gone
+    assert tracking.abandoned_runs(store) == gone
     doctor.close_abandoned(store)
     assert closed == [(run.info.run_id, "KILLED") for run in gone]
 

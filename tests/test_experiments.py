@@ -297,6 +297,92 @@ def server(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
         process.wait()
 
 
+PATIENT = """
+
+import os, pathlib, time
+
+
+@register_activation("patient")
+class Patient:
+    \"\"\"ReLU that is applied as often as the file $MAY says, and then waits.\"\"\"
+
+    suited_init = "he_normal"
+    calls = 0
+
+    def Forward_prop(self, Z):
+        self.calls += 1
+        while self.calls > int(pathlib.Path(os.environ["MAY"]).read_text() or 0):
+            time.sleep(0.05)
+        self.Z = Z
+        return np.maximum(Z, 0)
+
+    def Backward_prop(self, dA):
+        return dA * (self.Z > 0)
+"""
+
+
+def test_a_tracking_server_that_vanishes_while_training_runs(clone: Checkout, server: Any, tmp_path: Path) -> None:
+    may, said = tmp_path / "may", tmp_path / "said"
+    clone.environment |= {"MLFLOW_TRACKING_URI": server.url, "MAY": str(may)}
+    with (clone.folder / "src/custom.py").open("a") as code:
+        code.write(PATIENT)
+
+    def begin(name: str, seed: int) -> subprocess.Popen[bytes]:
+        """Begin an experiment, and let it train until there are curves."""
+        may.write_text("100")
+        command = [sys.executable, "-m", "dvc", "exp", "run", "-n", name, "-S", "activation=patient"]
+        command += ["-S", "epochs=100", "-S", f"seed={seed}"]
+        with said.open("w") as output:
+            dvc = subprocess.Popen(
+                command, cwd=clone.folder, env=clone.environment, stdout=output, stderr=subprocess.STDOUT
+            )
+        clone.wait_for(lambda: [run for run in clone.runs() if name in run.info.run_name and run.data.metrics], 180)
+        return dvc
+
+    def vanish(process: subprocess.Popen[bytes]) -> None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    process = server()
+    dvc = begin("cut", 0)
+    vanish(process)
+    may.write_text("1000000")
+    assert dvc.wait(300) == 0
+    assert said.read_text().count("MLflow: not logged (no answer from") == 1
+    assert said.read_text().count("MLflow") == 1
+
+    process = server()
+    assert [run.info.status for run in clone.runs()] == ["RUNNING"]
+    assert "1 entered, 0 there already" in clone.script("sync")
+
+    dvc = begin("back", 1)
+    vanish(process)
+    may.write_text("200")
+    time.sleep(3)  # epochs that cannot be logged
+    server()
+    may.write_text("1000000")
+    assert dvc.wait(300) == 0
+    assert re.findall("MLflow: .*", said.read_text()) == ["MLflow: logged as synthetic-back"]
+    assert "0 entered, 2 there already" in clone.script("sync")
+
+    assert [(run.info.run_name, run.info.status) for run in clone.runs()] == [
+        ("synthetic-back", "FINISHED"),
+        ("synthetic-cut", "FINISHED"),
+    ]
+    cut, back = (clone.contents()[name] for name in ("synthetic-cut", "synthetic-back"))
+    for holds in (cut, back):
+        for curve in CURVES:
+            assert [step for step, _ in holds["curves"][curve]] == list(range(1, 101)), curve
+    assert {key: cut[key] for key in ("files", "models")} == {key: back[key] for key in ("files", "models")}
+    assert cut["curves"].keys() == back["curves"].keys()
+    assert {key for key, points in back["curves"].items() if len(points) > 1} == set(CURVES)
+
+    network = (clone.folder / "models/network.npz").read_bytes()
+    clone.environment |= {"PENDIGITS_TRACKING": "off"}
+    clone.dvc("repro", "--force", "--single-item", "train")
+    assert (clone.folder / "models/network.npz").read_bytes() == network
+
+
 def test_a_tracking_server_and_one_that_is_away(clone: Checkout, server: Any) -> None:
     clone.environment["MLFLOW_TRACKING_URI"] = server.url
     said = clone.dvc("exp", "run", "-n", "away")

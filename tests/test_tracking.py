@@ -295,14 +295,59 @@ def test_a_training_that_was_cut_off_is_not_taken(store: tracking.Store, origin:
     assert "evaluate.sha256" not in cut_off.data.tags
 
 
-def test_a_run_that_could_not_be_completed_has_failed(
+def test_of_a_run_that_could_not_be_completed_nothing_is_left(
     store: tracking.Store, origin: dict[str, str], folder: Path
 ) -> None:
     (folder / tracking.EVALUATE_METRICS).write_text("{")
     with pytest.raises(ValueError, match="Expecting"):
         tracking.ensure_run(store, folder, origin)
+    assert not runs_of(store, origin)
+
+
+def test_a_run_that_lost_its_store_gives_way_to_the_complete_one(
+    store: tracking.Store, origin: dict[str, str], folder: Path
+) -> None:
+    from mlflow.entities import Param
+
+    params = tracking.read_params(folder)
+    cut_off, at_work, other = (tracking.Run.start(store, folder, origin, params, tracking._now()) for _ in range(3))
+    cut_off.log_epochs([tracking.Epoch(RECORDS[0], 0)])
+    store.client.log_batch(other.id, params=[Param("lr", "0.5")])
+    for gone in (cut_off, other):
+        store.client.set_tag(gone.id, "mlflow.process", f"{socket.gethostname()}:999999999")
+    made = tracking.ensure_run(store, folder, origin)
+    assert made
+    assert {run.info.run_id for run in runs_of(store, origin)} == {made.id, at_work.id, other.id}
+
+
+def test_a_store_that_fails_now_and_then_gets_one_whole_run(
+    store: tracking.Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    real, fails = tracking.Run._log_points, iter([True, True, False])
+
+    def away_at_first(run: tracking.Run, points: list[Any]) -> None:
+        real(run, points)
+        if points and next(fails, False):
+            raise MlflowException("the answer was lost")
+
+    stage_of.setattr(tracking.Run, "_log_points", away_at_first)
+    inbox = tracking._Inbox(io.BytesIO())
+    came = [[tracking.Epoch(record, 1000 + step)] for step, record in enumerate(RECORDS)]
+    params = tracking.read_params(folder)
+
+    def ending() -> Iterator[list[tracking.Epoch]]:
+        yield from came
+        inbox.status = "FINISHED"
+        yield []
+
+    stage_of.setattr(inbox, "epochs", ending)
+    tracking._follow_training(inbox, params, tracking._now())
     (run,) = runs_of(store, origin)
-    assert run.info.status == "FAILED"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == tracking.flat(params)
+    assert [step for step, _ in curve_of(store, run, "val_loss")] == [1, 2, 3]
 
 
 def test_parameters_of_another_version_of_the_code_are_shown_as_they_are(folder: Path) -> None:
