@@ -32,6 +32,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "large-step": {"lr": 0.01},
 }
 PICTURES = Path(os.environ["PICTURES"]).resolve() if "PICTURES" in os.environ else None
+COLOURS = ("#d55e00", "#0072b2", "#009e73")  # MLflow makes them of the runs' ids, at times two alike
 CURVES = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 
 pytestmark = [
@@ -104,7 +105,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
             with Path(tracking.HISTORY).open(newline="") as stream:
                 rows = list(csv.DictReader(stream))
             curves[f"synthetic-{name}"] = {curve: [float(row[curve]) for row in rows] for curve in CURVES}
-            tracking.ensure_run(store, Path(), {"dvc.exp_name": name, "dvc.baseline_rev": "c0ffee"})
+            run = tracking.ensure_run(store, Path(), {"dvc.exp_name": name, "dvc.baseline_rev": "c0ffee"})
+            assert run
+            store.client.set_tag(run.id, "mlflow.runColor", COLOURS[len(curves) - 1])  # a dot clicked sets it too
         with made_ui(tmp_path_factory.mktemp("elsewhere")) as address:
             yield Page(address, curves)
 
@@ -154,7 +157,7 @@ def columns_of(browser: Any) -> list[str]:
     """The headers of the table that are seen whole, in the order of the screen."""
     return list(
         browser.execute_script("""
-        const table = document.querySelector('.ag-root').getBoundingClientRect();
+        const root = document.querySelector('.ag-root'), table = root && root.getBoundingClientRect();
         return [...document.querySelectorAll('.ag-header-cell')].map(cell => [
                 cell.innerText.trim(), cell.getBoundingClientRect(), cell.querySelector('[data-testid^=sort-header]')])
             .filter(([text, cell, label]) => text && label && cell.right <= table.right
