@@ -58,9 +58,8 @@ def sync(store: tracking.Store, root: Path) -> int:
             except (stage.StageError, OSError, ValueError, KeyError) as error:
                 stage.say(f"{experiment.name}: not entered: {error}")
                 failures += 1
-    stage.say(
-        f"{len(experiments)} experiments: {entered} entered, {len(experiments) - entered - failures} there already"
-    )
+    n = len(experiments)
+    stage.say(f"{n} experiment{'s' * (n != 1)}: {entered} entered, {n - entered - failures} there already")
     stage.say(f"workspace: {sync_workspace(store, root)}")
     return failures
 
