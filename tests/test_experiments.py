@@ -23,12 +23,12 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from conftest import copy_project
 
 import tracking
 
 ROOT = Path(__file__).parent.parent
-COPIED = ["src", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", ".dvc/.gitignore", ".dvc/plots"]
-COPIED += ["data/.gitignore", "metrics/.gitignore", "requirements.lock", "Makefile"]
+MORE = [".dvc/.gitignore", ".dvc/plots", "requirements.lock", "Makefile"]
 SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [16], "epochs": 3}
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
 TAGS = {"dvc.exp_name", "dvc.baseline_rev", "git.commit", "data.sha256", "model.sha256"}
@@ -129,16 +129,7 @@ def content(store: tracking.Store, run: Any) -> dict[str, Any]:
 def clone(tmp_path: Path) -> Checkout:
     """A fresh clone, with nothing initialised, of the checkout's files as they are now; its training shrunk."""
     origin = tmp_path / "origin"
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, origin / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif (ROOT / name).exists():
-            (origin / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, origin / name)
-    params = (ROOT / "params.yaml").read_text()
-    for key, value in SHRUNK.items():
-        params = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", params)
-    (origin / "params.yaml").write_text(params)
+    copy_project(origin, MORE, **SHRUNK)
     who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
     for command in (("init", "-q", "-b", "main"), ("add", "."), (*who, "commit", "-q", "-m", "Begin")):
         subprocess.run(["git", *command], cwd=origin, check=True)

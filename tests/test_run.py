@@ -3,35 +3,23 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import copy_project
 
 import run
 
 ROOT = Path(__file__).parent.parent
-COPIED = ["src", "dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", "data/.gitignore", "metrics/.gitignore"]
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The project without git, data and models, its training shrunk; no source of the data set answers."""
     folder = tmp_path / "a project"
-    for name in COPIED:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    (folder / ".dvc").mkdir()
-    shutil.copy(ROOT / ".dvc/config", folder / ".dvc")
-    params = (ROOT / "params.yaml").read_text()
-    for key, value in (("epochs", "3"), ("hidden_layers", "[48]"), ("synthetic_rows_per_writer", "40")):
-        params = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {value}", params)
-    (folder / "params.yaml").write_text(params)
+    copy_project(folder, ["dvc.lock"], epochs=3, hidden_layers=[48], synthetic_rows_per_writer=40)
     return folder
 
 
