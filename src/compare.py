@@ -4,8 +4,10 @@ Better is what does better on the people held out for validation: choices are ne
 """
 
 import difflib
+import itertools
 import math
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tracking import entities
 
 LATEST = 4  # how many are shown when none is named
+COLUMN = 30  # the most letters across that a value takes
 METRICS = {  # what is shown, and whether more is better
     "final_val_accuracy": True,
     "final_val_loss": False,
@@ -72,7 +75,7 @@ def named(runs: Sequence["entities.Run"], name: str) -> "entities.Run":
         if name in names:
             return run
     near = difflib.get_close_matches(name, [run.info.run_name for run in runs], n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`make ui` shows all"
+    hint = f"did you mean {' or '.join(near)}?" if near else "`make ui` shows all;"
     raise stage.StageError(
         f"no finished run is called {name}; {hint} `make sync` enters experiments that lack their run"
     )
@@ -107,9 +110,15 @@ def table(runs: Sequence["entities.Run"]) -> list[str]:
         values = [run.data.metrics.get(metric) for run in runs]
         if len(set(values)) > 1 or metric.endswith("accuracy"):
             rows.append([metric, *(_with_delta(value, values[0], place) for place, value in enumerate(values))])
-    rows = [[one_line(cell, 300) for cell in row] for row in rows]
+    rows = [line for row in rows for line in _folded([one_line(cell, 300) for cell in row])]
     widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(runs) + 1)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def _folded(row: Sequence[str]) -> list[list[str]]:
+    """A row as lines of which no cell is wider than COLUMN: hidden_layers can be long."""
+    cells = [textwrap.wrap(cell, COLUMN) or [""] for cell in row]
+    return [list(line) for line in itertools.zip_longest(*cells, fillvalue="")]
 
 
 def _with_delta(value: float | None, first: float | None, place: int) -> str:

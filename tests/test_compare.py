@@ -41,6 +41,16 @@ def test_only_differing_parameters_are_shown_with_metrics_and_deltas() -> None:
     assert not any(row[:1] == ["final_val_loss"] for row in cells)  # the same
 
 
+def test_a_long_value_is_folded_in_its_column() -> None:
+    layers = "[" + ", ".join(['{"conv1d": {"filters": 48}}', '"activation"'] * 3) + ", 256]"
+    lines = compare.table([run("a", hidden_layers=layers), run("b", hidden_layers=[64, 32])])
+    assert max(map(len, lines)) <= len("final_val_accuracy") + 2 * (2 + compare.COLUMN)
+    start, end = lines[0].index("a"), lines[0].index("b")
+    rows = lines[1 : next(row for row, line in enumerate(lines) if not line)]
+    assert " ".join(line[start:end].strip() for line in rows) == layers
+    assert [line[end:] for line in rows] == ["[64, 32]"] + [""] * (len(rows) - 1)
+
+
 def test_a_parameter_that_one_run_lacks_differs() -> None:
     assert compare.differing([run("a", lr=1), run("b", lr=1, dropout=0.1)]) == {"dropout": ["-", "0.1"]}
 
@@ -165,5 +175,6 @@ def test_what_a_store_says_cannot_talk_to_the_terminal() -> None:
 def test_layers_that_differ_at_their_end_are_shown_to_it() -> None:
     layers = "[{'reshape': {'shape': [8, 2]}}, " + "{'conv1d': {'filters': 48}}, 'activation', " * 3 + "'flatten', "
     shown = compare.table([run("a", hidden_layers=f"{layers}256]"), run("b", hidden_layers=f"{layers}128]")])
+    shown[1] = " ".join(shown[1:])
     assert "256]" in shown[1]
     assert "128]" in shown[1]
