@@ -15,6 +15,7 @@ PENDIGITS_TRACKING=off turns all of it off; PENDIGITS_TRACKING=verbose lets the 
 import ast
 import contextlib
 import csv
+import functools
 import io
 import json
 import logging
@@ -92,7 +93,7 @@ EVALUATE_FILES = (EVALUATE_METRICS, "metrics/predictions.csv")
 FIGURES = "metrics/plots"
 EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # the data set's first row, an 8
 
-SEND_SECONDS, FLUSH_SECONDS = 0.2, 1.0  # how often the stage sends epochs, and how often the curves grow
+SEND_SECONDS, FLUSH_SECONDS = 0.2, 2.0  # how often the stage sends epochs, and how often the curves grow
 WAIT_SECONDS = 120  # how long a stage waits in the end for its side process
 METRICS_A_CALL = 1000  # the most that MLflow takes
 SAID = Path(".dvc/tmp/not-logged")  # why nothing was logged, as this pipeline run has said
@@ -309,6 +310,8 @@ def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> 
             run = run or Run.start(open_store(), Path(), origin_of_process(), params, started)
             run.log_epochs(waiting)
             waiting = []
+            if not inbox.status:
+                _get_ready_for_models()
         except (MlflowException, OSError):
             if inbox.status:
                 raise
@@ -317,6 +320,15 @@ def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> 
         stage.say(f"MLflow: logged as {run.name}")
     elif run:
         run.end(inbox.status)
+
+
+@functools.cache
+def _get_ready_for_models() -> None:
+    """Do while training runs what else holds up its end: at the first model, MLflow looks at all that is installed."""
+    import git  # noqa: F401  (what MLflow imports then)
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    warn_dependency_requirement_mismatches([f"numpy=={version('numpy')}"])
 
 
 # --- A run in the store ----------------------------------------------------------------------------------------------
