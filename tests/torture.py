@@ -603,6 +603,7 @@ def network_fault(fault: str, ground: Ground, name: str, turn: int, chance: rand
         nowhere = {"https_proxy": "http://127.0.0.1:9", "no_proxy": "127.0.0.1"}
         code, said = run(folder, [sys.executable, "src/fetch.py"], PENDIGITS_MIRROR=address, **nowhere)
     there = [str(path.relative_to(folder)) for path in (folder / "data").rglob("*") if path.is_file()]
+    there.remove("data/.gitignore")
     found = re.search(r"- PENDIGITS_MIRROR \([^)]*\): (.*)", said)
     lost = "" if before.exists() else "what was there before"
     wrong = "" if code == 1 and there == ["data/raw/pendigits/kept"] else f"code {code}, and there is {there}"
@@ -707,7 +708,7 @@ FAULTS = [
         for what, short, says in (
             ("refuses", 1, "Connection refused"),
             ("never answers", 0, "no answer in time|stalled after 0"),
-            ("stalls", 0, "the answer stalled after"),
+            ("stalls", 0, "timed out|the answer stalled after"),
             ("sends half", 1, "IncompleteRead"),
             ("answers a web page", 1, "is a web page, not the archive"),
             ("answers 500", 1, "the server answers 500"),
