@@ -13,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import psutil
+
 import mend
 import stage
 import tracking
@@ -148,21 +150,37 @@ def close_abandoned(store: tracking.Store) -> None:
 
 
 def check_queue(root: Path) -> list[Finding]:
-    """Experiments that failed in DVC's queue stay there until they are removed."""
-    failed = failed_tasks(root) if (root / ".git").exists() else []
-    if not failed:
-        return [Finding("DVC's queue: nothing failed")]
-    what = f"failed in DVC's queue: {', '.join(failed)}"
-    return [Finding(what, f"dvc queue logs {failed[0]}, and `dvc queue remove --failed` when you know why")]
+    """Experiments that failed in DVC's queue stay there until they are removed; others wait when the workers are gone.
+
+    On a machine that is very busy a worker may read a message half written, and ends after the experiment at hand.
+    """
+    tasks = queue_tasks(root) if (root / ".git").exists() else []
+    failed, waiting = (sorted(name for name, status in tasks if status == wanted) for wanted in ("Failed", "Queued"))
+    found = []
+    if failed:
+        what = f"failed in DVC's queue: {', '.join(failed)}"
+        found += [Finding(what, f"dvc queue logs {failed[0]}, and `dvc queue remove --failed` when you know why")]
+    if waiting and not workers(root):
+        found += [
+            Finding(f"waiting in DVC's queue, which no worker attends to: {', '.join(waiting)}", "dvc queue start")
+        ]
+    return found or [Finding("DVC's queue: nothing failed, nothing waits in vain")]
 
 
-def failed_tasks(root: Path) -> list[str]:
-    """The names of the experiments that failed in DVC's queue, and of those whose worker was killed."""
+def queue_tasks(root: Path) -> list[tuple[str, str]]:
+    """Name and status of each experiment in DVC's queue; one whose worker was killed says Failed."""
     from dvc.repo import Repo
 
     with Repo(root) as repo:
         tasks = repo.experiments.celery_queue.status()
-    return sorted(task["name"] or task["rev"][:7] for task in tasks if task["status"] == "Failed")
+    return [(task["name"] or task["rev"][:7], task["status"]) for task in tasks]
+
+
+def workers(root: Path) -> list[int]:
+    """The processes that `dvc queue start` left at work."""
+    files = (root / ".dvc/tmp/exps/celery").glob("dvc-exp-worker-*.pid")
+    pids = [int(text) for file in files if (text := file.read_text(encoding="utf-8").strip()).isdigit()]
+    return [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 def check_locks(root: Path) -> list[Finding]:

@@ -136,3 +136,22 @@ def test_the_exit_code_says_whether_all_is_well(
         doctor.main()
     assert ended.value.code == 1
     assert capsys.readouterr().out == "well: fine\nwell: fine\nlook: broken\n      mend it\n"
+
+
+def test_the_queue_that_no_worker_attends_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(doctor, "queue_tasks", lambda root: [("b", "Queued"), ("a", "Queued"), ("c", "Success")])
+    (finding,) = doctor.check_queue(tmp_path)
+    assert finding.what.endswith(": a, b")
+    assert finding.command == "dvc queue start"
+    pid_file = tmp_path / ".dvc/tmp/exps/celery/dvc-exp-worker-1.pid"
+    pid_file.parent.mkdir(parents=True)
+    pid_file.write_text(str(os.getpid()))
+    assert not commands(doctor.check_queue(tmp_path))
+    pid_file.write_text("999999999")
+    assert commands(doctor.check_queue(tmp_path)) == "dvc queue start"
+    monkeypatch.setattr(doctor, "queue_tasks", lambda root: [("a", "Failed"), ("b", "Queued")])
+    assert [finding.command.split(",")[0] for finding in doctor.check_queue(tmp_path)] == [
+        "dvc queue logs a",
+        "dvc queue start",
+    ]
