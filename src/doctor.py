@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
@@ -23,9 +23,6 @@ from neural_net.base import one_line
 from params import load_params
 from stage import ParamsError
 from train import check_names
-
-if TYPE_CHECKING:
-    pass
 
 
 FIRST_COMMIT = 'git add . && git commit -m "Begin"'
