@@ -24,7 +24,6 @@ from params import load_params
 from stage import ParamsError
 from train import check_names
 
-
 FIRST_COMMIT = 'git add . && git commit -m "Begin"'
 NAME_YOURSELF = "git config user.email you@example.com && git config user.name You"
 
