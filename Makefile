@@ -8,9 +8,11 @@ SEEDS ?= 2
 TIMES ?= 5
 BIN := $(VENV)/bin
 VEGA := vl-convert-python==1.9.0.post1
+PIP_AUDIT := pip-audit==2.10.1
 INSTALLED := $(VENV)/installed-from-lock
 ORACLE := .venv-oracle/installed
 BENCH := .venv-bench/installed
+AUDIT := .venv-audit/installed
 define ALONE
 import fcntl, subprocess, sys
 with open("Makefile") as lock:
@@ -23,7 +25,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve lies compare plots champion sync doctor test test-network test-all prove lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
+.PHONY: help run ui serve lies compare plots champion sync doctor test test-network test-all prove audit lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -73,6 +75,9 @@ prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh 
 
 lies: $(INSTALLED)  ## give every reader 10,000 mutated inputs: a table of what became of them (LIES=300: fewer)
 	@$(BIN)/python tests/lies.py
+
+audit: $(INSTALLED) $(AUDIT)  ## look for known faults in the packages, and for risky calls in src and benchmarks
+	@$(BIN)/ruff check --select S src benchmarks docs .ci && .venv-audit/bin/python tests/audit.py
 
 lint: $(INSTALLED)  ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy src
@@ -140,6 +145,12 @@ $(ORACLE): tests/oracle/requirements.txt
 	@echo "Setting up .venv-oracle with PyTorch (once; a few minutes) ..."
 	@$(PYTHON) -m venv --clear .venv-oracle
 	@.venv-oracle/bin/python -m pip install --quiet -r $<
+	@touch $@
+
+$(AUDIT):
+	@echo "Setting up .venv-audit with pip-audit (once) ..."
+	@$(PYTHON) -m venv --clear .venv-audit
+	@.venv-audit/bin/python -m pip install --quiet $(PIP_AUDIT)
 	@touch $@
 
 $(BENCH): benchmarks/requirements.txt requirements.lock

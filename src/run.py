@@ -75,7 +75,7 @@ def tell_dvc_about_git() -> None:
 def has_git() -> bool:
     """Whether this folder is the top of a git checkout."""
     try:
-        inside = subprocess.run(["git", "rev-parse", "--show-prefix"], capture_output=True, text=True, check=False)
+        inside = subprocess.run(["git", "rev-parse", "--show-prefix"], capture_output=True, text=True, check=False)  # noqa: S607 (git, with words of ours)
     except FileNotFoundError:  # there is no git at all
         return False
     return inside.returncode == 0 and not inside.stdout.strip()
@@ -136,7 +136,7 @@ def dvc(*arguments: str, capture: bool = False) -> str:
     """Call the environment's DVC, whose stages run with the environment's python."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, env=environment, check=False, text=True, stdout=subprocess.PIPE if capture else None)
+    done = subprocess.run(command, env=environment, check=False, text=True, stdout=subprocess.PIPE if capture else None)  # noqa: S603 (python, with words of ours)
     if done.returncode:
         raise stage.StageError(f"`dvc {' '.join(arguments)}` failed; what it says above tells why")
     return done.stdout or ""
