@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import compare
 import stage
 import tracking
-from neural_net.base import one_line
 from params import load_params
+from stage import one_line
 
 if TYPE_CHECKING:
     from tracking import MlflowClient, entities

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import stage
 import tracking
-from neural_net.base import one_line
+from stage import one_line
 
 if TYPE_CHECKING:
     from tracking import entities

@@ -17,7 +17,7 @@ import tracking
 from calibration import rejection
 from model import CLASSES, load_model
 from params import load_params
-from utils import accuracy
+from utils import accuracy, load_rows
 
 TEST, MODELS, METRICS = Path("data/split/test.npz"), Path("models"), Path("metrics")
 
@@ -78,8 +78,7 @@ def main() -> None:
     params = load_params()
     with tracking.evaluation(), threadpool_limits(1):
         model = load_model(MODELS)
-        with np.load(TEST, allow_pickle=False) as test:
-            X, y, row, writer = test["X"], test["y"], test["row"], test["writer"]
+        X, y, row, writer = load_rows(TEST, model.network.shape_in[0], ("X", "y", "row", "writer"))
         p = model.probabilities(X)
         metrics = {"dataset": model.dataset, **evaluate(p, y, params.ece_bins)}
         stage.write_json(METRICS / "evaluate.json", metrics)

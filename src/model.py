@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
 from neural_net import Network, storage
 from neural_net.activations import softmax
-from neural_net.base import one_line
 from pendigits import Ink, join_strokes
-from stage import StageError, locked
+from stage import StageError, locked, one_line
 from strokes import FEATURE_SETS, strokes_of
 from utils import scale_features
 

@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from neural_net.base import one_line
-from stage import ParamsError
+from stage import ParamsError, one_line
 
 PARAMS_FILE = Path("params.yaml")
 MOST_BYTES, MOST_LEVELS = 50_000, 100  # of the file
@@ -157,7 +156,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         ParamsError: with one line for each fault, all faults at once, each naming the file, the key, what is allowed
             and the value found.
     """
-    return check_params(_read(path), path.name)
+    return check_params(read_values(path), path.name)
 
 
 def check_params(values: dict[str, Any], file: str = PARAMS_FILE.name) -> Params:
@@ -169,7 +168,8 @@ def check_params(values: dict[str, Any], file: str = PARAMS_FILE.name) -> Params
         raise ParamsError("\n".join(f"{file}: {line}" for line in dict.fromkeys(lines))) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_values(path: Path) -> dict[str, Any]:
+    """What a params.yaml of any version holds, unchecked; ParamsError, in one line, if it is no such file."""
     try:
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)

@@ -19,6 +19,7 @@ from model import load_model
 from neural_net import Network
 from params import load_params
 from strokes import FEATURE_SETS
+from utils import load_rows
 
 HISTORY, TRAIN = Path("metrics/history.csv"), Path("metrics/train.json")
 EVALUATE, PREDICTIONS = Path("metrics/evaluate.json"), Path("metrics/predictions.csv")
@@ -85,12 +86,10 @@ def read_run() -> Run:
     """
     table = read_table(PREDICTIONS, ("row", "writer", "digit", "predicted", "p0"))
     row, writer, digit, predicted = (table[name].astype(np.int64) for name in ("row", "writer", "digit", "predicted"))
-    with np.load(TEST, allow_pickle=False) as test:
-        X = test["X"]
-        same = np.array_equal(test["row"], row) and np.array_equal(test["y"], digit)
-    if not same:
-        raise stage.StageError(f"{PREDICTIONS} does not hold the rows of {TEST}; `dvc repro` makes both anew")
     model = load_model(MODELS)
+    X, y, tested = load_rows(TEST, model.network.shape_in[0], ("X", "y", "row"))
+    if not (np.array_equal(tested, row) and np.array_equal(y, digit)):
+        raise stage.StageError(f"{PREDICTIONS} does not hold the rows of {TEST}; `dvc repro` makes both anew")
     return Run(
         train=json.loads(TRAIN.read_bytes()),
         test=json.loads(EVALUATE.read_bytes()),

@@ -26,8 +26,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import stage
 from model import PenDigitsModel, load_model
-from neural_net.base import one_line
 from pendigits import FEATURES
+from stage import one_line
 
 HOST, PORT = "127.0.0.1", 5050
 OWN_NAMES = ["127.0.0.1", "localhost"]

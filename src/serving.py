@@ -15,7 +15,7 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 from numpy.typing import NDArray
 
 import model
-from neural_net.base import one_line
+from stage import one_line
 
 COLUMNS = [f"{axis}{point}" for point in range(1, 9) for axis in "xy"]  # the pen's eight points: x1, y1, ..., x8, y8
 

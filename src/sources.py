@@ -17,8 +17,8 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 import lzw
-from neural_net.base import one_line
 from pendigits import ARCHIVE, ARCHIVE_SHA256, MEMBERS, Member
+from stage import one_line
 
 ARCHIVE_LIMIT = 8_000_000  # bytes; an archive with nothing in it compressed has 6 million
 CONNECT_TIMEOUT = 5.0  # seconds to reach one address of a server

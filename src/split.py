@@ -116,10 +116,7 @@ def read_ink(path: Path, n: int) -> Strokes:
     Raises:
         StageError: if it is something else.
     """
-    try:
-        strokes = read_strokes(path)
-    except ValueError as error:
-        raise StageError(f"{path} is not as preprocess writes it: {error}; run `dvc repro`") from None
+    strokes = read_strokes(path)
     if len(strokes.points) != n:
         raise StageError(f"{path} holds {len(strokes.points)} digits, and the table {n}; run `dvc repro`")
     return strokes

@@ -67,6 +67,12 @@ def _fail(message: str, code: int) -> None:
     sys.exit(code)
 
 
+def one_line(text: object, most: int = 600) -> str:
+    """What a file, a store or a request says, fit to be repeated: so many letters at most, all printable."""
+    shown = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
+    return shown if len(shown) <= most else shown[: most - 3] + "..."
+
+
 def say(text: str) -> None:
     """Write a line for the user to the terminal or the log."""
     sys.stdout.write(text + "\n")

@@ -10,12 +10,13 @@ from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
 from typing import NamedTuple
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pendigits import N_POINTS, Ink
+from stage import StageError
+from utils import load_npz
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -71,17 +72,17 @@ def read_strokes(path: Path) -> Strokes:
     """Read what ``format_strokes`` wrote.
 
     Raises:
-        ValueError: if it is something else.
+        StageError: if it is something else.
     """
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            strokes = Strokes(arrays["points"], arrays["stroke"])
-    except (ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ValueError(f"no file of strokes ({error})") from None
-    n = len(strokes.points)
-    if strokes.points.shape != (n, N_DENSE, 2) or strokes.stroke.shape != (n, N_DENSE):
-        raise ValueError(f"strokes of shape {strokes.points.shape} instead of ({n}, {N_DENSE}, 2)")
-    return strokes
+    points, stroke = load_npz(path, Strokes._fields)
+    n = len(points)
+    for array, like in ((points, np.empty((n, N_DENSE, 2), np.float32)), (stroke, np.empty((n, N_DENSE), np.int8))):
+        if array.shape != like.shape or array.dtype != like.dtype:
+            raise StageError(f"{path} is damaged (strokes of shape {array.shape}); `dvc repro` makes it anew")
+    numbered = (stroke[:, :1] == 0).all() and np.isin(np.diff(stroke, axis=1), (0, 1)).all()
+    if not np.isfinite(points).all() or np.abs(points).max(initial=0) > 2 or not numbered:
+        raise StageError(f"{path} is damaged (no strokes); `dvc repro` makes it anew")
+    return Strokes(points, stroke)
 
 
 def _length(stroke: NDArray) -> float:

@@ -35,11 +35,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
 import restore
 import stage
-from params import Params, ParamsError, load_params
+from params import Params, ParamsError, load_params, read_values
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient, entities
@@ -104,6 +102,7 @@ ENVIRONMENT = {  # what the user has set wins
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # a process more in the server, for GenAI alone
     "MLFLOW_SERVER_ALLOWED_HOSTS": "127.0.0.1,127.0.0.1:*,localhost,localhost:*",  # MLflow's own has the local network
 }
@@ -160,7 +159,7 @@ class Tracker:
             return
         try:
             self._errors = None if mode == "verbose" else tempfile.TemporaryFile()  # noqa: SIM115 (as long as we live)
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 (python, with words of ours)
                 [sys.executable, __file__, "log"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -568,7 +567,7 @@ def read_params(folder: Path) -> dict[str, Any]:
     try:
         return load_params(folder / "params.yaml").model_dump(mode="json")
     except ParamsError:
-        return dict(yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8")))
+        return read_values(folder / "params.yaml")
 
 
 def flat(params: Mapping[str, Any]) -> dict[str, str]:
@@ -628,7 +627,10 @@ def _git_commit(folder: Path) -> str:
     """The commit that is checked out; empty without git, as in a source archive."""
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         return subprocess.check_output(
-            ["git", "rev-parse", "HEAD"], cwd=folder, stderr=subprocess.DEVNULL, text=True
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 (the user's own)
+            cwd=folder,
+            stderr=subprocess.DEVNULL,
+            text=True,
         ).strip()
     return ""
 

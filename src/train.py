@@ -45,6 +45,7 @@ from neural_net.initializers import check_initializer
 from neural_net.training import Augment
 from params import Faults, Params, load_params
 from strokes import FEATURE_SETS, Augmentation, Strokes, read_strokes
+from utils import load_rows
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
 MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB
@@ -280,18 +281,18 @@ def inputs() -> list[Path]:
     return [*sorted(SPLIT.glob("train*.npz")), *sorted(SPLIT.glob("validation*.npz")), *sorted(code)]
 
 
-def load_rows(name: str) -> Rows:
+def read_rows(name: str, features: str) -> Rows:
     """Read one of the split's parts, and its ink.
 
     Raises:
-        StageError: if the one is not a whole npz file with X and y, or the other not with strokes.
+        StageError: if a file is damaged, or the two do not belong together.
     """
-    path = SPLIT / f"{name}.npz"
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return Rows(arrays["X"], arrays["y"], read_strokes(SPLIT / f"{name}_ink.npz"))
-    except (ValueError, KeyError, EOFError) as error:
-        raise stage.StageError(f"{path} is damaged ({error}); `dvc repro split` makes it anew") from None
+    path, ink = SPLIT / f"{name}.npz", SPLIT / f"{name}_ink.npz"
+    X, y = load_rows(path, FEATURE_SETS[features].size, ("X", "y"))
+    strokes = read_strokes(ink)
+    if len(strokes.points) != len(y):
+        raise stage.StageError(f"{path} and {ink} hold different digits; `dvc repro` makes them anew")
+    return Rows(X, y, strokes)
 
 
 def table_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> bytes:
@@ -308,7 +309,7 @@ def table_csv(columns: Sequence[str], records: Sequence[Mapping[str, Any]]) -> b
 def main() -> None:
     params = load_params()
     check_names(params)
-    rows, validation = load_rows("train"), load_rows("validation")
+    rows, validation = read_rows("train", params.features), read_rows("validation", params.features)
     key = fingerprint(params.model_dump(mode="json"), inputs())
     # One thread: at these sizes more only get in each other's way, and parallel experiments share the cores.
     with (

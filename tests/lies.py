@@ -52,6 +52,7 @@ import pendigits  # noqa: E402
 import preprocess  # noqa: E402
 import serve  # noqa: E402
 import sources  # noqa: E402
+import split  # noqa: E402
 import stage  # noqa: E402
 import strokes  # noqa: E402
 import synthetic  # noqa: E402
@@ -455,6 +456,41 @@ def read_params(content: bytes) -> None:
     train.check_names(params.load_params(path))
 
 
+# --- What stages hand on ---------------------------------------------------------------------------------------------
+
+
+def splits() -> list[Any]:
+    """A part of data/split and its ink, as arrays and as bytes."""
+    ink, n = small_ink(), 6
+    drawn = strokes.strokes_of(ink).take(np.arange(n))
+    X = preprocess.scale_features(pendigits.eight_points(ink)[:n]).astype(np.float32)
+    rows = split.Rows(X, ink.digit[:n], ink.writer[:n], np.arange(n))
+    files = split.format_npz(rows), strokes.format_strokes(drawn)
+    return [(rows._asdict(), drawn._asdict()), files]
+
+
+def mutate_split(rng: Random, seed: Any) -> tuple[bytes, bytes]:
+    rows, drawn = seed
+    if isinstance(rows, bytes):
+        return rng.choice([(damaged(rng, rows), drawn), (rows, damaged(rng, drawn))])
+    changed = rng.random() < 0.5
+    return npz_of(rng, altered(rng, rows) if changed else rows), npz_of(rng, drawn if changed else altered(rng, drawn))
+
+
+def read_split(files: tuple[bytes, bytes]) -> None:
+    """What train, evaluate and plot read."""
+    train.SPLIT = Path("split")
+    train.SPLIT.mkdir(exist_ok=True)
+    for name, content in zip(("train.npz", "train_ink.npz"), files, strict=True):
+        (train.SPLIT / name).write_bytes(content)
+    rows = train.read_rows("train", "table")
+    check(rows.X.shape == (len(rows.y), 16) and set(rows.y) <= set(range(10)) and rows.strokes)
+    assert rows.strokes
+    new = strokes.Augmentation(*[0.25] * 4, *[1.0] * 7, 0.2, 1.0)(rows.strokes, rows.y, np.random.default_rng(0))
+    check(np.isfinite(new).all())
+    train.load_rows(train.SPLIT / "train.npz", 16, ("X", "y", "row", "writer"))
+
+
 # --- Models and checkpoints ------------------------------------------------------------------------------------------
 
 
@@ -853,6 +889,7 @@ TARGETS = {
     "archive": Target(archives, mutate_archive, read_archive, sources.SourceError),
     ".Z streams": Target(lzws, damaged, read_lzw, lzw.LzwError),
     "params.yaml": Target(params_files, mutate_params, read_params, stage.ParamsError, lines=2 * len(KEYS)),
+    "data/split": Target(splits, mutate_split, read_split, stage.StageError),
     "model files": Target(models, mutate_model, read_model, stage.StageError),
     "checkpoints": Target(checkpoints, mutate_checkpoint, read_checkpoint, RefusedError),
     "runs in MLflow": Target(runs, mutate_runs, read_runs, stage.StageError),

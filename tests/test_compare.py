@@ -7,8 +7,7 @@ import pytest
 
 import champion
 import compare
-from neural_net.base import one_line
-from stage import StageError
+from stage import StageError, one_line
 
 
 def run(name: str, accuracy: float = 0.9, loss: float = 0.5, **other: Any) -> Any:

@@ -2,7 +2,11 @@
 
 import ast
 import json
+import os
 import pickle
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +14,13 @@ import pytest
 from test_checkpoint import signed
 from test_end_to_end import ROOT
 
-from checkpoint import CheckpointError, unpack
+import tracking
+import train
+from checkpoint import Checkpoint, CheckpointError, unpack
 from neural_net import storage
+from params import ParamsError, load_params
+from stage import StageError
+from strokes import read_strokes
 
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle", "torch"}
@@ -32,6 +41,8 @@ def test_no_module_can_run_what_it_reads(path: Path) -> None:
             assert options.get("allow_pickle", "False") == "False"
             if called == "np.load":
                 assert options["allow_pickle"] == "False"
+            if called in ("np.savez", "np.save", "np.savez_compressed", "pickle.dump"):
+                assert called == "np.savez"  # of arrays that are numbers: an array of objects would be pickled
             if called == "yaml.load":
                 assert options["Loader"] == "_Loader"  # params.py's, which is a SafeLoader
 
@@ -64,3 +75,87 @@ def test_a_planted_pickle_is_refused_and_does_not_run(tmp_path: Path, monkeypatc
     with pytest.raises(CheckpointError):
         unpack(signed(pickle.dumps(Planted())))
     assert not Path("it ran").exists()
+
+
+def planted_files() -> dict[str, bytes]:
+    """Files that run code when they are unpickled: a bare pickle, a npy file, and npz files of one name or another."""
+    objects = np.array([Planted()], dtype=object)
+    np.save("planted.npy", objects, allow_pickle=True)
+    np.savez("planted.npz", X=objects, y=objects, points=objects, stroke=objects)
+    np.savez_compressed("small.npz", X=objects, y=objects, points=objects, stroke=objects)
+    return {
+        "a pickle": pickle.dumps(Planted()),
+        "a npy file": Path("planted.npy").read_bytes(),
+        "a npz file": Path("planted.npz").read_bytes(),
+        "a small npz file": Path("small.npz").read_bytes(),
+    }
+
+
+READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
+    "rows": (lambda path: train.load_rows(path, 16, ("X", "y")), StageError),
+    "ink": (read_strokes, StageError),
+    "params.yaml": (load_params, ParamsError),
+    "a run's params.yaml": (lambda path: tracking.read_params(path.parent), ParamsError),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("planted", ["a pickle", "a npy file", "a npz file", "a small npz file"])
+def test_what_stages_hand_on_runs_nothing(
+    reader: str, planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_bytes(planted_files()[planted])
+    read, refusal = READERS[reader]
+    with pytest.raises(refusal) as refused:
+        read(tmp_path / "params.yaml")
+    assert str(refused.value).isprintable()
+    assert not Path("it ran").exists()
+
+
+def test_a_checkpoint_of_pickles_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for content in planted_files().values():
+        for written in (content, signed(content)):
+            Path("kept").write_bytes(written)
+            assert Checkpoint(Path("kept")).load() is None
+    assert not Path("it ran").exists()
+
+
+MLMODEL = """
+flavors:
+  python_function:
+    cloudpickle_version: 3.1.1
+    loader_module: mlflow.pyfunc.model
+    python_model: python_model.pkl
+    python_version: 3.11.0
+model_uuid: 0123456789abcdef0123456789abcdef
+"""
+LOAD = """
+import os, sys, warnings
+import mlflow
+from mlflow.exceptions import MlflowException
+
+warnings.simplefilter("ignore")
+try:
+    mlflow.pyfunc.load_model("model")
+except MlflowException as error:
+    print("pickle is disallowed" in str(error), os.path.exists("it ran"))
+os.environ["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "true"
+try:
+    mlflow.pyfunc.load_model("model")
+except Exception:
+    print(os.path.exists("it ran"))
+"""
+
+
+def test_mlflow_is_told_to_unpickle_no_model(tmp_path: Path) -> None:
+    """A model's folder whose MLmodel asks for a pickle; loaded as the project's own processes would load it."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").write_text(MLMODEL)
+    (tmp_path / "model" / "python_model.pkl").write_bytes(pickle.dumps(Planted()))
+    environment = os.environ | tracking.ENVIRONMENT
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False", "True"]  # refused; it did not run; where it is allowed, it does

@@ -256,20 +256,15 @@ def _origin(kind: type) -> tuple[str, str]:
     return getattr(module, "__file__", None) or kind.__module__, kind.__qualname__
 
 
-# What is said
-
-
-def one_line(text: object, most: int = 600) -> str:
-    """What a file, a store or a request says, fit to be repeated: so many letters at most, all printable."""
-    shown = "".join(letter if letter.isprintable() else "?" for letter in " ".join(str(text).split()))
-    return shown if len(shown) <= most else shown[: most - 3] + "..."
+# What came from elsewhere
 
 
 class RefusalError(ValueError):
-    """What came from elsewhere is refused, in one line that may repeat some of it."""
+    """What came from elsewhere is refused, in one printable line of 600 letters, which may repeat some of it."""
 
     def __init__(self, reason: object) -> None:
-        super().__init__(one_line(reason))
+        line = " ".join(str(reason).split())[:600]
+        super().__init__("".join(letter if letter.isprintable() else "?" for letter in line))
 
 
 # Parts by name
