@@ -14,6 +14,7 @@ import os
 import signal
 import threading
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -94,7 +95,13 @@ def unpack(content: bytes) -> Any:
 _ARRAY = "an array of this file"
 _UNREADABLE = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, EOFError, OSError),
-    *(RuntimeError, SyntaxError, zipfile.BadZipFile, zlib.error),  # what NumPy's and zipfile's readers raise
+    *(
+        RuntimeError,
+        SyntaxError,
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ),  # what NumPy's and zipfile's readers raise
 )
 
 

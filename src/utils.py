@@ -1,6 +1,7 @@
 """Small array helpers, for the stages and for readers."""
 
 import io
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,7 +14,7 @@ from stage import StageError, one_line
 
 _UNREADABLE = (  # what NumPy's and zipfile's readers raise
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, EOFError, RuntimeError),
-    *(SyntaxError, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
 
 

@@ -140,7 +140,11 @@ class Optimizer:
     def set_state(self, params: Array, state: Mapping[str, Any]) -> None:
         """Take back what ``get_state`` gave; ValueError if that was of another optimizer, or for other parameters."""
         vectors = state["vectors"]
-        if type(state["t"]) is not int or state["t"] < 0 or vectors.keys() != set(self._states if state["t"] else ()):
+        if (
+            type(state["t"]) is not int
+            or not 0 <= state["t"] < 2**53
+            or vectors.keys() != set(self._states if state["t"] else ())
+        ):
             raise ValueError(f"not what {type(self).__name__} remembers: t = {state['t']}, {', '.join(vectors)}")
         kept = {name: copy_like(params, vectors[name]) for name in vectors}
         self._start(params)

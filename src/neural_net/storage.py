@@ -8,6 +8,7 @@ them, and whatever else the caller wants to travel along. The npz file has one a
 import io
 import json
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -153,7 +154,10 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise StorageError(f"{path} is not a whole npz file: {error}") from None
 
 
-_UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_UNREADABLE = (
+    *(ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error),
+    *(SyntaxError, tokenize.TokenError),  # NumPy takes a damaged header apart as if an old Python had written it
+)
 
 
 def _headers(archive: zipfile.ZipFile, path: Path) -> dict[str, tuple[Shape, np.dtype[Any]]]:

@@ -384,6 +384,15 @@ def _check_place(training: Training, callbacks: list[str]) -> None:
         raise StateError("epoch, rows and history do not belong together")
     if step != (epoch - 1) * training.steps_per_epoch + math.ceil(rows / size):
         raise StateError("epoch, rows and step do not belong together")
+    _check_tally(training.tally, training)
+
+
+def _check_tally(tally: Tally, training: Training) -> None:
+    """StateError for sums that so many rows of the training cannot give."""
+    rows, mass, finite = tally.rows, tally.mass, all(abs(x) < 1e300 for x in (tally.loss, tally.mass, tally.factor))
+    weighed = mass == rows if training.sample_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
+    if not finite or not weighed or not 0 <= tally.hits <= rows:
+        raise StateError("the running epoch's sums are not those of its rows")
 
 
 def _finite(layer: Any, name: str) -> bool:
@@ -474,7 +483,9 @@ class WeightAverage(Callback):
         return {"average": self.average, "steps_taken": self.steps_taken}
 
     def set_state(self, training: Training, state: Mapping[str, Any]) -> None:
-        self.average, self.steps_taken = copy_like(training.network.params, state["average"]), int(state["steps_taken"])
+        self.average, self.steps_taken = copy_like(training.network.params, state["average"]), training.step
+        if state["steps_taken"] != training.step:
+            raise StateError(f"the average is of {state['steps_taken']} steps, the training of {training.step}")
 
     def on_epoch_begin(self, training: Training) -> None:
         if self.steps_taken:

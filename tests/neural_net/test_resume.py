@@ -199,7 +199,7 @@ def changed(tree: Any, path: tuple[Any, ...], value: Any) -> Any:
 
 
 LIES = [..., None, True, -1, 0, 10**30, 0.5, float("nan"), "x", [], {}, [[]], np.zeros(3), np.zeros((2, 2), np.int8)]
-LIES += ["x" * 5000, "\x1b[2J\n\ud800", {"\x1b[2J\n\ud800": 1}]
+LIES += [-10, 10**400, "x" * 5000, "\x1b[2J\n\ud800", {"\x1b[2J\n\ud800": 1}]
 
 
 def test_every_place_with_every_lie_is_refused_or_harmless(state: dict[str, Any]) -> None:

@@ -256,6 +256,7 @@ FULL = np.zeros((6, 3), np.float32)
         ("linear1.W.npy", npy(FULL)[:-1], "the array linear1.W "),
         ("linear1.W.npy", npy(FULL)[:20], "the array linear1.W cannot be read"),
         ("linear1.W.npy", b"", "the array linear1.W cannot be read"),
+        ("linear1.W.npy", npy(FULL).replace(b"}", b"("), "the array linear1.W cannot be read"),
         ("linear1.W.npy", b"\x93NUMPY\x09\x00" + npy(FULL)[8:], "the array linear1.W cannot be read"),
         ("linear1.W.npy", npy(FULL, shape=(10**12, 10**6)), "the array linear1.W claims shape"),
         ("linear1.W.npy", npy(FULL, shape=(-6, -3)), "the array linear1.W "),
