@@ -19,6 +19,7 @@ import random
 import re
 import resource
 import signal
+import socket
 import sqlite3
 import stat
 import sys
@@ -666,7 +667,7 @@ def mutate_runs(rng: Random, seed: Any) -> Any:
 
 
 def socket_name() -> str:
-    return f"{doctor.socket.gethostname()}:{2**40}"
+    return f"{socket.gethostname()}:{2**40}"
 
 
 def as_run(told: Any) -> Any:
