@@ -44,7 +44,7 @@ def test_it_trains_on_the_rows_of_the_last_training_of_the_pipeline(workspace: P
     for stage in (fetch, preprocess, split):
         stage.main()
     rows, test = report.load_rows(load_params())
-    expected = train.read_rows("train", "table").and_also(train.read_rows("validation", "table"))
+    expected = train.read_rows("train", features).and_also(train.read_rows("validation", features))
     assert rows.X.shape == (300, size)
     np.testing.assert_array_equal(rows.X, expected.X)
     np.testing.assert_array_equal(rows.y, expected.y)
