@@ -92,6 +92,7 @@ FIGURES = "metrics/plots"
 EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # the data set's first row, an 8
 
 SEND_SECONDS, FLUSH_SECONDS = 0.2, 2.0  # how often the stage sends epochs, and how often the curves grow
+LOCK_SECONDS = 20  # how long a locked database is waited for
 WAIT_SECONDS = 120  # how long a stage waits in the end for its side process
 METRICS_A_CALL = 1000  # the most that MLflow takes
 SAID = Path(".dvc/tmp/not-logged")  # why nothing was logged, as this pipeline run has said
@@ -749,6 +750,8 @@ def _mark_in(path: Path) -> int | None:
     try:
         with _connected(path) as database:
             return int(database.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.OperationalError as error:  # such as a lock that is held for longer than we wait
+        raise stage.StageError(f"{path} cannot be read now, {error}") from None
     except sqlite3.DatabaseError as error:
         raise stage.StageError(f"{path} is damaged, {error}; move it away, and a new one is made") from None
 
@@ -760,7 +763,7 @@ def _mark(release: str) -> int:
 
 
 def _connected(path: Path) -> contextlib.closing[sqlite3.Connection]:
-    return contextlib.closing(sqlite3.connect(path, timeout=20))
+    return contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS))
 
 
 def main() -> None:

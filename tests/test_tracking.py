@@ -193,6 +193,16 @@ def test_a_damaged_database_is_named_at_once(tmp_path: Path, environment: pytest
         tracking.open_store()
 
 
+def test_a_locked_database_is_not_called_damaged(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("DVC_ROOT", str(tmp_path))
+    environment.setattr(tracking, "LOCK_SECONDS", 0.1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.execute("create table t (a)")
+        other.execute("begin exclusive")
+        with pytest.raises(stage.StageError, match=r"mlflow\.db cannot be read now, database is locked"):
+            tracking.open_store()
+
+
 # --- Runs made from files ---
 
 
