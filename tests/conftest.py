@@ -1,11 +1,7 @@
 """What the tests share: a small built-in data set, a folder to run stages in, and the real data where it is at hand."""
 
-import json
 import os
-import re
-import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +12,6 @@ import pendigits
 import synthetic
 
 ROOT = Path(__file__).parent.parent
-PIPELINE = ["src", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "data/.gitignore", "metrics/.gitignore"]
 
 os.environ["PENDIGITS_TRACKING"] = "off"  # tests of tracking turn it on for themselves
 
@@ -41,23 +36,6 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("PENDIGITS_MIRROR", raising=False)
     return tmp_path
-
-
-def copy_project(folder: Path, more: list[str], **params: Any) -> None:
-    """Put the files that the pipeline needs into a folder, as they are now, but for some of the parameters.
-
-    ``more`` names further ones, which may be missing. There is no git, no data and no model.
-    """
-    for name in PIPELINE + more:
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    text = (ROOT / "params.yaml").read_text()
-    for key, value in params.items():
-        text = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", text)
-    (folder / "params.yaml").write_text(text)
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from conftest import copy_project
+from project_copy import copy_project
 
 import tracking
 

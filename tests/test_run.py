@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import copy_project
+from project_copy import copy_project
 
 import run
 

@@ -1,0 +1,27 @@
+"""A copy of the project for tests that run it as a user does."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+PIPELINE = ["src", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "data/.gitignore", "metrics/.gitignore"]
+
+
+def copy_project(folder: Path, more: list[str], **params: Any) -> None:
+    """Put the files that the pipeline needs into a folder, as they are now, but for some of the parameters.
+
+    ``more`` names further ones, which may be missing. There is no git, no data and no model.
+    """
+    for name in PIPELINE + more:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    text = (ROOT / "params.yaml").read_text()
+    for key, value in params.items():
+        text = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", text)
+    (folder / "params.yaml").write_text(text)
