@@ -239,7 +239,11 @@ def not_in_mlflow(folder: Path, wanted: int, *, once: bool = True, database: Pat
 def runs(database: Path, status: str) -> int:
     """How many runs in MLflow's database are in a state."""
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as store:
-        return int(store.execute("select count(*) from runs where status = ?", [status]).fetchone()[0])
+        return int(
+            store.execute(
+                "select count(*) from runs where status = ? and lifecycle_stage = 'active'", [status]
+            ).fetchone()[0]
+        )
 
 
 def whole_runs(database: Path) -> list[str]:
@@ -519,6 +523,12 @@ def eight_experiments(ground: Ground, name: str, turn: int, chance: random.Rando
     return Try(lost or not_in_mlflow(folder, 9), wrong, said)  # and the workspace's
 
 
+def await_run(database: Path, running: Running, chance: random.Random) -> None:
+    """Wait until a training is in MLflow, and then up to a second more."""
+    wait_until(lambda: running.process.poll() is not None or runs(database, "RUNNING"), every=0.05)
+    time.sleep(chance.random())
+
+
 def store_fault(
     what: Callable[[Path, random.Random], Callable[[], object]],
     ground: Ground,
@@ -529,7 +539,7 @@ def store_fault(
     """Something happens to MLflow's database, which shows an experiment already, while a run is being logged."""
     folder = ground.copy(name, ground.with_experiment)
     running = start(folder, [*DVC, "repro", "-f"], PENDIGITS_TRACKING="")
-    time.sleep(chance.uniform(0.2, 0.6) * ground.seconds)
+    await_run(folder / "mlflow.db", running, chance)
     heal = what(folder / "mlflow.db", chance)
     said = running.said()
     heal()
@@ -570,7 +580,7 @@ def server_vanishes(ground: Ground, name: str, turn: int, chance: random.Random)
     server, where = start(place, command), {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
     wait_until(lambda: answers(port))
     running = start(folder, [*DVC, "repro"], PENDIGITS_TRACKING="", **where)
-    time.sleep(chance.uniform(0.1, 0.9) * ground.seconds)
+    await_run(place / "m.db", running, chance)
     os.killpg(server.process.pid, (signal.SIGKILL, signal.SIGSTOP)[turn % 2])
     said = running.said()
     if turn % 2:
