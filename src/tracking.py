@@ -92,6 +92,7 @@ FIGURES = "metrics/plots"
 EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # the data set's first row, an 8
 
 SEND_SECONDS, FLUSH_SECONDS = 0.2, 2.0  # how often the stage sends epochs, and how often the curves grow
+ERROR_NAME = re.compile(r"^[\w.]+(Exception|Error): ")  # as a traceback's last lines begin
 LOCK_SECONDS = 20  # how long a locked database is waited for
 WAIT_SECONDS = 120  # how long a stage waits in the end for its side process
 METRICS_A_CALL = 1000  # the most that MLflow takes
@@ -209,8 +210,10 @@ class Tracker:
         if not self._errors:
             return "see above"
         self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "its process was killed")
+        lines = [line for line in self._errors.read().decode(errors="replace").split("\n") if line.strip()]
+        if lines and lines[-1].startswith("(Background on this error"):  # SQLAlchemy's, after the statement
+            lines = [line for line in lines if ERROR_NAME.match(line)]
+        return lines[-1] if lines else "its process was killed"
 
 
 def _line(message: Mapping[str, Any]) -> bytes:
@@ -219,7 +222,7 @@ def _line(message: Mapping[str, Any]) -> bytes:
 
 def _say_not_logged(reason: str) -> None:
     """Say why nothing was logged, unless an earlier stage of the same pipeline run has said just that."""
-    reason = re.sub(r"^[\w.]+(Exception|Error): ", "", reason)
+    reason = ERROR_NAME.sub("", reason)
     if re.match(r"API request to \S+ failed with (timeout )?exception|HTTPS?Connection|\('Conn", reason):
         reason = f"no answer from {store_shown()}"
     elif len(reason) > 200:

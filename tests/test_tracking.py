@@ -518,9 +518,26 @@ def test_a_side_process_ends_in_order_while_the_stage_still_works(
 ) -> None:
     environment.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
+    others = psutil.Process().children()
     with tracking.evaluation():
-        wait_for(lambda: psutil.Process().children()[0].status() == psutil.STATUS_ZOMBIE)
+        (side,) = (child for child in psutil.Process().children() if child not in others)
+        wait_for(lambda: side.status() == psutil.STATUS_ZOMBIE)
     assert "mlflow.db is damaged" in capsys.readouterr().out
+
+
+def test_what_the_database_says_is_shown_without_its_statement(
+    side_process: Any, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        "mlflow.exceptions.MlflowException: (sqlite3.OperationalError) disk I/O error",
+        "[SQL: SELECT 1",
+        "FROM t]",
+    ]
+    said = "\n".join(["Traceback", "ValueError: first", *lines, "(Background on this error at: https://x)", ""])
+    side_process(f"import sys\nsys.exit({said!r})")
+    with tracking.evaluation():
+        pass
+    assert capsys.readouterr().out.startswith("MLflow: not logged ((sqlite3.OperationalError) disk I/O error). ")
 
 
 def test_a_side_process_that_hangs_holds_nothing_up(
