@@ -89,7 +89,7 @@ oracle: $(ORACLE)  ## compare with PyTorch, and keep its numbers for the tests (
 	@.venv-oracle/bin/python tests/oracle/make_golden.py
 
 cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2
-	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python src/cv.py --folds $(FOLDS) --seeds $(SEEDS) $(if $(WRITERS),--most-writers $(WRITERS)) $(S)
+	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python src/cv.py --folds $(FOLDS) --seeds $(SEEDS) $(S) $(if $(WRITERS),--most-writers $(WRITERS)) $(if $(APART),--apart $(APART))
 
 report: $(INSTALLED)  ## train ten seeds of the table and of ink, ensembles and other classifiers, and test them: docs/accuracy_results.md
 	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python src/report.py

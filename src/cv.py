@@ -8,6 +8,7 @@ The test file takes no part: this is what choices are made by.
 
 import argparse
 import sys
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,8 @@ from tqdm import tqdm
 import split
 import stage
 import train
+from calibration import fit_temperature
+from model import CLASSES
 from params import Params, ParamsError, check_params, load_params
 from utils import accuracy
 
@@ -31,11 +34,15 @@ class Result(NamedTuple):
     Attributes:
         accuracy, loss: (seeds, folds), of the rows of the fold's writers.
         errors: writer -> the share of this writer's rows that was read wrongly, the mean over seeds.
+        temperature, log_loss: one temperature for all rows, the most likely one, and the mean loss with it. It does not
+            count how sure the networks are in all, which label smoothing decides, and varies less by chance.
     """
 
     accuracy: NDArray[np.float64]
     loss: NDArray[np.float64]
     errors: dict[int, float]
+    temperature: float
+    log_loss: float
 
 
 def cross_validate(
@@ -60,7 +67,7 @@ def cross_validate(
     """
     held_out = fold_of(writer, folds)
     accuracies, losses = np.empty((seeds, folds)), np.empty((seeds, folds))
-    wrong = np.zeros(len(writer))
+    wrong, log_p = np.zeros(len(writer)), np.empty((seeds, len(writer), len(CLASSES)))
     for i in range(seeds):
         seeded = params.model_copy(update={"seed": params.seed + i, "early_stopping": None})
         drawn = np.random.default_rng(seeded.seed).permutation(np.unique(writer))
@@ -71,12 +78,20 @@ def cross_validate(
             p = model.probabilities(rows.X[here]).astype(np.float64)
             y = rows.y[here]
             accuracies[i, fold] = accuracy(y, p.argmax(axis=1))
-            losses[i, fold] = -np.log(np.maximum(p[np.arange(len(y)), y], np.finfo(np.float32).tiny)).mean()
+            log_p[i, here] = np.log(np.maximum(p, np.finfo(np.float32).tiny))
+            losses[i, fold] = cross_entropy(log_p[i, here], y)
             wrong[here] += (p.argmax(axis=1) != y) / seeds
             if progress is not None:
                 progress.update()
     errors = {int(w): float(wrong[writer == w].mean()) for w in np.unique(writer)}
-    return Result(accuracies, losses, errors)
+    every_p, every_y = log_p.reshape(-1, len(CLASSES)), np.tile(rows.y, seeds)
+    temperature = fit_temperature(every_p, every_y)
+    return Result(accuracies, losses, errors, temperature, cross_entropy(every_p / temperature, every_y))
+
+
+def cross_entropy(logits: NDArray, y: NDArray) -> float:
+    """Mean of ``logsumexp(logits) - logits[y]`` over the rows."""
+    return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(y)), y]).mean())
 
 
 def fold_of(writer: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
@@ -98,8 +113,8 @@ def standard_error(values: NDArray[np.float64]) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
-def table(result: Result) -> str:
-    """Accuracy and loss of each fold and all, and the writers who are read worst."""
+def table(result: Result, apart: Collection[int] = ()) -> str:
+    """Accuracy and loss of each fold and all, and the writers who are read worst; those not ``apart``, alone."""
     lines = ["fold   accuracy %   loss"]
     by_fold = zip(100 * result.accuracy.mean(axis=0), result.loss.mean(axis=0), strict=True)
     lines += [f"{fold:>4}   {right:10.2f}   {loss:.4f}" for fold, (right, loss) in enumerate(by_fold, start=1)]
@@ -108,6 +123,9 @@ def table(result: Result) -> str:
     for axis, over in enumerate(("folds", "seeds")):
         errors = standard_error(right.mean(axis=axis)), standard_error(loss.mean(axis=axis))
         lines.append(f"standard error over {over}: accuracy {errors[0]:.2f}, loss {errors[1]:.4f}")
+    lines.append(f"log-loss at one temperature, {result.temperature:.2f}: {result.log_loss:.4f}")
+    if others := [share for writer, share in result.errors.items() if writer not in apart] if apart else []:
+        lines.append(f"mean of the {len(others)} writers who are not apart: {100 - 100 * np.mean(others):.2f}")
     worst = sorted(result.errors.items(), key=lambda item: -item[1])[:5]
     lines.append("worst writers: " + ", ".join(f"{writer} ({100 * share:.1f} % wrong)" for writer, share in worst))
     return "\n".join(lines)
@@ -124,7 +142,10 @@ def overridden(params: Params, changes: list[str]) -> Params:
         key, equals, value = change.partition("=")
         if not equals:
             raise ParamsError(f"a change must be key=value, got {change!r}")
-        values[key] = yaml.safe_load(value)
+        try:
+            values[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ParamsError(f"a value must be YAML, quoted if it has spaces, got {change!r}") from None
     return check_params(values, "the command line")
 
 
@@ -140,6 +161,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--most-writers", type=int, metavar="N", help="train on N of the other folds' writers only")
+    parser.add_argument("--apart", type=int, nargs="+", default=[], metavar="WRITER", help="show the others alone, too")
     given = parser.parse_args()
     params = overridden(load_params(), given.changes)
     train.check_names(params)
@@ -151,7 +173,7 @@ def main() -> None:
         result = cross_validate(params, rows, writer, given.folds, given.seeds, bar, given.most_writers)
     few = [] if given.most_writers is None else [f"trained on {given.most_writers} writers"]
     stage.say(" ".join(["configuration: params.yaml", *given.changes, *few]))
-    stage.say(table(result))
+    stage.say(table(result, given.apart))
 
 
 if __name__ == "__main__":

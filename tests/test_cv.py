@@ -15,6 +15,7 @@ from strokes import strokes_of
 ROOT = Path(__file__).parent.parent
 PARAMS = load_params(ROOT / "params.yaml")
 WRITER = np.repeat(np.arange(1, 8), 3)
+LOG_TINY = -np.log(np.finfo(np.float32).tiny)
 
 
 def test_every_writer_is_in_one_fold_and_the_folds_are_about_equal() -> None:
@@ -40,6 +41,7 @@ def test_values_are_overridden_as_yaml() -> None:
     ("change", "message"),
     [
         ("lr", "a change must be key=value, got 'lr'"),
+        ("hidden_layers=[{reshape:", "a value must be YAML, quoted if it has spaces, got 'hidden_layers=[{reshape:'"),
         ("lr=-1", "the command line: lr must be greater than 0, got -1"),
         ("learning_rate=1", "the command line: learning_rate is not a parameter"),
     ],
@@ -66,6 +68,8 @@ def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPat
     assert sorted(map(tuple, left_out[:7])) == [(writer,) for writer in range(1, 8)]
     assert result.accuracy.sum(axis=1).tolist() == [1, 1]  # only writer 1 writes what is always predicted
     assert result.errors == {writer: float(writer != 1) for writer in range(1, 8)}
+    assert result.temperature == pytest.approx(20)  # of what is sure and wrong in six of seven
+    assert result.log_loss == pytest.approx(6 / 7 * LOG_TINY / 20 + np.log1p(9 * np.exp(-LOG_TINY / 20)), rel=1e-3)
 
     seen.clear()
     cv.cross_validate(PARAMS, rows, WRITER, folds=7, seeds=1, most_writers=2)
@@ -91,9 +95,11 @@ def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
 
 def test_table_shows_means_and_standard_errors() -> None:
     accuracy = np.array([[0.90, 0.94], [0.92, 0.96]])
-    text = cv.table(cv.Result(accuracy, 1 - accuracy, {4: 0.1, 7: 0.25}))
+    text = cv.table(cv.Result(accuracy, 1 - accuracy, {4: 0.1, 7: 0.25}, 0.5, 0.0625), apart=[7])
     assert "   1        91.00   0.0900" in text
     assert "mean        93.00   0.0700" in text
     assert "over folds: accuracy 2.00" in text  # 91 and 95: a deviation of 2.83, by the root of 2
     assert "over seeds: accuracy 1.00" in text
+    assert "log-loss at one temperature, 0.50: 0.0625" in text
+    assert "mean of the 1 writers who are not apart: 90.00" in text
     assert text.endswith("worst writers: 7 (25.0 % wrong), 4 (10.0 % wrong)")
