@@ -327,7 +327,7 @@ def test_a_tracking_server_that_vanishes_while_training_runs(clone: Checkout, se
             dvc = subprocess.Popen(
                 command, cwd=clone.folder, env=clone.environment, stdout=output, stderr=subprocess.STDOUT
             )
-        clone.wait_for(lambda: [run for run in clone.runs() if name in run.info.run_name and run.data.metrics], 180)
+        clone.wait_for(lambda: [run for run in clone.runs() if name in run.info.run_name and run.data.metrics], 600)
         return dvc
 
     def vanish(process: subprocess.Popen[bytes]) -> None:
