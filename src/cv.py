@@ -84,9 +84,9 @@ def cross_validate(
             if progress is not None:
                 progress.update()
     errors = {int(w): float(wrong[writer == w].mean()) for w in np.unique(writer)}
-    every_p, every_y = log_p.reshape(-1, len(CLASSES)), np.tile(rows.y, seeds)
-    temperature = fit_temperature(every_p, every_y)
-    return Result(accuracies, losses, errors, temperature, cross_entropy(every_p / temperature, every_y))
+    logits, y = log_p.reshape(-1, len(CLASSES)), np.tile(rows.y, seeds)  # log p is as good as the logits that gave p
+    temperature = fit_temperature(logits, y)
+    return Result(accuracies, losses, errors, temperature, cross_entropy(logits / temperature, y))
 
 
 def cross_entropy(logits: NDArray, y: NDArray) -> float:
@@ -124,7 +124,8 @@ def table(result: Result, apart: Collection[int] = ()) -> str:
         errors = standard_error(right.mean(axis=axis)), standard_error(loss.mean(axis=axis))
         lines.append(f"standard error over {over}: accuracy {errors[0]:.2f}, loss {errors[1]:.4f}")
     lines.append(f"log-loss at one temperature, {result.temperature:.2f}: {result.log_loss:.4f}")
-    if others := [share for writer, share in result.errors.items() if writer not in apart] if apart else []:
+    others = [share for writer, share in result.errors.items() if writer not in apart]
+    if apart and others:
         lines.append(f"mean of the {len(others)} writers who are not apart: {100 - 100 * np.mean(others):.2f}")
     worst = sorted(result.errors.items(), key=lambda item: -item[1])[:5]
     lines.append("worst writers: " + ", ".join(f"{writer} ({100 * share:.1f} % wrong)" for writer, share in worst))
