@@ -14,9 +14,7 @@ import os
 import signal
 import threading
 import time
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,6 +24,7 @@ from typing import Any
 import numpy as np
 
 import stage
+from arrays import UNREADABLE
 from neural_net import Callback, Training
 from neural_net.base import RefusalError
 
@@ -88,21 +87,11 @@ def unpack(content: bytes) -> Any:
                 return arrays[value[_ARRAY]][()] if value.keys() == {_ARRAY} else value
 
             return json.loads(arrays["json"].tobytes(), object_hook=by_name)
-    except _UNREADABLE as error:
+    except (*UNREADABLE, OSError) as error:
         raise CheckpointError(f"{type(error).__name__} {error}") from None
 
 
 _ARRAY = "an array of this file"
-_UNREADABLE = (
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, EOFError, OSError),
-    *(
-        RuntimeError,
-        SyntaxError,
-        tokenize.TokenError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ),  # what NumPy's and zipfile's readers raise
-)
 
 
 class Stop:

@@ -14,10 +14,11 @@ from threadpoolctl import threadpool_limits
 
 import stage
 import tracking
+from arrays import load_rows
 from calibration import rejection
 from model import CLASSES, load_model
 from params import load_params
-from utils import accuracy, load_rows
+from utils import accuracy
 
 TEST, MODELS, METRICS = Path("data/split/test.npz"), Path("models"), Path("metrics")
 

@@ -15,11 +15,11 @@ import diagnostics_figures
 import figures
 import stage
 import tracking
+from arrays import load_rows
 from model import load_model
 from neural_net import Network
 from params import load_params
 from strokes import FEATURE_SETS
-from utils import load_rows
 
 HISTORY, TRAIN = Path("metrics/history.csv"), Path("metrics/train.json")
 EVALUATE, PREDICTIONS = Path("metrics/evaluate.json"), Path("metrics/predictions.csv")

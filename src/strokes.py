@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from arrays import load_npz
 from pendigits import N_POINTS, Ink
 from stage import StageError
-from utils import load_npz
 
 Floats = NDArray[np.float32]
 Mask = NDArray[np.bool_]

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import stage
 import tracking
+from arrays import load_rows
 from calibration import fit_temperature
 from checkpoint import Checkpoint, checkpoints, fingerprint
 from model import CLASSES, PenDigitsModel, save_model
@@ -45,7 +46,6 @@ from neural_net.initializers import check_initializer
 from neural_net.training import Augment
 from params import Faults, Params, load_params
 from strokes import FEATURE_SETS, Augmentation, Strokes, read_strokes
-from utils import load_rows
 
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
 MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB

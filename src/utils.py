@@ -1,57 +1,7 @@
 """Small array helpers, for the stages and for readers."""
 
-import io
-import tokenize
-import zipfile
-import zlib
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-
-from stage import StageError, one_line
-
-_UNREADABLE = (  # what NumPy's and zipfile's readers raise
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, EOFError, RuntimeError),
-    *(SyntaxError, tokenize.TokenError, zipfile.BadZipFile, zlib.error),
-)
-
-
-def load_npz(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Arrays, as many rows each, of a file that an earlier stage wrote with ``np.savez``; pickles are refused.
-
-    Raises:
-        StageError: if the file is damaged, or an array is missing or larger than the file.
-    """
-    content = path.read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > len(content):
-                raise ValueError("its arrays are larger than the file")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            found = [np.asarray(arrays[name]) for name in names]
-        if len({len(array) for array in found}) > 1:
-            raise ValueError("its arrays are not of the same length")
-    except _UNREADABLE as error:
-        raise StageError(f"{path} is damaged ({one_line(error, 200)}); `dvc repro` makes it anew") from None
-    return found
-
-
-def load_rows(path: Path, width: int, names: tuple[str, ...]) -> list[NDArray[Any]]:
-    """Arrays of a file of data/split: ``X``, features (n, width), the digits ``y``, and other whole numbers (n,).
-
-    Raises:
-        StageError: as ``load_npz``, or if the arrays are something else.
-    """
-    found = dict(zip(names, load_npz(path, names), strict=True))
-    X, y = found["X"], found["y"]
-    others = all(array.ndim == 1 and array.dtype == np.int64 for name, array in found.items() if name != "X")
-    if X.dtype != np.float32 or X.shape != (len(y), width) or not np.isfinite(X).all():
-        raise StageError(f"{path} holds no rows of {width} numbers for the network; `dvc repro` makes it anew")
-    if not len(y) or not others or y.min() < 0 or y.max() > 9:
-        raise StageError(f"{path} does not say which digits its rows are; `dvc repro` makes it anew")
-    return list(found.values())
 
 
 def scale_features(X: ArrayLike, low: float = 0.0, high: float = 100.0) -> NDArray[np.float64]:

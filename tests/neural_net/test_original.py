@@ -66,6 +66,10 @@ def test_utils_can_be_had_through_src_too() -> None:
     from src.utils import scale_features as through_src
 
     assert through_src([50]).tolist() == [0]
+    code = "from src.utils import scale_features; print(scale_features([50]))"
+    without_src = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=without_src, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[0.]\n", "")
 
 
 def test_it_learns_digits(digits: Any) -> None:
