@@ -33,7 +33,7 @@ HOST, PORT = "127.0.0.1", 5050
 OWN_NAMES = ["127.0.0.1", "localhost"]
 MOST_BYTES, MOST_ROWS = 2_000_000, 10_000  # of a request
 SECONDS = 10.0  # from connection to the last byte of the answer
-MOST_CONNECTIONS = 64  # at a time; more are answered 503
+MOST_CONNECTIONS = 64  # at a time; more are answered 503, more than twice as many are closed unanswered
 
 
 # --- What may be asked ------------------------------------------------------------------------------------------------
@@ -183,11 +183,18 @@ class Bounds:
 
 
 class Impatient(H11Protocol):
-    """A connection that is cut after SECONDS, whatever its other end does."""
+    """A connection that is cut after SECONDS, whatever its other end does, and at once if there are far too many.
+
+    Else they would take all of the process's file descriptors, and asyncio writes a traceback to the log each time that
+    it cannot accept one.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(SECONDS, transport.abort)
+        if len(self.connections) > 2 * MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self.loop.call_later(SECONDS, transport.abort)
 
 
 def main() -> None:
@@ -213,6 +220,7 @@ def main() -> None:
         ws="none",
         lifespan="off",
         limit_concurrency=MOST_CONNECTIONS,
+        backlog=MOST_CONNECTIONS,  # asyncio accepts so many before it does anything else
         log_level="warning",
         server_header=False,
     )

@@ -1,5 +1,6 @@
 """The server of `make serve`: what it answers, what it refuses, and what it costs who asks for too much."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -167,12 +168,17 @@ def port(model: PenDigitsModel, tmp_path_factory: pytest.TempPathFactory) -> Ite
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         number: int = probe.getsockname()[1]
-    code = "import serve, stage; serve.SECONDS = 3; stage.run(serve.main)"
-    server = subprocess.Popen(
-        [sys.executable, "-c", code, str(folder / "models"), "--port", str(number)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+    code = (
+        "import resource, serve, stage; resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500)); "
+        "serve.SECONDS = 3; stage.run(serve.main)"
     )
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-c", code, str(folder / "models"), "--port", str(number)],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
+            stderr=log,
+        )
     end = time.monotonic() + 60
     while time.monotonic() < end:
         assert server.poll() is None
@@ -184,6 +190,7 @@ def port(model: PenDigitsModel, tmp_path_factory: pytest.TempPathFactory) -> Ite
     yield number
     server.terminate()
     server.wait(20)
+    assert "Traceback" not in (folder / "log").read_text()
 
 
 def post(port: int, body: bytes, method: str = "POST", path: str = "/invocations") -> tuple[int, bytes]:
@@ -261,6 +268,53 @@ def test_what_is_not_http_is_refused_and_the_server_stays(port: int, sent: bytes
     assert said == b"" or re.match(rb"HTTP/1.1 4\d\d ", said)
     assert b"Traceback" not in said
     assert post(port, b"", "GET", "/ping")[0] == 200
+
+
+def test_a_body_that_comes_byte_by_byte_is_cut_off(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        start = time.monotonic()
+        connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            while time.monotonic() - start < 20:
+                connection.sendall(b"[")
+                time.sleep(0.05)
+    assert 2 < time.monotonic() - start < 20
+
+
+def test_a_chunked_body_is_refused_once_it_is_too_large(port: int) -> None:
+    said, sent, chunk = b"", 0, b"10000\r\n" + b"[" * 0x10000 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        try:
+            connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while sent < 3 * serve.MOST_BYTES:
+                connection.sendall(chunk)
+                sent += 0x10000
+            said = connection.recv(10_000)
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+    assert said == b"" or said.startswith(b"HTTP/1.1 413 ")
+    assert post(port, b"", "GET", "/ping")[0] == 200
+
+
+def waiting(port: int, number: int) -> list[socket.socket]:
+    return [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(number)]
+
+
+def test_more_connections_than_it_takes_are_refused_until_the_first_are_cut_off(port: int) -> None:
+    idle = waiting(port, serve.MOST_CONNECTIONS + 10)
+    assert post(port, json.dumps(BODIES[0]).encode())[0] == 503
+    time.sleep(5)
+    assert post(port, json.dumps(BODIES[0]).encode())[0] == 200
+    for connection in idle:
+        connection.close()
+
+
+def test_it_stays_when_there_are_more_connections_than_file_descriptors(port: int) -> None:
+    idle = waiting(port, 700)
+    time.sleep(5)
+    assert post(port, json.dumps(BODIES[0]).encode())[0] == 200
+    for connection in idle:
+        connection.close()
 
 
 def test_a_folder_without_a_network_is_said_in_a_line(tmp_path: Path) -> None:
