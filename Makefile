@@ -25,7 +25,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve lies compare plots champion sync doctor test test-network test-all prove audit lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
+.PHONY: help run ui serve lies compare plots champion sync doctor test test-network test-slow prove audit lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -67,8 +67,8 @@ test-network: $(INSTALLED)  ## run the tests of the network and of the data: mak
 		tests/test_synthetic.py tests/test_split.py tests/test_params.py tests/test_model.py tests/test_checkpoint.py \
 		tests/test_end_to_end.py
 
-test-all: $(INSTALLED)  ## run all tests
-	@$(BIN)/python -m pytest -q -n 2
+test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out
+	@$(BIN)/python -m pytest -q -m slow -n 2
 
 prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh clone, none lost, and one of nine killed
 	@for time in $$(seq $(TIMES)); do $(BIN)/python -m pytest -q tests/test_experiments.py -k nine || exit 1; done
@@ -136,9 +136,9 @@ $(INSTALLED): requirements.lock
 
 install:  # in one process at a time; who had to wait for another finds it done
 	@[ $(INSTALLED) -nt requirements.lock ] || { \
-		echo "Setting up $(VENV) with the versions of requirements.lock (once; a minute or two) ..." && \
+		echo "Setting up $(VENV) with the versions of requirements.lock (once; a minute) ..." && \
 		$(PYTHON) -m venv --clear $(VENV) && \
-		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock && \
+		$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock && \
 		touch $(INSTALLED); }
 
 $(ORACLE): tests/oracle/requirements.txt

@@ -1,5 +1,7 @@
 """The report: what it averages, and how it orders what was measured here and what was published."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,28 @@ def test_mean_of_the_seeds_and_their_ensemble() -> None:
     assert "98.86 | published" in lines[5]
     assert lines[6] == "| **this network, mean of 3 seeds** | 66.67 ± 0.00 | here |"
     assert lines[7] == "| other | 50.00 | here |"
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    found = json.loads((ROOT / "docs/accuracy_results.json").read_text())
+    measured = {re.sub(r" \(.*", "", name): f"{value:.2f}" for name, value, _ in found["others"]}
+    for figures, name in (found, "this network"), (found["ink"], "over the ink"):
+        measured[f"{name}: ensemble"] = f"{figures['ensemble']:.2f}"
+        measured[f"{name}: mean"] = f"{figures['mean']:.2f} ± {figures['standard_deviation']:.2f}"
+    readme = (ROOT / "README.md").read_text()
+    for row, name in {
+        "this network over the ink instead of the table, ensemble of ten": "over the ink: ensemble",
+        "this network over the ink, mean of ten seeds": "over the ink: mean",
+        "ensemble of ten of this network": "this network: ensemble",
+        "this network, mean of ten seeds": "this network: mean",
+        "support vector machine": "support vector machine, RBF, C = 10",
+        "nearest neighbours, k = 3": "k nearest neighbours, k = 3",
+        "scikit-learn's MLPClassifier": "MLPClassifier, 256-128",
+        "gradient boosting": "gradient boosting, 300 rounds",
+    }.items():
+        assert re.search(rf"^\| {re.escape(row)}.* \| {re.escape(measured[name])} \|$", readme, re.MULTILINE), row
+    assert (ROOT / "docs/accuracy_results.md").read_text() == report.markdown(found)
+    assert found["published"] == [list(figure) for figure in report.PUBLISHED]
 
 
 @pytest.mark.parametrize(("features", "size"), [("table", 16), ("ink", FEATURE_SETS["ink"].size)])

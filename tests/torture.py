@@ -371,7 +371,10 @@ def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Rando
         worked = bool(went_on(then))
     lost = "" if worked else f"{kind}: {then[-300:]}"
     lost = lost or ("an edit" if results(folder)["README.md"] != edited else "")
-    lost = lost or not_in_mlflow(folder, 1 if kind == "workspace" else 2)
+    if kind == "workspace":  # what was killed after its last stage is shown under its own name besides
+        lost = lost or not_in_mlflow(folder, 1, once=False)
+    else:
+        lost = lost or not_in_mlflow(folder, 2)
     return Try(lost, wrong, went_on(then) or "nothing; the same command again makes it", kind)
 
 
