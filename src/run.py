@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ DVC_FOLDER = Path(".dvc")
 LOCK = DVC_FOLDER / "tmp" / "run.lock"
 KEPT_PARAMS = DVC_FOLDER / "tmp" / "params.yaml.kept"
 METRICS = Path("metrics")
+FULL = 1_000_000  # bytes that a disk has left when nothing can be done on it
 
 
 def main() -> None:
@@ -138,7 +140,10 @@ def dvc(*arguments: str, capture: bool = False) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, env=environment, check=False, text=True, stdout=subprocess.PIPE if capture else None)  # noqa: S603 (python, with words of ours)
     if done.returncode:
-        raise stage.StageError(f"`dvc {' '.join(arguments)}` failed; what it says above tells why")
+        failed = f"`dvc {' '.join(arguments)}` failed"
+        if shutil.disk_usage(".").free < FULL:  # of which DVC itself may say no more than: disk I/O error
+            raise stage.StageError(f"{failed}: the disk is full; free some space and run again")
+        raise stage.StageError(f"{failed}; what it says above tells why")
     return done.stdout or ""
 
 

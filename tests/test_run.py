@@ -6,11 +6,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from project_copy import copy_project
 
 import run
+from stage import StageError
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,6 +91,13 @@ def test_params_are_put_back_when_the_pipeline_fails(tmp_path: Path, monkeypatch
     with pytest.raises(ZeroDivisionError), run.synthetic_params():
         raise ZeroDivisionError
     assert Path("params.yaml").read_text() == "dataset: pendigits\n"
+
+
+@pytest.mark.parametrize(("free", "says"), [(50_000, "the disk is full; free some space"), (10**9, "tells why$")])
+def test_a_full_disk_is_named_where_dvc_fails(monkeypatch: pytest.MonkeyPatch, free: int, says: str) -> None:
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
+    with pytest.raises(StageError, match=f"^`dvc no-such-command` failed.*{says}"):
+        run.dvc("no-such-command")
 
 
 def test_bad_params_are_refused_before_anything_runs(project: Path) -> None:

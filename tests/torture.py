@@ -263,6 +263,8 @@ _NEWS = re.compile(r"warning|cannot|another|MLflow: not|no permission|disk|full|
 def told(said: str) -> str:
     """The line that told the user what was wrong: the one before DVC says that a stage failed, or the last of note."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if lines and lines[-1].startswith("`dvc repro` failed: "):  # `make run`, where DVC does not say why
+        return lines[-1]
     failed = next((i for i, line in enumerate(lines) if line.startswith("ERROR: failed to reproduce")), 0)
     worth = [lines[failed - 1] if "exited with" in lines[failed] else lines[failed]] if failed else []
     worth = worth or [line for line in lines if _NEWS.search(line)][-1:]
@@ -371,10 +373,8 @@ def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Rando
         worked = bool(went_on(then))
     lost = "" if worked else f"{kind}: {then[-300:]}"
     lost = lost or ("an edit" if results(folder)["README.md"] != edited else "")
-    if kind == "workspace":  # what was killed after its last stage is shown under its own name besides
-        lost = lost or not_in_mlflow(folder, 1, once=False)
-    else:
-        lost = lost or not_in_mlflow(folder, 2)
+    in_place = kind == "workspace"  # where what was killed after its last stage is shown under its own name besides
+    lost = lost or not_in_mlflow(folder, 1 if in_place else 2, once=not in_place)
     return Try(lost, wrong, went_on(then) or "nothing; the same command again makes it", kind)
 
 
@@ -415,7 +415,7 @@ def disk_full(ground: Ground, name: str, turn: int, chance: random.Random) -> Tr
         folder = ground.copy(f"{place.name}/project")
         room = int(chance.uniform(1e5, 2.5e6))
         mount("-o", f"remount,size={shutil.disk_usage(place).used + room}", str(place))
-        _, said = run(folder, [*DVC, "repro"], PENDIGITS_TRACKING=(tracking := ("off", "")[turn % 2]))
+        _, said = run(folder, MAKE_RUN, PENDIGITS_TRACKING=(tracking := ("off", "")[turn % 2]))
         mount("-o", "remount,size=1g", str(place))
         return ground.again(folder, said, tracking)[0]
     finally:
