@@ -93,6 +93,7 @@ EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # th
 
 SEND_SECONDS, FLUSH_SECONDS = 0.2, 2.0  # how often the stage sends epochs, and how often the curves grow
 ERROR_NAME = re.compile(r"^[\w.]+(Exception|Error): ")  # as a traceback's last lines begin
+DATABASE_ERROR = re.compile(r"\([a-z]\w+\.\w*Error\) .+")  # what SQLAlchemy puts between its own sentences
 LOCK_SECONDS = 20  # how long a locked database is waited for
 WAIT_SECONDS = 120  # how long a stage waits in the end for its side process
 METRICS_A_CALL = 1000  # the most that MLflow takes
@@ -210,9 +211,8 @@ class Tracker:
         if not self._errors:
             return "see above"
         self._errors.seek(0)
-        lines = [line for line in self._errors.read().decode(errors="replace").split("\n") if line.strip()]
-        if lines and lines[-1].startswith("(Background on this error"):  # SQLAlchemy's, after the statement
-            lines = [line for line in lines if ERROR_NAME.match(line)]
+        said = self._errors.read().decode(errors="replace")
+        lines = DATABASE_ERROR.findall(said) or [line for line in said.split("\n") if line.strip()]
         return lines[-1] if lines else "its process was killed"
 
 

@@ -525,11 +525,12 @@ def test_a_side_process_ends_in_order_while_the_stage_still_works(
     assert "mlflow.db is damaged" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("before", ["", "(raised as a result of Query-invoked autoflush; consider)\n"])
 def test_what_the_database_says_is_shown_without_its_statement(
-    side_process: Any, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    side_process: Any, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], before: str
 ) -> None:
     lines = [
-        "mlflow.exceptions.MlflowException: (sqlite3.OperationalError) disk I/O error",
+        f"mlflow.exceptions.MlflowException: {before}(sqlite3.OperationalError) disk I/O error",
         "[SQL: SELECT 1",
         "FROM t]",
     ]
