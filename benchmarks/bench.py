@@ -385,6 +385,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     rows = [record for record in records if record["kind"] == "training" and record["threads"] == 1]
     networks = sorted({tuple(row["hidden"]) for row in rows}, key=sum)
@@ -399,6 +400,8 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
         axis.set(title="-".join(map(str, hidden)), xscale="log", yscale="log", xlabel="batch")
         axis.set_xticks([row["batch"] for row in mine], [str(row["batch"]) for row in mine])
         axis.minorticks_off()
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter(FuncFormatter("{:g}".format))
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("milliseconds an epoch, one thread")
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=7, frameon=False)
