@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stage import StageError, one_line
+from stage import StageError, one_line, read_bytes
 
 UNREADABLE = (  # what NumPy's and zipfile's readers raise
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, MemoryError, EOFError, RuntimeError),
@@ -24,7 +24,7 @@ def load_npz(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
     Raises:
         StageError: if the file is damaged, or an array is missing or larger than the file.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             if sum(member.file_size for member in archive.infolist()) > len(content):

@@ -121,21 +121,22 @@ class Checkpoint(Callback):
 
     def __init__(self, path: Path | None, stop: Stop | None = None, every: float | None = None) -> None:
         self.path, self.stop, self.every = path, stop or Stop(), EVERY if every is None else every
-        self._failed = False
+        self._failed = self._discarded = False
 
     def load(self) -> Any:
         """The state in the file; None where there is none that can be used, after saying so."""
-        if self.path is None or not self.path.exists():
+        if self.path is None or self._discarded or not self.path.exists():
             return None
         try:
-            return unpack(self.path.read_bytes())
-        except (CheckpointError, OSError) as error:
+            return unpack(stage.read_bytes(self.path))
+        except (CheckpointError, stage.StageError, OSError) as error:
             self.discard(error)
             return None
 
     def discard(self, reason: Exception) -> None:
         """Do without the file; say why."""
         stage.say(f"the checkpoint of a stopped run cannot be used ({str(reason)[:200]}): training from the start")
+        self._discarded = True  # also where it cannot be removed
         with suppress(OSError):
             (self.path or Path()).unlink()
 
@@ -196,7 +197,8 @@ def checkpoints(folder: Path, key: str) -> Iterator[Callable[[str], Checkpoint]]
         yield lambda name: Checkpoint(folder / f"{key}.{name}" if alone else None, stop)
         if alone:
             for path in [*folder.glob(f"{key}.*"), *folder.glob(f".{key}.*")]:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # a folder in their place is none of ours
+                    path.unlink()
 
 
 @contextmanager

@@ -5,13 +5,16 @@ Better is what does better on the people held out for validation: choices are ne
 
 import difflib
 import itertools
+import json
 import math
+import shlex
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import stage
+import sync
 import tracking
 from stage import one_line
 
@@ -44,7 +47,10 @@ def main() -> None:
     for line in table(chosen):
         stage.say(line)
     stage.say("")
-    for line in advice(chosen):
+    root = tracking.project_root()
+    here = tracking.flat(tracking.read_params(root))
+    experiments = {experiment.name for experiment in sync.experiments_of(root)} if (root / ".git").exists() else set()
+    for line in advice(chosen, here, experiments):
         stage.say(line)
 
 
@@ -129,23 +135,51 @@ def _with_delta(value: float | None, first: float | None, place: int) -> str:
     return shown if place == 0 or first is None else f"{shown} ({format(value - first, '+' + form)})"
 
 
-def advice(runs: Sequence["entities.Run"]) -> list[str]:
-    """Which run is the best, and what to type to have it in the workspace."""
+def advice(runs: Sequence["entities.Run"], here: Mapping[str, str], experiments: Collection[str]) -> list[str]:
+    """Which run is the best, and what to type to have it in the workspace.
+
+    Args:
+        here: the parameters of the workspace, as MLflow keeps them.
+        experiments: the names of DVC's.
+    """
     if not all(comparable(run, runs[0]) for run in runs):
         return ["These runs were measured on different rows, so their figures cannot tell which is better."]
     best = max(runs, key=merit)
     if all(merit(run) == merit(best) for run in runs):
         return ["They do equally well on the people held out for validation."]
     said = f"Better on the people held out for validation: {best.info.run_name}"
-    return [one_line(said, 120), f"  {one_line(command_for(best), 300)}"]
+    return [one_line(said, 120), f"  {one_line(command_for(best, here, experiments), 1000)}"]
 
 
-def command_for(run: "entities.Run") -> str:
-    """What to type to bring a run's parameters and results into the workspace."""
-    tags: dict[str, Any] = run.data.tags
-    if name := tags.get("dvc.exp_name"):
+def command_for(run: "entities.Run", here: Mapping[str, str], experiments: Collection[str]) -> str:
+    """What to type to bring a run's parameters and results into the workspace.
+
+    Of a run that is no experiment of DVC's, the commit that it names need not hold the parameters. They are set anew,
+    and the same code trains the same network.
+    """
+    name = run.data.tags.get("dvc.exp_name")
+    if name in experiments:
         return f"dvc exp apply {name}"
-    return f"git checkout {tags.get('git.commit', 'COMMIT')[:10]} -- params.yaml dvc.lock && dvc checkout"
+    changed = {key: value for key, value in run.data.params.items() if here.get(key) != value}
+    options = [f"-S {shlex.quote(f'{key}={_override(value)}')}" for key, value in changed.items()]
+    return " ".join(["dvc exp run", *options]) if changed else "dvc repro  (params.yaml has its parameters)"
+
+
+def _override(text: str) -> str:
+    """A parameter's value, as MLflow keeps it, in the grammar of DVC's options: JSON, but for the keys of mappings."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return _in_grammar(value) if isinstance(value, list) else text
+
+
+def _in_grammar(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_in_grammar, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_in_grammar(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
 
 
 if __name__ == "__main__":

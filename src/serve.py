@@ -6,28 +6,24 @@ it.
 """
 
 import argparse
-import asyncio
 import threading
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import uvicorn
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as AnyHTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 import stage
+from bounds import Bounds, impatient, refusal
 from model import PenDigitsModel, load_model
 from pendigits import FEATURES
-from stage import one_line
 
 HOST, PORT = "127.0.0.1", 5050
 OWN_NAMES = ["127.0.0.1", "localhost"]
@@ -98,7 +94,7 @@ def application(model: PenDigitsModel, names: list[str]) -> FastAPI:
     Args:
         names: of the host, as a browser's address has them; who asks for another is refused.
     """
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     one_at_a_time = threading.Lock()  # the server has many threads, the network one set of buffers
 
     @app.post("/invocations")
@@ -134,67 +130,9 @@ def application(model: PenDigitsModel, names: list[str]) -> FastAPI:
     def fail(request: Request, error: Exception) -> JSONResponse:
         return refusal(500, "the server failed; its log says why")
 
-    app.add_middleware(Bounds)
+    app.add_middleware(Bounds, most_bytes=MOST_BYTES)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
     return app
-
-
-def refusal(status: int, reason: str) -> JSONResponse:
-    """An answer in MLflow's form, which says in one line why there is no other."""
-    code = {400: "BAD_REQUEST", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 500: "INTERNAL_ERROR"}.get(
-        status, "REFUSED"
-    )
-    return JSONResponse({"error_code": code, "message": one_line(reason)}, status)
-
-
-class Bounds:
-    """Refuses what comes from a page of another site, and a body that is too large, before it is read."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        headers, size = Headers(scope=scope), 0
-
-        async def bounded() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > MOST_BYTES:
-                raise too_large
-            return message
-
-        async def send_once(message: Message) -> None:
-            if message["type"] == "http.response.start":  # one request a connection, so that SECONDS bounds it
-                message["headers"] = [*message["headers"], (b"connection", b"close")]
-            await send(message)
-
-        too_large = HTTPException(413, f"a body may have {MOST_BYTES:,} bytes at most")
-        told = headers.get("content-length", "0")
-        if headers.get("origin", own := f"{scope['scheme']}://{headers.get('host')}") != own:
-            await refusal(403, "pages of other sites are not answered")(scope, receive, send_once)
-        elif told.isascii() and told.isdigit() and int(told[:20]) > MOST_BYTES:
-            await refusal(413, too_large.detail)(scope, receive, send_once)
-        else:
-            await self.app(scope, bounded, send_once)
-
-
-class Impatient(H11Protocol):
-    """A connection that is cut after SECONDS, whatever its other end does, and at once if there are far too many.
-
-    Else they would take all of the process's file descriptors, and asyncio writes a traceback to the log each time that
-    it cannot accept one.
-    """
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > 2 * MOST_CONNECTIONS:
-            transport.abort()
-        else:
-            self.loop.call_later(SECONDS, transport.abort)
 
 
 def main() -> None:
@@ -216,7 +154,7 @@ def main() -> None:
         app,
         host=chosen.host,
         port=chosen.port,
-        http=Impatient,
+        http=impatient(SECONDS, MOST_CONNECTIONS),
         ws="none",
         lifespan="off",
         limit_concurrency=MOST_CONNECTIONS,

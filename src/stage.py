@@ -46,7 +46,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         _fail(f"{error.filename or 'a file'}: {_DISK_FAULTS[error.errno]}", 1)
     except KeyboardInterrupt as stopped:
-        _fail(str(stopped) or "stopped", 130)
+        _fail(str(stopped) or "stopped; the same command again makes what is missing", 130)
 
 
 _DISK_FAULTS = {
@@ -58,6 +58,7 @@ _DISK_FAULTS = {
     errno.ENOTDIR: "a file is in the way of a folder; move it away",
     errno.EISDIR: "a folder is in the way of a file; move it away",
     errno.EEXIST: "something else is in the way; move it away",
+    errno.ELOOP: "links lead in a circle; remove them",
     errno.ENOENT: "does not exist; `dvc repro` makes what a stage reads",
 }
 
@@ -102,6 +103,17 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's content.
+
+    Raises:
+        StageError: if it is a pipe or a device, of which there may be no end.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StageError(f"{path} is not a file; move it away")
+    return path.read_bytes()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

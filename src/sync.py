@@ -174,7 +174,10 @@ def checkout(clone: Path, root: Path, experiment: Experiment) -> None:
 
 
 def check_lock(folder: Path) -> None:
-    """Raise StageError unless dvc.lock says that the stages ran with the parameters in params.yaml."""
+    """Raise StageError unless dvc.lock says that the stages ran with the parameters in params.yaml, and on each other.
+
+    One that ran before another made what it reads, as evaluate before the training was done again, has other results.
+    """
     values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     stages = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     for name in TRACKED:
@@ -184,6 +187,11 @@ def check_lock(folder: Path) -> None:
         for key, value in used.items():
             if values.get(key) != value:
                 raise stage.StageError(f"{name} has not run with {key} = {values.get(key)} yet")
+    made = {out["path"]: out["md5"] for held in stages.values() for out in held.get("outs", [])}
+    for name, held in stages.items():
+        for read in held.get("deps", []):
+            if made.get(read["path"], read["md5"]) != read["md5"]:
+                raise stage.StageError(f"{name} has not run on {read['path']} as it is yet")
 
 
 def git(folder: Path, *arguments: str) -> str:

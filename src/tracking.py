@@ -71,7 +71,7 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 |---|---|
 | test_accuracy, test_loss | on the official test file, written by people of whom training and validation saw nothing |
 | test_macro_f1, test_ece | mean F1 score over the ten digits; expected calibration error, 0 at best |
-| final_val_accuracy, final_val_loss | of the trained network, on the people held out for validation |
+| final_val_accuracy, final_val_loss | on the people held out for validation, before `refit` trains on them too |
 | train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, a point an epoch; lr is the learning rate |
 | n_parameters, weight_norm_... | how large the network is; the Euclidean norm of each weight matrix |
 | dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |
@@ -195,7 +195,7 @@ class Tracker:
                 said, _ = self._process.communicate(bytes(self._unsent), timeout=WAIT_SECONDS)
             except subprocess.TimeoutExpired:
                 self._process.kill()
-                _say_not_logged(f"no answer within {WAIT_SECONDS} s")
+                _say_not_logged(f"not done within {WAIT_SECONDS} s")
                 return
             for line in said.decode(errors="replace").splitlines():
                 stage.say(line)

@@ -17,6 +17,9 @@ import stage
 import tracking
 
 HOST, FIRST_PORT = "127.0.0.1", 5000
+MOST_BYTES = 100_000_000  # of a request
+SECONDS = 300.0  # from connection to the last byte of the answer, which may be a large file
+MOST_CONNECTIONS = 256  # at a time
 
 
 def main() -> None:
@@ -46,11 +49,21 @@ def serve(uri: str, experiment: str, port: int) -> None:
         import uvicorn
         from mlflow.server import fastapi_app
 
+        from bounds import Bounds, impatient
+
     index = Path(str(server.app.static_folder), "index.html").read_text(encoding="utf-8")
     page = index.replace("<head>", f"<head><script>{script(settings(experiment))}</script>", 1)
     server.app.view_functions["serve"] = lambda: page
     stage.say(f"MLflow is at http://{HOST}:{port}/#/experiments/{experiment}/runs; Ctrl-C ends it.")
-    uvicorn.run(fastapi_app.app, host=HOST, port=port, log_level="warning")
+    uvicorn.run(
+        Bounds(fastapi_app.app, MOST_BYTES),
+        host=HOST,
+        port=port,
+        http=impatient(SECONDS, MOST_CONNECTIONS),
+        limit_concurrency=MOST_CONNECTIONS,
+        backlog=MOST_CONNECTIONS,
+        log_level="warning",
+    )
 
 
 def settings(experiment: str) -> dict[str, Any]:

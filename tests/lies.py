@@ -717,7 +717,7 @@ def read_runs(told: Any) -> None:
     said: list[str] = []
     try:
         if finished:
-            said = [*compare.table(finished), *compare.advice(finished)]
+            said = [*compare.table(finished), *compare.advice(finished, {}, {"some"})]
             compare.named(finished, finished[0].info.run_name)
         Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
         said.append(champion.crown(client, champion.candidate(finished, [])))
@@ -923,20 +923,22 @@ def try_input(target: Target, given: Any) -> bool:
 
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CHANGING = {"os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.truncate", "os.chmod", "os.chown"}
 FORBIDDEN = {"socket.connect", "subprocess.Popen", "os.system", "os.exec", "os.fork", "pickle.find_class", "os.symlink"}
 
 
 def watch(folder: Path, seen: list[str]) -> None:
     """Note in ``seen`` what no reader may do: writing outside the folder, connecting, starting, unpickling."""
-    inside = str(folder.resolve())
+    inside = f"{folder.resolve()}/"
 
     def hook(event: str, details: tuple[Any, ...]) -> None:
         if event in FORBIDDEN:
             seen.append(f"{event} {str(details)[:100]}")
-        if event == "open" and isinstance(details[0], str | bytes) and details[2] & WRITING:
-            path = os.path.realpath(os.fsdecode(details[0]))
-            if not path.startswith((inside, "/dev/")):
-                seen.append(f"wrote {path}")
+        if event in CHANGING or (event == "open" and isinstance(details[0], str | bytes) and details[2] & WRITING):
+            for name in details[: 2 if event in ("os.rename", "os.link") else 1]:
+                path = os.path.realpath(os.fsdecode(name)) if not isinstance(name, int) else ""
+                if path and not f"{path}/".startswith((inside, "/dev/")):
+                    seen.append(f"{event} {path}")
 
     sys.addaudithook(hook)
 

@@ -196,6 +196,19 @@ def test_a_damaged_file_is_said_and_removed(content: bytes, tmp_path: Path, caps
     assert not path.exists()
 
 
+def test_a_folder_in_its_place_costs_the_checkpoint_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "key.training/inside").mkdir(parents=True)
+    with checkpoints(tmp_path, "key") as checkpoint:
+        one = checkpoint("training")
+        assert one.load() is None
+        assert one.load() is None
+        training(one).run()
+    said = capsys.readouterr().out
+    assert said.count("cannot be used") == 1
+    assert said.count("warning: the checkpoint cannot be written") == 1
+    assert (tmp_path / "key.training/inside").is_dir()
+
+
 def test_files_are_written_at_intervals_and_at_the_end(tmp_path: Path) -> None:
     written: list[int] = []
 

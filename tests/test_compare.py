@@ -1,12 +1,15 @@
 """Runs side by side, and the champion: what is shown, what is advised, what is refused."""
 
+import shlex
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import champion
 import compare
+import tracking
 from stage import StageError, one_line
 
 
@@ -60,23 +63,36 @@ def test_runs_without_a_differing_parameter_say_so() -> None:
 
 def test_the_better_one_is_told_by_validation_never_by_the_test_rows() -> None:
     worse, better = experiment("worse", 0.90, test=0.99), experiment("better", 0.91, test=0.10)
-    assert compare.advice([worse, better]) == [
+    assert compare.advice([worse, better], {}, {"worse", "better"}) == [
         "Better on the people held out for validation: better",
         "  dvc exp apply better",
     ]
 
 
 def test_loss_tells_where_accuracy_does_not() -> None:
-    assert "first" in compare.advice([run("first", 0.9, 0.1), run("second", 0.9, 0.2)])[0]
+    assert "first" in compare.advice([run("first", 0.9, 0.1), run("second", 0.9, 0.2)], {}, ())[0]
 
 
 def test_equals_and_different_rows_have_no_better_one() -> None:
-    assert "equally well" in compare.advice([run("a"), run("b")])[0]
-    assert "different rows" in compare.advice([run("a", 0.9), run("b", 0.95, data="other")])[0]
+    assert "equally well" in compare.advice([run("a"), run("b")], {}, ())[0]
+    assert "different rows" in compare.advice([run("a", 0.9), run("b", 0.95, data="other")], {}, ())[0]
 
 
-def test_a_run_of_the_workspace_is_fetched_from_its_commit() -> None:
-    assert compare.command_for(run("workspace-1")).startswith("git checkout 0123456789 -- params.yaml")
+LAYERS = [{"conv1d": {"filters": 48, "pad": None}}, "activation", {"conv1d": {"filters": 8}}, 256]
+
+
+@pytest.mark.parametrize("made", [run, experiment])
+def test_what_is_no_experiment_of_dvc_is_made_again_from_its_parameters(made: Any) -> None:
+    params = {"hidden_layers": LAYERS, "lr": 0.02, "optimizer.adam.beta1": 0.8, "schedule": "cosine", "clip_norm": None}
+    here = tracking.flat({"hidden_layers": [32], "lr": 0.1, "schedule": "one_cycle", "seed": 0, "clip_norm": 1})
+    one = made("one")
+    one.data.params = tracking.flat({**params, "seed": 0})
+    command = shlex.split(compare.command_for(one, here, {"other"}))
+    assert command[:3] == ["dvc", "exp", "run"]
+    assert command[3::2] == ["-S"] * len(params)
+    parsed = OverridesParser.create().parse_overrides(command[4::2])
+    assert {override.key_or_group: override.value() for override in parsed} == params
+    assert compare.command_for(one, one.data.params, {"other"}).startswith("dvc repro ")
 
 
 def test_runs_are_found_by_any_of_their_names_the_newest_first() -> None:

@@ -248,6 +248,8 @@ def test_who_does_not_finish_is_cut_off(port: int, sent: bytes) -> None:
     [
         b"\x00\xff\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.example\r\n\r\n",
+        b"POST /invocations/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
         b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
         b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 import sync
 import tracking
@@ -79,6 +80,19 @@ def test_params_that_were_not_run_are_refused(tmp_path: Path) -> None:
         sync.check_lock(tmp_path)
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\nstages: {train: {}}\n")
     with pytest.raises(StageError, match="train has not run"):
+        sync.check_lock(tmp_path)
+
+
+def test_results_of_another_network_are_refused(tmp_path: Path) -> None:
+    lock = yaml.safe_load(LOCK)
+    lock["stages"]["train"]["outs"] = [{"path": "models", "md5": "new"}]
+    lock["stages"]["evaluate"]["deps"] = [{"path": "src/evaluate.py", "md5": "any"}, {"path": "models", "md5": "new"}]
+    (tmp_path / "params.yaml").write_text("{lr: 0.1, seed: 3, ece_bins: 15}")
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+    sync.check_lock(tmp_path)
+    lock["stages"]["evaluate"]["deps"][1]["md5"] = "old"
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+    with pytest.raises(StageError, match="evaluate has not run on models as it is yet"):
         sync.check_lock(tmp_path)
 
 

@@ -27,6 +27,7 @@ import pytest
 
 import stage
 import tracking
+import ui
 from model import PenDigitsModel, save_model
 from neural_net import Network
 from params import load_params
@@ -552,7 +553,7 @@ def test_a_side_process_that_hangs_holds_nothing_up(
         for _ in range(2000):  # more than a pipe holds
             run.epoch(RECORDS[0])
     assert time.monotonic() - start < 30
-    assert capsys.readouterr().out.startswith("MLflow: not logged (no answer within 1 s)")
+    assert capsys.readouterr().out.startswith("MLflow: not logged (not done within 1 s)")
 
 
 def test_tracking_can_be_turned_off(side_process: Any, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -809,6 +810,7 @@ def test_the_page_is_where_it_says_and_other_hosts_are_refused(page: str, tmp_pa
         (f"http://{page.partition('/')[0]}", 200),
     ):
         assert status(change, {"Origin": where, "Content-Type": "application/json"}, tag) == expected, where
+    assert status(change, {"Content-Length": str(ui.MOST_BYTES + 1)}, tag) == 413
 
 
 def status(url: str, headers: dict[str, str], data: bytes | None = None) -> int:

@@ -129,6 +129,7 @@ _KEYS = {"format": int, "dtype": str, "shape_in": list, "classes": list | None, 
 
 
 def _description(path: Path) -> dict[str, Any]:
+    _check_file(path)
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -147,11 +148,21 @@ def _description(path: Path) -> dict[str, Any]:
     return description
 
 
+def _check_file(path: Path) -> None:
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device may have no end
+        raise StorageError(f"{path} is not a file")
+
+
 def _opened(path: Path) -> zipfile.ZipFile:
+    _check_file(path)
     try:
-        return zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, NotImplementedError) as error:
         raise StorageError(f"{path} is not a whole npz file: {error}") from None
+    if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+        archive.close()
+        raise StorageError(f"{path}: its arrays are larger than the file; ours are not compressed")
+    return archive
 
 
 _UNREADABLE = (
