@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from project_copy import copy_project
 
 import run
@@ -117,3 +118,10 @@ def test_every_make_target_is_listed_with_its_sentence() -> None:
     sentences = dict(line.split(maxsplit=2)[1:] for line in listed.splitlines())
     assert set(sentences) == set(phony) - {"install"}  # a step of setup
     assert all(sentences.values())
+
+
+def test_the_lock_file_counts_sources_alone() -> None:
+    """What Python compiles differs from machine to machine, and a stage must not run again for it."""
+    stages = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].values()
+    folders = {dep["path"]: dep["nfiles"] for stage in stages for dep in stage["deps"] if "nfiles" in dep}
+    assert folders["src/neural_net"] == len(list((ROOT / "src/neural_net").glob("*.py")))
