@@ -319,8 +319,14 @@ def test_an_array_twice_is_refused(folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_huge_claims_cost_no_memory(compression: int, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("compression", "says"),
+    [
+        (zipfile.ZIP_STORED, r"linear1\.W claims shape \(30000, 30000\), and its data are too short"),
+        (zipfile.ZIP_DEFLATED, "its arrays are larger than the file"),
+    ],
+)
+def test_huge_claims_cost_no_memory(compression: int, says: str, folder: Path) -> None:
     """Json and npz agree about a layer of gigabytes, of which the npz holds a few bytes."""
     n = 30_000
     rewrite_json(folder, lambda description: description.update(layers=[{"linear": {"n_out": n}}], shape_in=[n]))
@@ -334,8 +340,7 @@ def test_huge_claims_cost_no_memory(compression: int, folder: Path) -> None:
     rewrite_npz(folder, claim, compression)
     tracemalloc.start()
     try:
-        said = r"claims shape \(30000, 30000\), and its data are|its arrays are larger than the file"
-        with pytest.raises(StorageError, match=said):
+        with pytest.raises(StorageError, match=says):
             load(folder)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
