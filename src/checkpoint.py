@@ -14,7 +14,6 @@ import os
 import signal
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,9 +23,9 @@ from typing import Any
 import numpy as np
 
 import stage
-from arrays import UNREADABLE
 from neural_net import Callback, Training
 from neural_net.base import RefusalError
+from neural_net.npz import read_npz
 
 EVERY = 5.0  # seconds between two writings,
 LARGEST_SHARE = 0.05  # or as many more as keep writing to this share of the time
@@ -78,16 +77,13 @@ def unpack(content: bytes) -> Any:
     if head != MAGIC + hashlib.sha256(data).hexdigest().encode():
         raise CheckpointError("it is not what was written")
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > len(data):
-                raise CheckpointError("its arrays are larger than the file")
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        arrays = read_npz(data)
 
-            def by_name(value: dict[str, Any]) -> Any:
-                return arrays[value[_ARRAY]][()] if value.keys() == {_ARRAY} else value
+        def by_name(value: dict[str, Any]) -> Any:
+            return arrays[value[_ARRAY]].copy("K")[()] if value.keys() == {_ARRAY} else value
 
-            return json.loads(arrays["json"].tobytes(), object_hook=by_name)
-    except (*UNREADABLE, OSError) as error:
+        return json.loads(arrays["json"].tobytes(), object_hook=by_name)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(f"{type(error).__name__} {error}") from None
 
 

@@ -1,5 +1,6 @@
 """New rows made of ink are still rows of the data set's form, and the strokes are what they are said to be."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,15 @@ def test_what_is_no_file_of_strokes_is_refused(content: bytes, tmp_path: Path) -
     path = tmp_path / "ink.npz"
     path.write_bytes(content)
     with pytest.raises(StageError, match=r"ink\.npz is damaged \("):
+        read_strokes(path)
+
+
+def test_a_header_that_claims_gigabytes_costs_no_memory(tmp_path: Path) -> None:
+    path = tmp_path / "ink.npz"
+    header = {"descr": "<f4", "fortran_order": False, "shape": (2**33, N_DENSE, 2)}
+    with zipfile.ZipFile(path, "w") as archive, archive.open("points.npy", "w") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+    with pytest.raises(StageError, match=r"damaged \(cannot reshape array of size 0 into shape \(8589934592,"):
         read_strokes(path)
 
 

@@ -1,7 +1,7 @@
 """A modular neural network in NumPy, whose every derivative a reader can check by hand.
 
 Read in this order: base, activations, layers, losses, initializers, optimizers, schedules, network, training,
-gradcheck, storage, diagnostics, registry.
+gradcheck, npz, storage, diagnostics, registry.
 """
 
 from .activations import (

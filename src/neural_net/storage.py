@@ -7,10 +7,6 @@ them, and whatever else the caller wants to travel along. The npz file has one a
 
 import io
 import json
-import math
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ import numpy as np
 from .base import Array, RefusalError, Shape
 from .layers import layer_spec
 from .network import Network
+from .npz import NpzError, read_npz
 
 FORMAT = 1
 
@@ -81,31 +78,30 @@ def load(folder: Path | str) -> tuple[Network, dict[str, Any]]:
         classes = _classes(description["classes"], network.n_outputs)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise StorageError(f"{folder / 'network.json'}: {error}") from None
-    expected = {f"{layer.name}.{name}": parameter.shape for layer, name, parameter in network.parameters()}
-    with _opened(path) as archive:
-        headers = _headers(archive, path)  # before anything is as large as the files say
-        for name in expected:
-            if name not in headers:
-                raise StorageError(f"{path}: the array {name} is missing")
-        for name, shape in expected.items():
-            _check_header(path, name, headers[name], shape, network.dtype)
-        network.build(tuple(description["shape_in"]))
-        places = dict(_arrays(network))
-        for name in headers:
-            if name not in places:
-                raise StorageError(f"{path}: the array {name} belongs to no layer of this network")
-        for name, place in places.items():
-            if name not in headers:
-                raise StorageError(f"{path}: the array {name} is missing")
-            _check_header(path, name, headers[name], place.shape, network.dtype)
-            np.copyto(place, _read(archive, path, name))
-            if not np.isfinite(place).all():
-                raise StorageError(f"{path}: the array {name} holds NaN or infinity")
-    for layer in network.walk():
-        if "variance" in layer.state and (layer.state["variance"] < 0).any():
-            raise StorageError(f"{path}: the array {layer.name}.variance holds numbers less than 0")
+    try:
+        _fill(network, tuple(description["shape_in"]), read_npz(_content(path)))
+    except NpzError as error:
+        raise StorageError(f"{path}: {error}") from None
     network.classes = classes
     return network, description["extra"]
+
+
+def _fill(network: Network, shape_in: Shape, arrays: Mapping[str, Array]) -> None:
+    """Build the network and give it the arrays of a file, if these are all it needs and no others."""
+    for layer, name, parameter in network.parameters():  # before anything is as large as the json says
+        _check(arrays, f"{layer.name}.{name}", parameter.shape, network.dtype)
+    network.build(shape_in)
+    places = dict(_arrays(network))
+    for name in arrays:
+        if name not in places:
+            raise NpzError(f"the array {name} belongs to no layer of this network")
+    for name, place in places.items():
+        _check(arrays, name, place.shape, network.dtype)
+        np.copyto(place, arrays[name])
+        if not np.isfinite(place).all():
+            raise NpzError(f"the array {name} holds NaN or infinity")
+        if name.endswith(".variance") and (place < 0).any():
+            raise NpzError(f"the array {name} holds numbers less than 0")
 
 
 def _classes(classes: list[Any] | None, n_outputs: int) -> Array | None:
@@ -129,9 +125,8 @@ _KEYS = {"format": int, "dtype": str, "shape_in": list, "classes": list | None, 
 
 
 def _description(path: Path) -> dict[str, Any]:
-    _check_file(path)
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = json.loads(_content(path).decode())
     except (ValueError, RecursionError) as error:
         raise StorageError(f"{path} is not valid json: {error}") from None
     if not isinstance(description, dict) or type(description.get("format")) is not int:
@@ -148,60 +143,16 @@ def _description(path: Path) -> dict[str, Any]:
     return description
 
 
-def _check_file(path: Path) -> None:
+def _content(path: Path) -> bytes:
     if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device may have no end
         raise StorageError(f"{path} is not a file")
+    return path.read_bytes()
 
 
-def _opened(path: Path) -> zipfile.ZipFile:
-    _check_file(path)
-    try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError) as error:
-        raise StorageError(f"{path} is not a whole npz file: {error}") from None
-    if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
-        archive.close()
-        raise StorageError(f"{path}: its arrays are larger than the file; ours are not compressed")
-    return archive
-
-
-_UNREADABLE = (
-    *(ValueError, OSError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error),
-    *(SyntaxError, tokenize.TokenError),  # NumPy takes a damaged header apart as if an old Python had written it
-)
-
-
-def _headers(archive: zipfile.ZipFile, path: Path) -> dict[str, tuple[Shape, np.dtype[Any]]]:
-    headers: dict[str, tuple[Shape, np.dtype[Any]]] = {}
-    for member in archive.infolist():
-        name = member.filename.removesuffix(".npy")
-        if name in headers:
-            raise StorageError(f"{path}: the array {name} is there twice")
-        try:
-            with archive.open(f"{name}.npy") as stream:
-                version = np.lib.format.read_magic(stream)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, _, dtype = read(stream)
-        except _UNREADABLE as error:
-            raise StorageError(f"{path}: the array {name} cannot be read: {error}") from None
-        if math.prod(shape) * dtype.itemsize > member.compress_size:  # ours are not compressed, so no less will do
-            raise StorageError(f"{path}: the array {name} claims shape {shape}, and its data are too short for that")
-        headers[name] = shape, dtype
-    return headers
-
-
-def _check_header(
-    path: Path, name: str, header: tuple[Shape, np.dtype[Any]], shape: Shape, dtype: np.dtype[Any]
-) -> None:
-    if header[0] != shape:
-        raise StorageError(f"{path}: the array {name} must have shape {shape}, got {header[0]}")
-    if header[1] != dtype:
-        raise StorageError(f"{path}: the array {name} must have dtype {dtype}, got {header[1]}")
-
-
-def _read(archive: zipfile.ZipFile, path: Path, name: str) -> Array:
-    try:
-        with archive.open(f"{name}.npy") as stream:
-            return np.lib.format.read_array(stream, allow_pickle=False)
-    except _UNREADABLE as error:
-        raise StorageError(f"{path}: the array {name} cannot be read: {error}") from None
+def _check(arrays: Mapping[str, Array], name: str, shape: Shape, dtype: np.dtype[Any]) -> None:
+    if name not in arrays:
+        raise NpzError(f"the array {name} is missing")
+    if arrays[name].shape != shape:
+        raise NpzError(f"the array {name} must have shape {shape}, got {arrays[name].shape}")
+    if arrays[name].dtype != dtype:
+        raise NpzError(f"the array {name} must have dtype {dtype}, got {arrays[name].dtype}")
