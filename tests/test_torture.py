@@ -1,5 +1,6 @@
 """What `make torture` judges by: that it sees what is lost, wrong or left over."""
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_what_is_left_over_is_seen(project: Path, name: str, content: str) -> No
 
 
 def test_a_run_counts_when_it_has_all_of_a_result(tmp_path: Path) -> None:
-    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db")) as store, store:
         store.execute("create table runs (run_uuid, status, lifecycle_stage)")
         store.execute("create table tags (run_uuid, key, value)")
         states = [("FINISHED", "active"), ("FINISHED", "deleted"), ("RUNNING", "active"), ("FINISHED", "active")]

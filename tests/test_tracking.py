@@ -181,7 +181,7 @@ def test_a_deleted_experiment_comes_back_with_its_description(store: tracking.St
 def test_a_database_of_another_mlflow_is_kept_and_upgraded(
     store: tracking.Store, home: Path, environment: pytest.MonkeyPatch
 ) -> None:
-    with sqlite3.connect(home / "mlflow.db") as database:
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database, database:
         database.execute("PRAGMA user_version = 3000000")
     assert tracking.open_store().experiment_id == store.experiment_id
     assert (home / "mlflow.db.backup").exists()
