@@ -55,7 +55,11 @@ def main() -> None:
 
 
 def finished_runs(store: tracking.Store) -> list["entities.Run"]:
-    """Every finished and evaluated run, newest first."""
+    """Every finished and evaluated run, newest first.
+
+    Raises:
+        StageError: if one has a metric that is no number.
+    """
     runs: list[entities.Run] = []
     token = None
     while token != "":
@@ -67,6 +71,13 @@ def finished_runs(store: tracking.Store) -> list["entities.Run"]:
         )
         runs += [run for run in page if "test_accuracy" in run.data.metrics]
         token = page.token or ""
+    for run in runs:
+        for key, value in run.data.metrics.items():
+            if not isinstance(value, int | float):  # SQLite takes anything, also from other programs
+                raise stage.StageError(
+                    f"MLflow's store has {one_line(value, 60)!r}, which is no number, as {one_line(key, 60)} of "
+                    f"{one_line(run.info.run_name, 60)}; delete that run in `make ui`, and `make sync` makes it anew"
+                )
     return runs
 
 

@@ -116,7 +116,7 @@ def check_store(root: Path) -> list[Finding]:
         return [Finding(str(error), "unset MLFLOW_TRACKING_URI, or start the server; then make sync")]
     found = [Finding(f"MLflow's store: sound, {uri}")]
     if abandoned:
-        names = ", ".join(run.info.run_name for run in abandoned[:5]) + " ..." * (len(abandoned) > 5)
+        names = ", ".join(one_line(run.info.run_name, 60) for run in abandoned[:5]) + " ..." * (len(abandoned) > 5)
         found.append(
             Finding(f"{len(abandoned)} runs say RUNNING, but their process is gone: {names}", "make doctor CLOSE=1")
         )
@@ -141,7 +141,7 @@ def close_abandoned(store: tracking.Store) -> None:
     """Close as KILLED the runs whose process is gone."""
     for run in tracking.abandoned_runs(store):
         store.client.set_terminated(run.info.run_id, "KILLED")
-        stage.say(f"MLflow: {run.info.run_name} is closed as KILLED")
+        stage.say(f"MLflow: {one_line(run.info.run_name, 60)} is closed as KILLED")
 
 
 def check_queue(root: Path) -> list[Finding]:

@@ -689,7 +689,8 @@ def faults_said() -> Iterator[None]:
     try:
         yield
     except mlflow.exceptions.MlflowException as error:
-        raise stage.StageError(f"MLflow at {store_shown()}: {str(error).splitlines()[0][:200]}") from None
+        first_line = str(error).partition("\n")[0]
+        raise stage.StageError(f"MLflow at {store_shown()}: {stage.one_line(first_line, 200)}") from None
 
 
 def _experiment(client: "MlflowClient") -> str:

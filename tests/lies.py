@@ -1,6 +1,6 @@
 """Inputs that lie: whatever a file, a store or a request holds is used or refused in a line, within bounds.
 
-`make lies` gives each target 10,000 mutated inputs and ends with a table.
+`make lies` gives each target 10,000 mutated inputs and ends with a table; so does `make fuzz`, which is fuzz.py.
 Input number i of a target comes from ``Random(f"{target} {i}")``, on any machine: `python tests/lies.py TARGET i`
 gives it again. Each target has a process of its own, whose memory is limited and in which an audit hook watches: a file
 opened for writing outside the working folder, a connection, a process or a pickle is a fault, whatever becomes of it.
@@ -625,102 +625,86 @@ def read_checkpoint(content: bytes) -> None:
 # --- The store -------------------------------------------------------------------------------------------------------
 
 
-def runs() -> list[Any]:
-    """Two runs as plain values: what a row of MLflow's tables may be changed to by hand, or by another program."""
+DATABASE = Path("mlflow.db")
+TABLES = ("experiments", "experiment_tags", "runs", "params", "latest_metrics", "metrics", "tags", "inputs")
+TABLES += ("logged_models", "registered_models", "model_versions", "registered_model_aliases")
+
+
+def stores() -> list[Any]:
+    """The rows of MLflow's tables, in its own database, of four runs: one is the champion's, one says RUNNING."""
+    from mlflow.entities import LoggedModelOutput, Metric, Param
+
+    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{DATABASE.absolute()}"
+    client, experiment_id = tracking.open_store()
     told = {"hidden_layers": "[64, 32]", "activation": "gelu", "lr": "0.003"}
-    metrics = {"final_val_accuracy": 0.97, "final_val_loss": 0.1, "test_accuracy": 0.96, "n_parameters": 3498.0}
-    tags = {"dataset": "pendigits", "data.sha256": "ab", "dvc.exp_name": "gray-hill", "git.commit": "c" * 40}
-    tags |= {"mlflow.process": "elsewhere:12", "model.sha256": "ef", "evaluate.sha256": "01"}
-    info = {"run_id": "0" * 32, "run_name": "gray-hill", "start_time": 1_700_000_000_000, "status": "FINISHED"}
-    first = {"params": told, "metrics": metrics, "tags": tags, "info": info, "models": ["m-1"]}
-    second = copy.deepcopy(first)
-    second["params"]["lr"], second["metrics"]["final_val_accuracy"], second["models"] = "0.01", 0.98, ["m-2"]
-    return [[first, second]]
+    tags = {"dataset": "pendigits", "data.sha256": "ab", "git.commit": "c" * 40, "model.sha256": "ef"}
+    for number, lr in enumerate(["0.003", "0.01", "0.03", "0.1"]):
+        own = tags | {"dvc.exp_name": f"gray-hill{number}", "mlflow.process": f"{socket.gethostname()}:{2**40}"}
+        run_id = client.create_run(experiment_id, 1_700_000_000_000 + number, own, f"gray-hill{number}").info.run_id
+        values = {"final_val_accuracy": 0.97 + number / 1000, "final_val_loss": 0.1, "test_accuracy": 0.96}
+        metrics = [Metric(key, value, 1, 0) for key, value in values.items()]
+        client.log_batch(run_id, metrics, [Param(*item) for item in (told | {"lr": lr}).items()])
+        if number == 3:
+            break
+        made = client.create_logged_model(experiment_id, "network", run_id)
+        client.log_outputs(
+            run_id, [LoggedModelOutput(client.finalize_logged_model(made.model_id, "READY").model_id, 0)]
+        )
+        client.set_terminated(run_id, end_time=1_700_000_000_500)
+        if number == 0:
+            champion.crown(client, client.get_run(run_id))
+    with tracking._connected(DATABASE) as database:
+        return [{table: [*map(list, database.execute(f"select * from {table}"))] for table in TABLES}]  # noqa: S608
 
 
 WORDS = ["", "x", "a\nb", "\x1b[2J", "é", "%s{0}", "x" * 6000, "nan", "-1", "host:1", ":", "host:99999999999999999999"]
+CELLS = [*WORDS, *FLOATS, None, 0, 1, -1, 2**62, 0.5, 1e300, -1e300, float("-inf"), b"\xff", "RUNNING", "FINISHED"]
+CELLS += ["deleted", "active", "READY", "1", "models:/x", "file:///x", "../x"]
 
 
-def mutate_runs(rng: Random, seed: Any) -> Any:
-    """Values stay of the types that MLflow's columns have: text, a float, a whole number; or are gone."""
+def mutate_store(rng: Random, seed: Any) -> Any:
+    """Rows gone, doubled, or with a cell that holds anything: SQLite looks at no types."""
     made = copy.deepcopy(seed)
     for _ in range(rng.randint(1, 5)):
-        run = rng.choice(made)
-        kind = rng.choice(["params", "metrics", "tags", "info", "models"])
-        if kind == "models":
-            run["models"] = rng.choice([None, [], ["m-1", "m-2"]])
+        rows = made[rng.choice(TABLES)]
+        if not rows:
             continue
-        key = rng.choice([*run[kind], rng.choice(WORDS)])
-        word, number = (
-            rng.choice([*WORDS, socket_name()]),
-            rng.choice([*FLOATS, 0.5, 1e300, -1e300, 2.0, float("-inf")]),
-        )
-        if kind == "info":
-            odd_times = [0, -1, 2**62, None]
-            key = rng.choice([*run["info"]])
-            run["info"][key] = rng.choice(odd_times) if key == "start_time" else word
-        elif rng.random() < 0.3:
-            run[kind].pop(key, None)
-        else:
-            run[kind][key] = number if kind == "metrics" else word
-    return made if rng.random() < 0.9 else made[:1]
+        row = rng.choice(rows)
+        match rng.randrange(8):
+            case 0:
+                rows.remove(row)
+            case 1:
+                rows.append(row[:])
+                row[rng.randrange(len(row))] = rng.choice(CELLS)
+            case 2:
+                column = rng.randrange(len(row))
+                row[column] = rng.choice(rows)[column]
+            case _:
+                row[rng.randrange(len(row))] = rng.choice(CELLS)
+    return made
 
 
-def socket_name() -> str:
-    return f"{socket.gethostname()}:{2**40}"
-
-
-def as_run(told: Any) -> Any:
-    outputs = None if told["models"] is None else [SimpleNamespace(model_id=name) for name in told["models"]]
-    data = SimpleNamespace(params=told["params"], metrics=told["metrics"], tags=told["tags"])
-    return SimpleNamespace(
-        info=SimpleNamespace(**told["info"]), data=data, outputs=SimpleNamespace(model_outputs=outputs)
-    )
-
-
-class Page(list[Any]):
-    token = None
-
-
-class Client:
-    """MLflow's client, as far as the commands use it, over runs that are given."""
-
-    def __init__(self, found: list[Any]) -> None:
-        self.found = found
-
-    def search_runs(self, *_: Any, **__: Any) -> Page:
-        return Page(self.found)
-
-    def search_registered_models(self, _: str) -> list[Any]:
-        return [SimpleNamespace(aliases={champion.ALIAS: "1"})]
-
-    def get_model_version(self, *_: Any) -> Any:
-        return SimpleNamespace(run_id="x", version="1")
-
-    def get_run(self, _: str) -> Any:
-        return self.found[-1]
-
-    def create_model_version(self, *_: Any, **__: Any) -> Any:
-        return SimpleNamespace(version="2")
-
-    def set_registered_model_alias(self, *_: Any) -> None:
-        pass
-
-
-def read_runs(told: Any) -> None:
-    """What `make compare`, `make champion` and `make doctor` do with what the store holds."""
-    client: Any = Client([as_run(run) for run in told])
-    store = tracking.Store(client, "1")
-    tracking.abandoned_runs(store)
-    finished = compare.finished_runs(store)
+def read_store(tables: Any) -> None:
+    """What `make doctor`, `make compare` and `make champion` do with what MLflow's tables hold."""
+    with tracking._connected(DATABASE) as database:
+        database.execute("pragma synchronous = off")
+        for table, rows in tables.items():
+            database.execute(f"delete from {table}")  # noqa: S608
+            for row in rows:
+                with contextlib.suppress(sqlite3.IntegrityError):  # what the table's own rules refuse cannot be there
+                    database.execute(f"insert into {table} values ({', '.join('?' * len(row))})", row)  # noqa: S608
+        database.commit()
+    Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    said = [found.what for found in doctor.check_store(Path.cwd())]
     refused = None
-    said: list[str] = []
     try:
-        if finished:
-            said = [*compare.table(finished), *compare.advice(finished, {}, {"some"})]
-            compare.named(finished, finished[0].info.run_name)
-        Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
-        said.append(champion.crown(client, champion.candidate(finished, [])))
+        with tracking.faults_said():
+            store = tracking.open_store()
+            finished = compare.finished_runs(store)
+            if finished:
+                said += [*compare.table(finished), *compare.advice(finished, {}, {"some"})]
+                compare.named(finished, finished[0].info.run_name)
+            said.append(champion.crown(store.client, champion.candidate(finished, [])))
     except stage.StageError as error:
         refused = error
     for line in said:
@@ -747,7 +731,7 @@ def mutate_database(rng: Random, content: bytes) -> bytes:
 
 
 def read_database(content: bytes) -> None:
-    path = Path("mlflow.db")
+    path = Path("other.db")
     path.write_bytes(content)
     mark = tracking._mark_in(path)
     check(mark is None or isinstance(mark, int))
@@ -893,7 +877,7 @@ TARGETS = {
     "data/split": Target(splits, mutate_split, read_split, stage.StageError),
     "model files": Target(models, mutate_model, read_model, stage.StageError),
     "checkpoints": Target(checkpoints, mutate_checkpoint, read_checkpoint, RefusedError),
-    "runs in MLflow": Target(runs, mutate_runs, read_runs, stage.StageError),
+    "runs in MLflow": Target(stores, mutate_store, read_store, stage.StageError),
     "mlflow.db": Target(databases, mutate_database, read_database, stage.StageError),
     "bodies, make serve": Target(bodies, damaged_body, answer, RefusedError),
     "bodies, MLflow": Target(bodies, mutate_for_mlflow, predict, RefusedError),
@@ -901,9 +885,28 @@ TARGETS = {
 }
 
 
-def make_input(name: str, seeds: list[Any], number: int) -> Any:
-    rng = Random(f"{name} {number}")
+def make_input(name: str, seeds: list[Any], rng: Random) -> Any:
     return TARGETS[name].mutate(rng, rng.choice(seeds))
+
+
+def drawn(name: str, number: int) -> Random:
+    """What input number i of a target is drawn by."""
+    return Random(f"{name} {number}")
+
+
+class Choices(Random):
+    """Draws what bytes say; where they end, what follows from them."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = io.BytesIO(data)
+
+    def getrandbits(self, k: int) -> int:
+        drawn = self._left.read(-(-k // 8))
+        return int.from_bytes(drawn) >> -k % 8 if len(drawn) * 8 >= k else super().getrandbits(k)
+
+    def random(self) -> float:
+        return self.getrandbits(16) / (1 << 16)
 
 
 def try_input(target: Target, given: Any) -> bool:
@@ -915,6 +918,7 @@ def try_input(target: Target, given: Any) -> bool:
     try:
         target.call(given)
     except (target.refusal, RefusedError) as error:
+        check(not isinstance(error.__context__, MemoryError), f"more memory than there is: {error}")
         lines = str(error).splitlines()
         check(1 <= len(lines) <= target.lines, f"{len(lines)} lines: {error}")
         check(all(line.isprintable() and len(line) < LONGEST_LINE for line in lines), repr(str(error)[:3000]))
@@ -947,39 +951,54 @@ def out_of_time(*_: object) -> None:
     raise FaultError(f"more than {SECONDS:g} s")
 
 
-def attack(name: str, inputs: int, seen: list[str], extra: bool = False) -> Tally:
-    """Feed one target, in this process, whose working folder must be empty; ``seen`` is what ``watch`` fills."""
-    target, faults = TARGETS[name], []  # type: Target, list[str]
-    seeds = target.seeds()
-    given_more = every_value_of_every_key() if extra and name == "params.yaml" else []
-    with contextlib.suppress(target.refusal, RefusedError, FaultError):  # imports what is imported late
-        target.call(target.mutate(Random(0), seeds[0]))
-    signal.signal(signal.SIGPROF, out_of_time)
-    start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
-    accepted, slowest = 0, 0.0
-    for number in range(inputs + len(given_more)):
-        given = make_input(name, seeds, number) if number < inputs else given_more[number - inputs]
-        seen.clear()
+class Attack:
+    """Feeds one target, in this process, whose working folder must be empty; ``seen`` is what ``watch`` fills."""
+
+    def __init__(self, name: str, seen: list[str]) -> None:
+        self.name, self.target, self.seen = name, TARGETS[name], seen
+        self.seeds = self.target.seeds()
+        self.faults: list[str] = []
+        self.inputs, self.accepted, self.slowest = 0, 0, 0.0
+        with contextlib.suppress(self.target.refusal, RefusedError, FaultError):  # imports what is imported late
+            self.target.call(self.target.mutate(Random(0), self.seeds[0]))
+        signal.signal(signal.SIGPROF, out_of_time)
+        self.start_memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
+
+    def feed(self, given: Any, label: object) -> None:
+        """Hand over an input, and note a fault under its label."""
+        self.inputs += 1
+        self.seen.clear()
         start = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
-            accepted += try_input(target, given)
-            check(not seen, seen)
+            self.accepted += try_input(self.target, given)
+            check(not self.seen, self.seen)
         except Exception as error:  # noqa: BLE001 (told in the end)
             signal.setitimer(signal.ITIMER_PROF, 0)
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            faults.append(
-                f"{number}: {type(error).__name__} {str(error)[:300]!r} at {Path(where.filename).name}:{where.lineno}"
-            )
+            frame = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(frame.filename).name}:{frame.lineno}"
+            self.faults.append(f"{label}: {type(error).__name__} {str(error)[:300]!r} at {where}")
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
-        slowest = max(slowest, time.process_time() - start)
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - start_memory
-    total = inputs + len(given_more)
-    return Tally(total, accepted, total - accepted - len(faults), faults, slowest, memory)
+        self.slowest = max(self.slowest, time.process_time() - start)
+
+    def end(self) -> Tally:
+        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - self.start_memory
+        refused = self.inputs - self.accepted - len(self.faults)
+        return Tally(self.inputs, self.accepted, refused, self.faults, self.slowest, memory)
+
+
+def attack(name: str, inputs: int, seen: list[str], extra: bool = False) -> Tally:
+    """Feed one target with inputs that are drawn by their numbers."""
+    attack = Attack(name, seen)
+    for number in range(inputs):
+        attack.feed(make_input(name, attack.seeds, drawn(name, number)), number)
+    for number, given in enumerate(every_value_of_every_key() if extra and name == "params.yaml" else []):
+        attack.feed(given, f"key and value {number}")
+    return attack.end()
 
 
 def _attack_and_tell(names: list[str], inputs: int, extra: bool, folder: str, told: Any) -> None:
@@ -1013,24 +1032,34 @@ def attack_alone(names: list[str], inputs: int, extra: bool = False, seconds: fl
             child.join()
 
 
-def main() -> None:
-    names = sys.argv[1:2] or list(TARGETS)
-    if len(sys.argv) == 3:
-        os.chdir(tempfile.mkdtemp())
-        given = make_input(names[0], TARGETS[names[0]].seeds(), int(sys.argv[2]))
-        print(repr(given)[:3000])
-        print("accepted" if try_input(TARGETS[names[0]], given) else "refused")
-        return
-    print("| target | inputs | accepted | refused | faults | slowest, s | memory, MB |\n|---|--:|--:|--:|--:|--:|--:|")
+def show(name: str, rng: Random) -> None:
+    """Print one input, and what becomes of it."""
+    os.chdir(tempfile.mkdtemp())
+    given = make_input(name, TARGETS[name].seeds(), rng)
+    print(repr(given)[:3000])
+    print("accepted" if try_input(TARGETS[name], given) else "refused")
+
+
+def report(names: list[str], feed: Callable[[str, int], Tally]) -> None:
+    """Feed targets one after the other and print a row of a table for each, and then the faults; ends the process."""
+    print("| target | inputs | used | refused | faults | slowest, s | memory, MB |\n|---|--:|--:|--:|--:|--:|--:|")
     faults: list[str] = []
     for name in names:
-        (tally,) = attack_alone([name], INPUTS, extra=True)
+        tally = feed(name, INPUTS)
         numbers = f"{tally.inputs:,} | {tally.accepted:,} | {tally.refused:,} | {len(tally.faults)}"
         print(f"| {name} | {numbers} | {tally.slowest:.2f} | {tally.memory / 1e6:.0f} |", flush=True)
         faults += [f"{name}, {fault}" for fault in tally.faults]
     for fault in faults[:50]:
         print(fault)
     sys.exit(bool(faults))
+
+
+def main() -> None:
+    names = sys.argv[1:2] or list(TARGETS)
+    if len(sys.argv) == 3:
+        show(names[0], drawn(names[0], int(sys.argv[2])))
+    else:
+        report(names, lambda name, inputs: attack_alone([name], inputs, extra=True)[0])
 
 
 if __name__ == "__main__":
