@@ -9,10 +9,12 @@ TIMES ?= 5
 BIN := $(VENV)/bin
 VEGA := vl-convert-python==1.9.0.post1
 PIP_AUDIT := pip-audit==2.10.1
+ATHERIS := atheris==3.0.0
 INSTALLED := $(VENV)/installed-from-lock
 ORACLE := .venv-oracle/installed
 BENCH := .venv-bench/installed
 AUDIT := .venv-audit/installed
+FUZZ := .venv-fuzz/installed
 define ALONE
 import fcntl, subprocess, sys
 with open("Makefile") as lock:
@@ -25,7 +27,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve lies compare plots champion sync doctor test test-network test-slow prove audit lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
+.PHONY: help run ui serve lies fuzz compare plots champion sync doctor test test-network test-slow prove audit lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +77,9 @@ prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh 
 
 lies: $(INSTALLED)  ## give every reader 10,000 mutated inputs: a table of what became of them (LIES=300: fewer)
 	@$(BIN)/python tests/lies.py
+
+fuzz: $(INSTALLED) $(FUZZ)  ## the same, steered by atheris to inputs that reach new code (Linux on x86_64)
+	@$(BIN)/python tests/fuzz.py
 
 audit: $(INSTALLED) $(AUDIT)  ## look for known faults in the packages, and for risky calls in src and benchmarks
 	@$(BIN)/ruff check --select S src benchmarks docs .ci && .venv-audit/bin/python tests/audit.py
@@ -151,6 +156,11 @@ $(AUDIT):
 	@echo "Setting up .venv-audit with pip-audit (once) ..."
 	@$(PYTHON) -m venv --clear .venv-audit
 	@.venv-audit/bin/python -m pip install --quiet $(PIP_AUDIT)
+	@touch $@
+
+$(FUZZ):
+	@echo "Setting up .venv-fuzz with atheris (once) ..."
+	@$(BIN)/python -m pip install --quiet --upgrade --target .venv-fuzz $(ATHERIS)
 	@touch $@
 
 $(BENCH): benchmarks/requirements.txt requirements.lock
