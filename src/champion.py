@@ -4,6 +4,8 @@ A model that does worse on the people held out for validation is refused; the te
 champion as ``mlflow.pyfunc.load_model("models:/pendigits@champion")``.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import sys
 from typing import TYPE_CHECKING
 

@@ -3,6 +3,8 @@
 Better is what does better on the people held out for validation: choices are never made on the test rows.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import difflib
 import itertools
 import json

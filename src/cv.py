@@ -6,6 +6,8 @@ The writers of the training file are cut into folds; each fold is read by a netw
 The test file takes no part: this is what choices are made by.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import argparse
 import sys
 from collections.abc import Collection

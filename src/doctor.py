@@ -3,6 +3,8 @@
 It changes nothing, but for `python src/doctor.py close`, which closes the runs in MLflow whose process is gone.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import os
 import re
 import sqlite3

@@ -4,6 +4,8 @@ The only stage that measures with the labels of the test rows, which people wrot
 saw; nothing is chosen by them.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import io
 from pathlib import Path
 from typing import Any

@@ -5,6 +5,8 @@ file or a URL) or, where that is not set, the folder shared/pendigits beside the
 UCI. Nothing is written before everything is verified.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import os
 import shutil
 from collections.abc import Mapping, Sequence

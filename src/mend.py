@@ -6,6 +6,8 @@ latter, and would be taken for at work when its number is given to another proce
 workspace for an experiment, it leaves git's index locked.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import contextlib
 import json
 import re

@@ -1,5 +1,7 @@
 """The plot stage: draw the pictures of a run from what training and evaluation wrote."""
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import csv
 import json
 import warnings

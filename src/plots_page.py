@@ -4,6 +4,8 @@ DVC's own page loads its drawing library, Vega, from the network. vl_convert car
 HTML template .dvc/plots.html is made, and DVC is told of it in this checkout alone. `make plots` does all of this.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import subprocess
 import sys
 from pathlib import Path

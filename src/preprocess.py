@@ -3,6 +3,8 @@
 The ink is kept too: augmentation makes new rows of it, and with ``features: ink`` the network reads it.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 from pathlib import Path
 
 import numpy as np

@@ -6,6 +6,8 @@ Everything is trained on the whole training file, and read by it is the official
 docs/accuracy_results.json and docs/accuracy_results.md.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import sys
 import time
 from collections.abc import Callable

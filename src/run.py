@@ -3,6 +3,8 @@
 Where the data set cannot be fetched, the same pipeline runs on the built-in one, and says so.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import contextlib
 import json
 import os

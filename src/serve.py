@@ -5,6 +5,8 @@ it bounds what one request may cost, and answers only who asks for it by its own
 it.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import argparse
 import threading
 from pathlib import Path

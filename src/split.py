@@ -3,6 +3,8 @@
 Nothing is fitted here, to any row; and the test part takes no part in the choice.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import warnings
 from io import BytesIO
 from pathlib import Path

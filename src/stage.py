@@ -1,5 +1,7 @@
 """What the stage scripts share: errors said in one line, files written whole or not at all, words to the terminal."""
 
+import starting
+
 import contextlib
 import errno
 import fcntl
@@ -31,6 +33,7 @@ def run(main: Callable[[], None]) -> None:
 
     A fault that a user can mend is said in a line or two on stderr, without a traceback.
     """
+    starting.over()
     try:
         main()
     except ParamsError as error:

@@ -5,6 +5,8 @@ predictions and data. Both are laid out in a temporary clone, and tracking.py ma
 a training. What is in the store and whole is left alone, so doing it twice changes nothing.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import contextlib
 import csv
 import logging

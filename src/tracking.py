@@ -12,6 +12,8 @@ MLflow is a view: no stage waits for it, fails with it, or writes other files wi
 PENDIGITS_TRACKING=off turns all of it off; PENDIGITS_TRACKING=verbose lets the side process write to stderr.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import ast
 import contextlib
 import csv

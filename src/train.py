@@ -5,6 +5,8 @@ validation rows. The diagnostics have no rows unless params.yaml asks for them. 
 network that is kept is trained once more, in the same way, on all of these rows.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import csv
 import io
 import sys

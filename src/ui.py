@@ -5,6 +5,8 @@ training or GenAI, that the Assistant need not open by itself. So the page that 
 changed in the browser afterwards stays.
 """
 
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
+
 import hashlib
 import json
 import os
