@@ -332,10 +332,11 @@ def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Rando
     """kill -9 in `dvc exp run`, in the workspace with an edit at hand, with --temp, or of a queued one's training."""
     expected, folder = ground.experiment, ground.copy(name, ground.whole)
     kind = ("workspace", "--temp", "--queue")[turn % 3]
+    in_place = kind == "workspace"
     with (folder / "README.md").open("a") as file:
         file.write("\nan edit that is not committed\n")
     edited = results(folder)["README.md"]
-    command = [*DVC, *EXPERIMENT, *([kind] if kind != "workspace" else [])]
+    command = [*DVC, *EXPERIMENT, *([] if in_place else [kind])]
     if kind == "--queue":
         run(folder, [*command, "-n", "first"])
         run(folder, [*DVC, "queue", "start"])
@@ -351,7 +352,7 @@ def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Rando
         then = run(folder, [*DVC, "queue", "logs", "second"])[1]
     else:
         running = start(folder, command)
-        if kind == "--temp":
+        if not in_place:
             wait_until(lambda: kept(folder))
         else:
             time.sleep(chance.uniform(0, ground.seconds))
@@ -364,18 +365,23 @@ def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Rando
         worked = not code
     wrong = bad(then)
     run(folder, [sys.executable, "src/mend.py"])
-    if kind == "workspace":
+    if in_place:
         wrong = wrong or differing(results(folder), expected | {"README.md": edited}) or left_over(folder)
     elif worked:
-        latest = git(folder, "for-each-ref", "--sort=-creatordate", "--count=1", "--format=%(refname)", "refs/exps/")
-        made = yaml.safe_load(git(folder, "show", f"{latest.strip()}:dvc.lock"))
+        made = yaml.safe_load(git(folder, "show", f"{experiments(folder)[0]}:dvc.lock"))
         wrong = wrong or differing({"dvc.lock": made}, {"dvc.lock": expected["dvc.lock"]}) or left_over(folder)
         worked = bool(went_on(then))
     lost = "" if worked else f"{kind}: {then[-300:]}"
     lost = lost or ("an edit" if results(folder)["README.md"] != edited else "")
-    in_place = kind == "workspace"  # where what was killed after its last stage is shown under its own name besides
-    lost = lost or not_in_mlflow(folder, 1 if in_place else 2, once=not in_place)
+    made_before = in_place and len(experiments(folder)) > 1  # the killed one too had become an experiment, with its run
+    lost = lost or not_in_mlflow(folder, 1 if in_place else 2, once=not made_before)
     return Try(lost, wrong, went_on(then) or "nothing; the same command again makes it", kind)
+
+
+def experiments(folder: Path) -> list[str]:
+    """DVC's experiments, newest first; what it keeps for its queue lies among them."""
+    refs = git(folder, "for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/exps/").split()
+    return [ref for ref in refs if re.match(r"refs/exps/[0-9a-f]{2}/", ref)]
 
 
 def queue_says(folder: Path, word: str) -> bool:
@@ -510,8 +516,8 @@ def eight_experiments(ground: Ground, name: str, turn: int, chance: random.Rando
     ended = partial(re.search, "Queued|Running")
     wait_until(lambda: not ended(run(folder, [*DVC, "queue", "status"])[1]), every=2)
     run(folder, [*DVC, "queue", "stop", "--kill"])
-    refs = dict(re.findall(r"(\S+/(\S+))\n", git(folder, "for-each-ref", "--format=%(refname)", "refs/exps/"))) or {}
-    locks = {name: git(folder, "show", f"{ref}:dvc.lock") for ref, name in refs.items() if "seed" in name}
+    refs = {ref.rpartition("/")[2]: ref for ref in experiments(folder)}
+    locks = {name: git(folder, "show", f"{ref}:dvc.lock") for name, ref in refs.items() if "seed" in name}
     made = {name: yaml.safe_load(lock) for name, lock in locks.items()}
     logged = len(whole_runs(folder / "mlflow.db"))
     alone, wrong = ground.copy(f"{name}-alone", ground.whole), ""
