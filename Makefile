@@ -27,7 +27,7 @@ export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve lies fuzz compare plots champion sync doctor test test-network test-slow prove audit lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
+.PHONY: help run ui serve lies fuzz compare plots champion sync doctor test test-slow prove audit lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
@@ -61,13 +61,8 @@ sync: $(INSTALLED)  ## give every DVC experiment, and the workspace, its MLflow 
 doctor: $(INSTALLED)  ## check the set-up and say what to type; with CLOSE=1, close runs in MLflow whose process is gone
 	@$(BIN)/python src/doctor.py $(if $(CLOSE),close)
 
-test: $(INSTALLED)  ## run the tests, without the long ones
+test: $(INSTALLED)  ## run the tests, without the long ones; with another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2
-
-test-network: $(INSTALLED)  ## run the tests of the network and of the data: make test-network PYTHON=python3.12 VENV=.venv-3.12
-	@$(BIN)/python -m pytest -q -m "not slow" -n 2 tests/neural_net tests/test_strokes.py tests/test_pendigits.py \
-		tests/test_synthetic.py tests/test_split.py tests/test_params.py tests/test_model.py tests/test_checkpoint.py \
-		tests/test_end_to_end.py
 
 test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out
 	@$(BIN)/python -m pytest -q -m slow -n 2
