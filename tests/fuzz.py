@@ -58,14 +58,15 @@ def fuzz(name: str, inputs: int) -> None:
 
 def fuzz_alone(name: str, inputs: int) -> lies.Tally:
     """Feed one target in a process of its own, in a folder of its own; a process that hangs or dies is a fault."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+", errors="replace") as said:
         command = [sys.executable, __file__, name, f"--inputs={inputs}"]
+        again = os.environ | {"PYTHONHASHSEED": "0"}  # else what is reached could differ by the order of a set
         try:
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=True)
-        except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as error:
-            said = (error.stderr or "") if isinstance(error.stderr, str) else ""
-            return lies.Tally(inputs, 0, 0, [f"{str(error)[-60:]} {said[-1000:]}"], 0.0, 0)
-    return lies.Tally(*json.loads(done.stdout))
+            done = subprocess.run(command, cwd=folder, env=again, stdout=subprocess.PIPE, stderr=said, timeout=SECONDS)
+            return lies.Tally(*json.loads(done.stdout))
+        except (subprocess.TimeoutExpired, ValueError):
+            said.seek(0)
+            return lies.Tally(inputs, 0, 0, [f"the process hung or died: {said.read()[-2000:]}"], 0.0, 0)
 
 
 def main() -> None:

@@ -536,7 +536,7 @@ def npz_of(rng: Random, arrays: Any) -> bytes:
     """An npz file, also of objects, at times compressed, or with headers that claim other shapes."""
     content = io.BytesIO()
     named = {str(name) or "x": value for name, value in arrays.items()} if isinstance(arrays, dict) else {"x": arrays}
-    method = rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+    method = rng.choice([zipfile.ZIP_STORED] * 20 + [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
     with zipfile.ZipFile(content, "w", method) as archive:
         for name, value in named.items():
             member = io.BytesIO()
@@ -544,8 +544,29 @@ def npz_of(rng: Random, arrays: Any) -> bytes:
             data = member.getvalue()
             if rng.random() < 0.05:
                 data = data.replace(b"'shape': (", rng.choice([b"'shape': (9999999999,", b"'shape': (-1,"]), 1)
+            elif rng.random() < 0.02:
+                data = rng.choice(HEADERS)
             archive.writestr(zipfile.ZipInfo(name.encode("ascii", "replace").decode() + ".npy"), data, method)
-    return content.getvalue()
+    made = bytearray(content.getvalue())
+    if rng.random() < 0.03 and (at := made.find(b"PK\x01\x02")) >= 0:  # the first array's sizes, where zipfile looks
+        made[at + 20 : at + 28] = rng.choice([bytes(8), b"\x64\0\0\0" * 2, b"\xff\xff\xff\x7f" * 2])
+    return bytes(made)
+
+
+def npy_of(header: bytes, version: int = 1) -> bytes:
+    return b"\x93NUMPY" + bytes([version, 0]) + len(header).to_bytes(2 if version == 1 else 4, "little") + header
+
+
+HEADERS = [  # that NumPy's reader gets wrong, or would take long for
+    npy_of(b"-" * 9000 + b"1"),
+    npy_of(b"-" * 900 + b"1"),
+    npy_of(b"[" * 900),
+    npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1L,), }\n") + bytes(4),
+    npy_of(b"{'descr': [('a', '<f4', (10**9, 10**9))], 'fortran_order': False, 'shape': (1,), }\n"),
+    npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (True, 1), }\n") + bytes(4),
+    npy_of(b" " * 60_000, 2),
+    b"",
+]
 
 
 def fits(value: Any) -> bool:

@@ -26,13 +26,20 @@ def imported_by(script: Path) -> frozenset[Path]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names = [node.module or ""]
         for name in names:
-            top = SRC / name.split(".")[0]
+            top, module = SRC / name.split(".")[0], SRC / f"{name.replace('.', '/')}.py"
             if top.is_dir():
-                found.add(top)
+                found.add(module if needs_no_other(module) else top)
             elif top.with_suffix(".py").exists():
                 module = top.with_suffix(".py")
                 found |= {module} | imported_by(module)
-    return frozenset(found)
+    return frozenset(path for path in found if path.parent not in found)
+
+
+def needs_no_other(module: Path) -> bool:
+    """Whether it is a module of the library that can be depended on without the rest."""
+    return module.is_file() and not any(
+        isinstance(node, ast.ImportFrom) and node.level for node in ast.walk(ast.parse(module.read_text()))
+    )
 
 
 @pytest.mark.parametrize("name", STAGES)

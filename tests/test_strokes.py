@@ -93,7 +93,7 @@ def test_a_header_that_claims_gigabytes_costs_no_memory(tmp_path: Path) -> None:
     header = {"descr": "<f4", "fortran_order": False, "shape": (2**33, N_DENSE, 2)}
     with zipfile.ZipFile(path, "w") as archive, archive.open("points.npy", "w") as stream:
         np.lib.format.write_array_header_1_0(stream, header)
-    with pytest.raises(StageError, match=r"damaged \(cannot reshape array of size 0 into shape \(8589934592,"):
+    with pytest.raises(StageError, match=r"cannot reshape array of size 0 into shape \(8589934592,"):
         read_strokes(path)
 
 

@@ -229,6 +229,10 @@ def npy(array: np.ndarray, **header: Any) -> bytes:
     return stream.getvalue()
 
 
+def npy_of(header: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode()
+
+
 def rewrite_npz(folder: Path, change: Callable[[dict[str, bytes]], Any], compression: int = zipfile.ZIP_STORED) -> None:
     path = folder / "network.npz"
     with zipfile.ZipFile(path) as archive:
@@ -264,6 +268,9 @@ FULL = np.zeros((6, 3), np.float32)
         ("linear1.W.npy", npy(FULL, shape=(-6, -3)), "the array linear1.W "),
         ("linear1.W.npy", npy(FULL, descr="|O"), "the array linear1.W "),
         ("linear1.W.npy", npy(FULL, descr="__import__('os')"), "the array linear1.W cannot be read"),
+        ("linear1.W.npy", npy_of("-" * 9000 + "1"), "its header has 9001 letters"),
+        ("linear1.W.npy", npy_of("-" * 900 + "1"), "the array linear1.W cannot be read"),
+        ("linear1.W.npy", npy_of("{'descr': '<f4', 'fortran_order': False, 'shape': (1L,)}"), "additional header pars"),
         ("other", npy(FULL), "the array other cannot be read"),  # without .npy
         ("../outside.npy", npy(FULL), "outside belongs to no layer"),
         ("\x1b[2J\n" + "x" * 5000 + ".npy", npy(FULL), r"the array \?\[2J xxx"),
@@ -355,6 +362,24 @@ def test_a_header_that_unfolds_to_gigabytes_is_not_read(folder: Path) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(StorageError, match="its arrays are larger than the file"):
+            load(folder)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_file_that_lies_about_its_sizes_is_not_unfolded(method: int, folder: Path) -> None:
+    """Of 50 MB in a few bytes, the zip's two lists say that it is 100 bytes long, packed or not."""
+    rewrite_npz(folder, lambda members: members.update({"linear1.W.npy": bytes(50_000_000)}), method)
+    content = bytearray((folder / "network.npz").read_bytes())
+    at = -1
+    while (at := content.find(b"PK\x01\x02", at + 1)) >= 0:
+        content[at + 20 : at + 28] = (100).to_bytes(4, "little") * 2
+    (folder / "network.npz").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(StorageError, match="ours are not compressed"):
             load(folder)
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
