@@ -10,12 +10,15 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 import stage
@@ -29,6 +32,7 @@ DVC_FOLDER = Path(".dvc")
 LOCK = DVC_FOLDER / "tmp" / "run.lock"
 KEPT_PARAMS = DVC_FOLDER / "tmp" / "params.yaml.kept"
 METRICS = Path("metrics")
+DATASET, SYNTHETIC = re.compile(rb"(?m)^dataset:[ \t]*[^\s#]+"), b"dataset: synthetic"
 FULL = 1_000_000  # bytes that a disk has left when nothing can be done on it
 
 
@@ -109,22 +113,28 @@ def _warning(text: str) -> str:
 def synthetic_params() -> Iterator[None]:
     """params.yaml with `dataset: synthetic` for the time being; afterwards it is byte for byte what it was."""
     kept = PARAMS_FILE.read_bytes()
-    stage.write_bytes(KEPT_PARAMS, kept)
-    changed, times = re.subn(rb"(?m)^dataset:[ \t]*[^\s#]+", b"dataset: synthetic", kept)
-    if times != 1:
-        KEPT_PARAMS.unlink()
+    if len(DATASET.findall(kept)) != 1:
         raise stage.StageError(f"{PARAMS_FILE}: write dataset on a line of its own, so that it can be replaced")
+    stage.write_bytes(KEPT_PARAMS, kept)
     try:
-        stage.write_bytes(PARAMS_FILE, changed)
+        stage.write_bytes(PARAMS_FILE, DATASET.sub(SYNTHETIC, kept))
         yield
     finally:
         put_params_back()
 
 
 def put_params_back() -> None:
-    """Restore params.yaml from where `synthetic_params` keeps it."""
-    if KEPT_PARAMS.exists():
+    """Restore params.yaml from where `synthetic_params` keeps it; if it was edited since, the data set's name alone."""
+    if not KEPT_PARAMS.exists():
+        return
+    kept, found = KEPT_PARAMS.read_bytes(), PARAMS_FILE.read_bytes()
+    if found in (kept, DATASET.sub(SYNTHETIC, kept)):
         KEPT_PARAMS.replace(PARAMS_FILE)
+        return
+    before = DATASET.findall(kept)[0]
+    stage.write_bytes(PARAMS_FILE, re.sub(rb"(?m)^dataset:[ \t]*synthetic\b", lambda _: before, found))
+    KEPT_PARAMS.unlink()
+    stage.say(f"{PARAMS_FILE} was edited meanwhile; it has {before.decode()} again, and the rest as it was edited")
 
 
 def reproduce() -> bool:
@@ -137,16 +147,58 @@ def reproduce() -> bool:
 
 
 def dvc(*arguments: str, capture: bool = False) -> str:
-    """Call the environment's DVC, whose stages run with the environment's python."""
+    """Call the environment's DVC, whose stages run with the environment's python.
+
+    Raises:
+        StageError: if it fails.
+        KeyboardInterrupt: if a stop was asked for meanwhile, when it has ended.
+    """
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, env=environment, check=False, text=True, stdout=subprocess.PIPE if capture else None)  # noqa: S603 (python, with words of ours)
-    if done.returncode:
+    with (
+        subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE if capture else None) as process,  # noqa: S603 (python, with words of ours)
+        stops_waited_for(process) as stops,
+    ):
+        said, _ = process.communicate()
+    if stops:
+        raise KeyboardInterrupt
+    if process.returncode:
         failed = f"`dvc {' '.join(arguments)}` failed"
         if shutil.disk_usage(".").free < FULL:  # of which DVC itself may say no more than: disk I/O error
             raise stage.StageError(f"{failed}: the disk is full; free some space and run again")
         raise stage.StageError(f"{failed}; what it says above tells why")
-    return done.stdout or ""
+    return said or ""
+
+
+@contextlib.contextmanager
+def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
+    """Note Ctrl-C and SIGTERM, instead of leaving DVC behind, whose stage keeps its state before it ends.
+
+    Ctrl-C reaches all that were started from the terminal. SIGTERM does not, so it is passed on to the stage; to DVC
+    itself as Ctrl-C if there is none.
+    """
+    stops: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stops.append(number)
+        if number == signal.SIGTERM:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                stages = psutil.Process(dvc.pid).children(recursive=True)
+                for process in stages:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.terminate()
+                if not stages:
+                    dvc.send_signal(signal.SIGINT)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        yield stops
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def say_summary(worked: bool) -> None:

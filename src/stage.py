@@ -44,6 +44,9 @@ def run(main: Callable[[], None]) -> None:
         _fail(str(error), 1)
     except StageError as error:
         _fail(str(error), 1)
+    except BrokenPipeError:  # who reads what is said has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
     except OSError as error:
         if error.errno not in _DISK_FAULTS:
             raise

@@ -19,10 +19,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 def over() -> None:
-    """Leave it to the script itself what a signal does."""
-    for number, handler in USUAL.items():
+    """From here on the same signals are a KeyboardInterrupt, which lets the script end in order."""
+    for number in USUAL:
         if signal.getsignal(number) is _stop:
-            signal.signal(number, handler)
+            signal.signal(number, signal.default_int_handler)
 
 
 if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent:  # not in a program that imports one

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,6 +88,19 @@ def test_params_are_put_back_after_a_run_that_was_killed(tmp_path: Path, monkeyp
     assert not run.KEPT_PARAMS.exists()
 
 
+def test_what_was_edited_after_a_run_was_killed_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run.KEPT_PARAMS.parent.mkdir(parents=True)
+    run.KEPT_PARAMS.write_bytes(b"dataset: pendigits   # this one\nlr: 1\n")
+    Path("params.yaml").write_bytes(b"lr: 2  # mine\ndataset: synthetic   # this one\n")
+    run.put_params_back()
+    assert Path("params.yaml").read_bytes() == b"lr: 2  # mine\ndataset: pendigits   # this one\n"
+    assert not run.KEPT_PARAMS.exists()
+    assert "was edited meanwhile; it has dataset: pendigits again" in capsys.readouterr().out
+
+
 def test_params_are_put_back_when_the_pipeline_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("dataset: pendigits\n")
@@ -99,6 +114,38 @@ def test_a_full_disk_is_named_where_dvc_fails(monkeypatch: pytest.MonkeyPatch, f
     monkeypatch.setattr(run.shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
     with pytest.raises(StageError, match=f"^`dvc no-such-command` failed.*{says}"):
         run.dvc("no-such-command")
+
+
+SLOW_DVC = """
+import signal, subprocess, sys, time
+stage = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: None); print('at work', flush=True);"
+stage += "signal.signal(signal.SIGINT, lambda *_: None); signal.pause(); time.sleep(0.5); print('state is kept')"
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+sys.exit(subprocess.call([sys.executable, "-c", stage]) or 1)
+"""
+
+
+@pytest.mark.parametrize("asked", ["Ctrl-C", "SIGTERM"])
+def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path) -> None:
+    (tmp_path / "dvc.py").write_text(SLOW_DVC)
+    code = "import sys; sys.argv[0] = sys.argv[1]; import starting, stage, run; stage.run(lambda: run.dvc('repro'))"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}
+    command = [sys.executable, "-c", code, str(ROOT / "src/run.py")]
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "at work\n"
+    time.sleep(0.2)  # until the stage waits for a signal
+    if asked == "Ctrl-C":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60) == (
+        "state is kept\n",
+        "stopped; the same command again makes what is missing\n",
+    )
+    assert process.returncode == 130
 
 
 def test_bad_params_are_refused_before_anything_runs(project: Path) -> None:

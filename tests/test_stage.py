@@ -44,6 +44,24 @@ def test_fault_ends_the_process_with_one_line(
     assert len(said.splitlines()) == 1
 
 
+def test_who_has_read_enough_may_leave() -> None:
+    code = "import stage; stage.run(lambda: [stage.say('x' * 1000) for _ in range(1000)])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=Path(stage.__file__).parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "x" * 1000 + "\n"
+    process.stdout.close()
+    assert process.wait(60) == 1
+    assert process.stderr
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
 def test_fault_of_the_program_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         stage.run(lambda: raising(ZeroDivisionError()))

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
+ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(path for path in (ROOT / "src").glob("*.py") if "stage.run(main)" in path.read_text())
 SLOW_NUMPY = """
 import time

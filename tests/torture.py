@@ -395,20 +395,32 @@ def kept(folder: Path) -> list[Path]:
 
 
 def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
-    """SIGTERM or SIGINT to the training; its run in MLflow must be closed."""
-    folder = ground.copy(name, ground.whole)
-    shutil.rmtree(folder / "models")
-    running = start(folder, [*DVC, "repro", "-f", "-s", "train"], PENDIGITS_TRACKING="")
+    """SIGTERM to the training or to `make run`, or Ctrl-C in the terminal; the training's run must be closed."""
+    folder, (how, command) = ground.copy(name), STOPS[turn % len(STOPS)]
+    running = start(folder, command, PENDIGITS_TRACKING="")
     wait_until(lambda: kept(folder))
     time.sleep(chance.uniform(0, 0.5))
-    for stage in running.stages():
+    if how == "Ctrl-C":
+        os.killpg(running.process.pid, signal.SIGINT)
+    elif command == MAKE_RUN:
+        running.process.terminate()
+    for stage in running.stages() if how == "SIGTERM to the stage" else []:
         with contextlib.suppress(psutil.NoSuchProcess):
-            stage.send_signal((signal.SIGTERM, signal.SIGINT)[turn % 2])
+            stage.terminate()
     said = running.said()
-    closed = runs(folder / "mlflow.db", "KILLED") == 1
+    closed, at_work = runs(folder / "mlflow.db", "KILLED") == 1, running.stages()
     outcome, then = ground.again(folder, said, "")
     lost = outcome.lost or ("" if went_on(then) else "the training did not go on")
-    return outcome._replace(lost=lost, wrong=outcome.wrong or ("" if closed else "its run is not KILLED"))
+    wrong = outcome.wrong or ("" if closed else "its run is not KILLED") or ("a stage works on" if at_work else "")
+    return outcome._replace(lost=lost, wrong=wrong, where=how)
+
+
+STOPS = [
+    ("SIGTERM to the stage", [*DVC, "repro"]),
+    ("Ctrl-C", MAKE_RUN),
+    ("SIGTERM", MAKE_RUN),
+    ("Ctrl-C", [*DVC, "repro"]),
+]
 
 
 def disk_full(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
@@ -712,7 +724,7 @@ FAULTS = [
     Fault("killed", "kill -9 of all of `dvc repro`, of the stage, or of DVC alone", killed, 100, 3, ANEW),
     Fault("logged", "the same, while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),
     Fault("experiment", "kill -9 in `dvc exp run`", experiment_killed, 6, 0, ANEW),
-    Fault("stopped", "SIGTERM or Ctrl-C in the training", asked_to_stop, 4, 1, STOPPED),
+    Fault("stopped", "SIGTERM or Ctrl-C in the training, to `make run` or `dvc repro`", asked_to_stop, 8, 3, STOPPED),
     Fault("disk", "the disk is full: 0.1 to 2.5 MB left on a tmpfs", disk_full, 6, 1, "disk is full|No space left"),
     Fault("readonly", "a read-only folder", read_only, 7, 1, "(?i)read-only|permission|; it ran$"),
     Fault("clock", "the clock of every process jumps by up to ten years, back and forth", clock_jumps, 4, 0, "^$"),
