@@ -91,7 +91,7 @@ def _is_left_over(lock: Path) -> bool:
 def _is_json(content: bytes) -> bool:
     try:
         json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
@@ -103,7 +103,7 @@ def _is_lock_file(content: bytes) -> bool:
         stages = found["stages"].values()
         files = [file for part in stages for file in (*part.get("deps", ()), *part.get("outs", ()))]
         whole = [isinstance(file["md5"], str) for file in files]
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError):
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
         return False
     return found.get("schema") == "2.0" and all(whole) and content.endswith(b"\n")
 

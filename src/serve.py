@@ -144,6 +144,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--name", action="append", default=[], help="of the host, as others call it; may be repeated")
     chosen = parser.parse_args()
+    if not 0 <= chosen.port <= 65535:
+        parser.error(f"a port is a number from 0 to 65535, not {chosen.port}")
     model = load_model(Path(chosen.folder))
     if model.features != "table":
         raise stage.StageError(

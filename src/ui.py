@@ -62,6 +62,7 @@ def serve(uri: str, experiment: str, port: int) -> None:
         host=HOST,
         port=port,
         http=impatient(SECONDS, MOST_CONNECTIONS),
+        ws="none",
         limit_concurrency=MOST_CONNECTIONS,
         backlog=MOST_CONNECTIONS,
         log_level="warning",

@@ -158,6 +158,15 @@ def test_a_network_over_ink_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     assert "\n" not in str(refused.value)
 
 
+def test_a_port_that_there_is_not_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["serve.py", "models", "--port", "99999"])
+    with pytest.raises(SystemExit):
+        serve.main()
+    assert "a port is a number from 0 to 65535, not 99999" in capsys.readouterr().err
+
+
 # Over a socket
 
 
