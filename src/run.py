@@ -174,21 +174,20 @@ def dvc(*arguments: str, capture: bool = False) -> str:
 def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
     """Note Ctrl-C and SIGTERM, instead of leaving DVC behind, whose stage keeps its state before it ends.
 
-    Ctrl-C reaches all that were started from the terminal. SIGTERM does not, so it is passed on to the stage; to DVC
-    itself as Ctrl-C if there is none.
+    Ctrl-C reaches all that were started from the terminal. SIGTERM does not, so it is passed on to the stage, not to
+    MLflow's process, which is in a session of its own; to DVC itself, as Ctrl-C, if there is no stage.
     """
     stops: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         stops.append(number)
         if number == signal.SIGTERM:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                stages = psutil.Process(dvc.pid).children(recursive=True)
-                for process in stages:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.terminate()
-                if not stages:
-                    dvc.send_signal(signal.SIGINT)
+            stages = [pid for pid in below(dvc.pid) if session_of(pid) == session_of(dvc.pid)]
+            for pid in stages:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            if not stages:
+                dvc.send_signal(signal.SIGINT)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number, handler in before.items():
@@ -199,6 +198,20 @@ def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def below(pid: int) -> list[int]:
+    """The children of a process, and theirs."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [process.pid for process in psutil.Process(pid).children(recursive=True)]
+    return []
+
+
+def session_of(pid: int) -> int | None:
+    """Which session a process is in; None if it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        return os.getsid(pid)
+    return None
 
 
 def say_summary(worked: bool) -> None:
