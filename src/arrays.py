@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neural_net.npz import NpzError, read_npz
 from stage import StageError, one_line, read_bytes
 
 
@@ -16,6 +15,8 @@ def load_npz(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
     Raises:
         StageError: if the file is damaged, or an array is missing, or not like the others.
     """
+    from neural_net.npz import NpzError, read_npz  # here: who reads none need not wait for the library
+
     try:
         arrays = read_npz(read_bytes(path))
         found = [arrays[name] for name in names]

@@ -1,6 +1,7 @@
 """What the tests share: a small built-in data set, a folder to run stages in, and the real data where it is at hand."""
 
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import synthetic
 
 ROOT = Path(__file__).parent.parent
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
 os.environ["PENDIGITS_TRACKING"] = "off"  # tests of tracking turn it on for themselves
 
 settings.register_profile("project", deadline=None, derandomize=True)  # the same examples each time, on any machine
