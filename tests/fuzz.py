@@ -51,8 +51,8 @@ def fuzz(name: str, inputs: int) -> None:
     Path("first").mkdir()
     for number in range(100):
         Path(f"first/{number}").write_bytes(lies.drawn(name, number).randbytes(LONGEST))
-    limits = [f"-seed={SEED}", f"-max_len={LONGEST}", "-len_control=0", "-rss_limit_mb=0", "-timeout=0", "first"]
-    atheris.Setup([sys.argv[0], *limits], feed)
+    limits = [f"-seed={SEED}", f"-max_len={LONGEST}", "-len_control=0", "-rss_limit_mb=0", f"-timeout={SECONDS}"]
+    atheris.Setup([sys.argv[0], *limits, "first"], feed)
     atheris.Fuzz()
 
 
