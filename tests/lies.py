@@ -564,6 +564,8 @@ HEADERS = [  # that NumPy's reader gets wrong, or would take long for
     npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (1L,), }\n") + bytes(4),
     npy_of(b"{'descr': [('a', '<f4', (10**9, 10**9))], 'fortran_order': False, 'shape': (1,), }\n"),
     npy_of(b"{'descr': '<f4', 'fortran_order': False, 'shape': (True, 1), }\n") + bytes(4),
+    npy_of(b"{'descr': '|a4', 'fortran_order': False, 'shape': (1,), }\n") + bytes(4),
+    npy_of(b"{'descr': '<f4\\d', 'fortran_order': False, 'shape': (1,), }\n") + bytes(4),
     npy_of(b" " * 60_000, 2),
     b"",
 ]

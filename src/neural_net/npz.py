@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 LONGEST_HEADER = 1000  # letters; ours have 118
 UNREADABLE = (  # what zipfile and NumPy's readers raise
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError, OSError),
-    *(zipfile.BadZipFile, SyntaxError, tokenize.TokenError, UserWarning),
+    *(zipfile.BadZipFile, SyntaxError, tokenize.TokenError, Warning),
 )
 
 

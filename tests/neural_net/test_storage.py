@@ -269,6 +269,7 @@ FULL = np.zeros((6, 3), np.float32)
         ("linear1.W.npy", npy(FULL, descr="|O"), "the array linear1.W "),
         ("linear1.W.npy", npy(FULL, descr="__import__('os')"), "the array linear1.W cannot be read"),
         ("linear1.W.npy", npy_of("-" * 9000 + "1"), "its header has 9001 letters"),
+        ("linear1.W.npy", npy_of("{'descr': '|a4', 'fortran_order': False, 'shape': (1,)}"), "alias 'a' was"),
         ("linear1.W.npy", npy_of("-" * 900 + "1"), "the array linear1.W cannot be read"),
         ("linear1.W.npy", npy_of("{'descr': '<f4', 'fortran_order': False, 'shape': (1L,)}"), "additional header pars"),
         ("other", npy(FULL), "the array other cannot be read"),  # without .npy
