@@ -2,8 +2,8 @@
 
 A file belongs to one set of inputs: its name is a checksum of parameters, data, code and NumPy's version. It lies in
 the main checkout, where DVC removes nothing and which temporary and queued experiments share, and goes when the stage
-has ended. It starts with a line that holds its SHA-256; the rest is an npz file with the arrays and, as ``json``,
-everything else: reading it can run no code.
+has ended. It starts with a line that holds the SHA-256 of its name and of what follows, an npz file with the arrays
+and, as ``json``, everything else: reading it can run no code.
 """
 
 import fcntl
@@ -49,8 +49,8 @@ def fingerprint(params: Mapping[str, Any], files: Iterable[Path]) -> str:
 # --- The file --------------------------------------------------------------------------------------------------------
 
 
-def pack(state: Mapping[str, Any]) -> bytes:
-    """A training's state as a file's content; the inverse of ``unpack``, but for tuples, which become lists."""
+def pack(state: Mapping[str, Any], name: str = "") -> bytes:
+    """A training's state as the content of a file; the inverse of ``unpack``, but for tuples, which become lists."""
     arrays: dict[str, Any] = {}
 
     def by_name(value: Any) -> dict[str, str]:
@@ -64,17 +64,17 @@ def pack(state: Mapping[str, Any]) -> bytes:
     content = io.BytesIO()
     np.savez(content, json=np.frombuffer(text.encode(), np.uint8), **arrays)
     data = content.getvalue()
-    return MAGIC + hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+    return MAGIC + hashlib.sha256(name.encode() + data).hexdigest().encode() + b"\n" + data
 
 
-def unpack(content: bytes) -> Any:
+def unpack(content: bytes, name: str = "") -> Any:
     """The state that ``pack`` made the content of.
 
     Raises:
-        CheckpointError: for content that is damaged in any way.
+        CheckpointError: for content that is damaged in any way, or was written to a file of another name.
     """
     head, _, data = content.partition(b"\n")
-    if head != MAGIC + hashlib.sha256(data).hexdigest().encode():
+    if head != MAGIC + hashlib.sha256(name.encode() + data).hexdigest().encode():
         raise CheckpointError("it is not what was written")
     try:
         arrays = read_npz(data)
@@ -124,7 +124,7 @@ class Checkpoint(Callback):
         if self.path is None or self._discarded or not self.path.exists():
             return None
         try:
-            return unpack(stage.read_bytes(self.path))
+            return unpack(stage.read_bytes(self.path), self.path.name)
         except (CheckpointError, stage.StageError, OSError) as error:
             self.discard(error)
             return None
@@ -162,7 +162,7 @@ class Checkpoint(Callback):
         start = time.monotonic()
         if self.path is not None:
             try:
-                stage.write_bytes(self.path, pack(training.state()))
+                stage.write_bytes(self.path, pack(training.state(), self.path.name))
             except OSError as error:
                 if not self._failed:
                     stage.say(f"warning: the checkpoint cannot be written ({error.strerror}); the training goes on")

@@ -51,7 +51,7 @@ def mend() -> None:
 
 def left_by(path: Path) -> str:
     """The command that left DVC's rwlock behind, if every process that it names is gone; empty otherwise."""
-    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    text = stage.read_bytes(path).decode(errors="replace") if path.exists() else ""
     holders = re.findall(r'"pid": (\d+), "cmd": "([^"]*)"', text)
     return str(holders[0][1]) if holders and all(_is_gone(int(pid), path) for pid, _ in holders) else ""
 
@@ -67,7 +67,7 @@ def _is_gone(pid: int, path: Path) -> bool:
 def _is_broken(path: Path, is_whole: Callable[[bytes], bool]) -> bool:
     """Whether it is there and not whole, also a little later: it may be in the middle of being written."""
     for wait in (PATIENCE, 0):
-        if not path.exists() or is_whole(path.read_bytes()):
+        if not path.exists() or is_whole(stage.read_bytes(path)):
             return False
         time.sleep(wait)
     return True

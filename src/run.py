@@ -127,14 +127,23 @@ def put_params_back() -> None:
     """Restore params.yaml from where `synthetic_params` keeps it; if it was edited since, the data set's name alone."""
     if not KEPT_PARAMS.exists():
         return
-    kept, found = KEPT_PARAMS.read_bytes(), PARAMS_FILE.read_bytes()
+    kept = KEPT_PARAMS.read_bytes()
+    before = DATASET.findall(kept)
+    if len(before) != 1:
+        KEPT_PARAMS.unlink()
+        stage.say(f"{KEPT_PARAMS}, a copy of {PARAMS_FILE}, is damaged and removed; see whether dataset is as it was")
+        return
+    found = PARAMS_FILE.read_bytes() if PARAMS_FILE.exists() else kept
     if found in (kept, DATASET.sub(SYNTHETIC, kept)):
         KEPT_PARAMS.replace(PARAMS_FILE)
         return
-    before = DATASET.findall(kept)[0]
-    stage.write_bytes(PARAMS_FILE, re.sub(rb"(?m)^dataset:[ \t]*synthetic\b", lambda _: before, found))
+    mended, times = re.subn(rb"(?m)^dataset:[ \t]*synthetic\b", lambda _: before[0], found)
+    if times:
+        stage.write_bytes(PARAMS_FILE, mended)
+        stage.say(
+            f"{PARAMS_FILE} was edited meanwhile; it has {before[0].decode()} again, and the rest as it was edited"
+        )
     KEPT_PARAMS.unlink()
-    stage.say(f"{PARAMS_FILE} was edited meanwhile; it has {before.decode()} again, and the rest as it was edited")
 
 
 def reproduce() -> bool:
@@ -175,13 +184,14 @@ def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
     """Note Ctrl-C and SIGTERM, instead of leaving DVC behind, whose stage keeps its state before it ends.
 
     Ctrl-C reaches all that were started from the terminal. SIGTERM does not, so it is passed on to the stage, not to
-    MLflow's process, which is in a session of its own; to DVC itself, as Ctrl-C, if there is no stage.
+    MLflow's process, which is in a session of its own; to DVC itself, as Ctrl-C, if there is no stage. A second
+    request of either kind is passed on too: who asks this process alone is not heard by the others.
     """
     stops: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         stops.append(number)
-        if number == signal.SIGTERM:
+        if number == signal.SIGTERM or len(stops) > 1:
             stages = [pid for pid in below(dvc.pid) if session_of(pid) == session_of(dvc.pid)]
             for pid in stages:
                 with contextlib.suppress(ProcessLookupError):

@@ -134,7 +134,7 @@ def read_archive(data: bytes, name: str) -> dict[str, bytes]:
         with zipfile.ZipFile(BytesIO(data)) as archive:
             entries = _wanted_entries(archive)
             return _verified_members(lambda member, limit: _read_entry(archive, entries.get(member), limit))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OverflowError, OSError, ValueError) as error:
         what = "a web page, not the archive" if _is_web_page(data) else f"not a sound zip archive: {_brief(error)}"
         raise SourceError(
             f"{name} is {what} ({len(data):,} bytes, sha256 {_short_sum(data)} instead of {ARCHIVE_SHA256[:16]}...)"

@@ -93,11 +93,11 @@ def test_every_damaged_file_is_refused(data: st.DataObject) -> None:
         unpack(bytes(content))
 
 
-def signed(data: bytes) -> bytes:
+def signed(data: bytes, name: str = "") -> bytes:
     """Content with the right checksum, as someone would make who means harm."""
     import hashlib
 
-    return MAGIC + hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+    return MAGIC + hashlib.sha256(name.encode() + data).hexdigest().encode() + b"\n" + data
 
 
 @given(data=st.data())
@@ -194,6 +194,15 @@ def test_a_damaged_file_is_said_and_removed(content: bytes, tmp_path: Path, caps
     said = "the checkpoint of a stopped run cannot be used (it is not what was written): training from the start\n"
     assert capsys.readouterr().out == said
     assert not path.exists()
+
+
+def test_a_file_of_another_name_is_not_picked_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As one of other parameters, data or code, or of the other training, would be."""
+    one, other = tmp_path / "key.training", tmp_path / "key.refit"
+    training(Checkpoint(one, every=0.0)).run()
+    one.rename(other)
+    assert Checkpoint(other).load() is None
+    assert "it is not what was written" in capsys.readouterr().out
 
 
 def test_a_folder_in_its_place_costs_the_checkpoint_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

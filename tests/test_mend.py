@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import mend
+from stage import StageError
 
 WHOLE = b"""schema: '2.0'
 stages:
@@ -37,6 +38,12 @@ def test_whole_files_stay_and_missing_ones_are_no_fault(capsys: pytest.CaptureFi
     assert mend.LOCK_FILE.read_bytes() == WHOLE
     assert mend.RUNNING.exists()
     assert capsys.readouterr().out == ""
+
+
+def test_a_pipe_is_not_waited_for() -> None:
+    os.mkfifo(mend.RUNNING)
+    with pytest.raises(StageError, match="rwlock is not a file"):
+        mend.mend()
 
 
 @pytest.mark.parametrize("length", [0, 3, 14, 24, 60, 75, 85])

@@ -117,7 +117,7 @@ def test_what_stages_hand_on_runs_nothing(
 def test_a_checkpoint_of_pickles_is_done_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for content in planted_files().values():
-        for written in (content, signed(content)):
+        for written in (content, signed(content, "kept")):
             Path("kept").write_bytes(written)
             assert Checkpoint(Path("kept")).load() is None
     assert not Path("it ran").exists()

@@ -101,6 +101,28 @@ def test_what_was_edited_after_a_run_was_killed_stays(
     assert "was edited meanwhile; it has dataset: pendigits again" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kept", [b"", b"lr: 1\n"])
+def test_a_damaged_copy_of_params_is_said_and_removed(
+    kept: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run.KEPT_PARAMS.parent.mkdir(parents=True)
+    run.KEPT_PARAMS.write_bytes(kept)
+    Path("params.yaml").write_bytes(b"dataset: synthetic\n")
+    run.put_params_back()
+    assert Path("params.yaml").read_bytes() == b"dataset: synthetic\n"
+    assert not run.KEPT_PARAMS.exists()
+    assert "is damaged and removed" in capsys.readouterr().out
+
+
+def test_params_that_were_deleted_after_a_kill_are_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run.KEPT_PARAMS.parent.mkdir(parents=True)
+    run.KEPT_PARAMS.write_bytes(b"dataset: pendigits\n")
+    run.put_params_back()
+    assert Path("params.yaml").read_bytes() == b"dataset: pendigits\n"
+
+
 def test_params_are_put_back_when_the_pipeline_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text("dataset: pendigits\n")
