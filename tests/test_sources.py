@@ -250,14 +250,15 @@ def test_archive_that_lies_about_sizes() -> None:
 @pytest.mark.parametrize("start", [2**31, 2**63, 2**64 - 1])
 def test_an_entry_that_starts_beyond_the_end_of_the_world_is_refused(start: int) -> None:
     """By the 64 bits that a zip can give to a place in it, of which Python's files take 63."""
-    data, extra = bytearray(ARCHIVE), struct.pack("<HHQ", 1, 8, start)
-    at = data.find(b"PK\x01\x02")
-    name, more = struct.unpack_from("<HH", data, at + 28)
-    struct.pack_into("<H", data, at + 30, more + len(extra))
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("pendigits.tra"), b"x")
+    data, extra = bytearray(content.getvalue()), struct.pack("<HHQ", 1, 8, start)
+    at, end = data.find(b"PK\x01\x02"), data.find(b"PK\x05\x06")
+    struct.pack_into("<H", data, at + 30, len(extra))
     struct.pack_into("<L", data, at + 42, 2**32 - 1)
-    data[at + 46 + name : at + 46 + name] = extra
-    end = data.find(b"PK\x05\x06")
-    struct.pack_into("<L", data, end + 12, struct.unpack_from("<L", data, end + 12)[0] + len(extra))
+    struct.pack_into("<L", data, end + 12, end + len(extra) - at)
+    data[end:end] = extra
     with pytest.raises(SourceError, match="is not a sound zip archive"):
         sources.read_archive(bytes(data), "x.zip")
 
