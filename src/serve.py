@@ -132,8 +132,8 @@ def application(model: PenDigitsModel, names: list[str]) -> FastAPI:
     def fail(request: Request, error: Exception) -> JSONResponse:
         return refusal(500, "the server failed; its log says why")
 
-    app.add_middleware(Bounds, most_bytes=MOST_BYTES)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
+    app.add_middleware(Bounds, most_bytes=MOST_BYTES)  # the outermost
     return app
 
 
