@@ -978,7 +978,7 @@ class Attack:
     """Feeds one target, in this process, whose working folder must be empty; ``seen`` is what ``watch`` fills."""
 
     def __init__(self, name: str, seen: list[str]) -> None:
-        self.name, self.target, self.seen = name, TARGETS[name], seen
+        self.target, self.seen = TARGETS[name], seen
         self.seeds = self.target.seeds()
         self.faults: list[str] = []
         self.inputs, self.accepted, self.slowest = 0, 0, 0.0

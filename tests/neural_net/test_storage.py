@@ -243,6 +243,16 @@ def rewrite_npz(folder: Path, change: Callable[[dict[str, bytes]], Any], compres
             archive.writestr(name, data)
 
 
+def refused_without_memory(folder: Path, says: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(StorageError, match=says):
+            load(folder)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
 W = np.zeros((3, 6), np.float32)  # linear1.W is (6, 3)
 FULL = np.zeros((6, 3), np.float32)
 
@@ -346,13 +356,7 @@ def test_huge_claims_cost_no_memory(compression: int, says: str, folder: Path) -
         members["linear1.b.npy"] = npy(np.zeros(0, "f4"), shape=(n,)) + zeros
 
     rewrite_npz(folder, claim, compression)
-    tracemalloc.start()
-    try:
-        with pytest.raises(StorageError, match=says):
-            load(folder)
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000
-    finally:
-        tracemalloc.stop()
+    refused_without_memory(folder, says)
 
 
 def test_a_header_that_unfolds_to_gigabytes_is_not_read(folder: Path) -> None:
@@ -360,13 +364,7 @@ def test_a_header_that_unfolds_to_gigabytes_is_not_read(folder: Path) -> None:
         members["linear1.W.npy"] = b"\x93NUMPY\x02\x00" + struct.pack("<I", 10**8) + b" " * 10**8
 
     rewrite_npz(folder, claim, zipfile.ZIP_DEFLATED)
-    tracemalloc.start()
-    try:
-        with pytest.raises(StorageError, match="its arrays are larger than the file"):
-            load(folder)
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000
-    finally:
-        tracemalloc.stop()
+    refused_without_memory(folder, "its arrays are larger than the file")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -378,13 +376,7 @@ def test_a_file_that_lies_about_its_sizes_is_not_unfolded(method: int, folder: P
     while (at := content.find(b"PK\x01\x02", at + 1)) >= 0:
         content[at + 20 : at + 28] = (100).to_bytes(4, "little") * 2
     (folder / "network.npz").write_bytes(content)
-    tracemalloc.start()
-    try:
-        with pytest.raises(StorageError, match="ours are not compressed"):
-            load(folder)
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000
-    finally:
-        tracemalloc.stop()
+    refused_without_memory(folder, "ours are not compressed")
 
 
 @pytest.mark.parametrize("name", ["network.npz", "network.json"])
