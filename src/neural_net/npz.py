@@ -41,9 +41,11 @@ def read_npz(content: bytes) -> dict[str, NDArray[Any]]:
         packed = any(member.compress_type or member.file_size != member.compress_size for member in members)
         if packed or sum(member.file_size for member in members) > len(content):
             raise NpzError("its arrays are larger than the file; ours are not compressed")
-        arrays = dict(_arrays(archive))
-    if len(arrays) < len(members):
-        raise NpzError("an array is there twice")
+        arrays: dict[str, NDArray[Any]] = {}
+        for name, array in _arrays(archive):
+            if name in arrays:
+                raise NpzError(f"the array {name} is there twice")
+            arrays[name] = array
     return arrays
 
 

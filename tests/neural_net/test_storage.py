@@ -333,7 +333,7 @@ def test_a_truncated_file_is_refused(rest: int, folder: Path) -> None:
 def test_an_array_twice_is_refused(folder: Path) -> None:
     with zipfile.ZipFile(folder / "network.npz", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("linear1.W.npy", npy(FULL))
-    with pytest.raises(StorageError, match="an array is there twice"):
+    with pytest.raises(StorageError, match=r"the array linear1\.W is there twice"):
         load(folder)
 
 
