@@ -20,7 +20,6 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model, model_validator
 from starlette.exceptions import HTTPException as AnyHTTPException
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import stage
 from bounds import Bounds, impatient, refusal
@@ -132,8 +131,7 @@ def application(model: PenDigitsModel, names: list[str]) -> FastAPI:
     def fail(request: Request, error: Exception) -> JSONResponse:
         return refusal(500, "the server failed; its log says why")
 
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False)
-    app.add_middleware(Bounds, most_bytes=MOST_BYTES)  # the outermost
+    app.add_middleware(Bounds, most_bytes=MOST_BYTES, names=names)
     return app
 
 

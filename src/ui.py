@@ -10,6 +10,7 @@ import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
 import hashlib
 import json
 import os
+import re
 import socket
 import warnings
 from pathlib import Path
@@ -22,6 +23,10 @@ HOST, FIRST_PORT = "127.0.0.1", 5000
 MOST_BYTES = 100_000_000  # of a request
 SECONDS = 300.0  # from connection to the last byte of the answer, which may be a large file
 MOST_CONNECTIONS = 256  # at a time
+CHANGES = re.compile(  # what may be asked for besides reading: searches, and changes of the runs and models there are
+    r"/(ajax-)?api/2\.0/mlflow/(experiments(?!/create)|runs(?!/create-promptlab)|metrics|logged-models|registered-models"
+    r"|model-versions)(/.*)?|/(ajax-)?api/3\.0/mlflow/traces/search|/graphql"
+)
 
 
 def main() -> None:
@@ -58,7 +63,7 @@ def serve(uri: str, experiment: str, port: int) -> None:
     server.app.view_functions["serve"] = lambda: page
     stage.say(f"MLflow is at http://{HOST}:{port}/#/experiments/{experiment}/runs; Ctrl-C ends it.")
     uvicorn.run(
-        Bounds(fastapi_app.app, MOST_BYTES),
+        Bounds(fastapi_app.app, MOST_BYTES, [HOST, "localhost"], does),
         host=HOST,
         port=port,
         http=impatient(SECONDS, MOST_CONNECTIONS),
@@ -67,6 +72,15 @@ def serve(uri: str, experiment: str, port: int) -> None:
         backlog=MOST_CONNECTIONS,
         log_level="warning",
     )
+
+
+def does(method: str, path: str) -> bool:
+    """Whether this server does what is asked for.
+
+    MLflow's does much else: it takes files, and writes them where the maker of an experiment said; it calls other
+    servers; it runs jobs. On a page of finished runs no one needs that, and any program here could ask for it.
+    """
+    return method in ("GET", "HEAD") or CHANGES.fullmatch(path) is not None
 
 
 def settings(experiment: str) -> dict[str, Any]:

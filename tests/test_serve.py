@@ -104,7 +104,6 @@ def test_a_refusal_is_one_line(app: Any, body: str, says: str) -> None:
 
 def test_a_large_body_is_refused_before_it_is_read(app: Any) -> None:
     assert ask(app, b"[" * (serve.MOST_BYTES + 1))[0] == 413
-    assert ask(app, b"[" * (serve.MOST_BYTES + 1), {"content-length": "2"})[0] == 413
     assert ask(app, b"{}", {"content-length": "9" * 5000})[0] == 413
 
 
@@ -114,6 +113,9 @@ def test_a_large_body_is_refused_before_it_is_read(app: Any) -> None:
         ({"host": "evil.example"}, 400),
         ({"host": "127.0.0.1.evil.example"}, 400),
         ({"host": ""}, 400),
+        ({"host": "localhost:evil.example"}, 400),
+        ({"host": "localhost:5050@evil.example"}, 400),
+        ({"host": "LOCALHOST"}, 200),
         ({"host": "localhost:5050", "origin": "http://localhost:5050"}, 200),
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
@@ -124,7 +126,7 @@ def test_a_large_body_is_refused_before_it_is_read(app: Any) -> None:
 def test_only_who_means_this_server_is_answered(app: Any, headers: dict[str, str], status: int) -> None:
     answered, said = ask(app, json.dumps(BODIES[0]).encode(), headers)
     assert answered == status
-    assert len(said.splitlines()) == 1
+    assert json.loads(said).keys() == ({"predictions"} if status == 200 else {"error_code", "message"})
 
 
 def test_a_fault_of_ours_shows_no_traceback(app: Any, model: PenDigitsModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,6 +262,8 @@ def test_who_does_not_finish_is_cut_off(port: int, sent: bytes) -> None:
         b"GET /ping HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.example\r\n\r\n",
         b"POST /invocations/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
         b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3 + b"\x00\xff",
         b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
         b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
@@ -292,19 +296,26 @@ def test_a_body_that_comes_byte_by_byte_is_cut_off(port: int) -> None:
     assert 2 < time.monotonic() - start < 20
 
 
-def test_a_chunked_body_is_refused_once_it_is_too_large(port: int) -> None:
-    said, sent, chunk = b"", 0, b"10000\r\n" + b"[" * 0x10000 + b"\r\n"
+CHUNKED = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_a_body_in_chunks_is_refused(port: int) -> None:
     with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        try:
-            connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
-            while sent < 3 * serve.MOST_BYTES:
-                connection.sendall(chunk)
-                sent += 0x10000
-            said = connection.recv(10_000)
-        except (ConnectionResetError, BrokenPipeError):
-            pass
-    assert said == b"" or said.startswith(b"HTTP/1.1 413 ")
-    assert post(port, b"", "GET", "/ping")[0] == 200
+        connection.sendall(CHUNKED + b"2\r\n{}\r\n0\r\n\r\n")
+        assert connection.recv(10_000).startswith(b"HTTP/1.1 411 ")
+
+
+def test_a_flood_of_tiny_chunks_keeps_no_one_waiting(port: int) -> None:
+    flood, slowest = CHUNKED + b"1\r\nx\r\n" * 1_000_000, 0.0
+    with contextlib.ExitStack() as open_until_the_end:
+        for _ in range(8):
+            connection = open_until_the_end.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+                connection.sendall(flood)
+            start = time.monotonic()
+            assert post(port, b"", "GET", "/ping")[0] == 200
+            slowest = max(slowest, time.monotonic() - start)
+    assert slowest < 1
 
 
 def waiting(port: int, number: int) -> list[socket.socket]:

@@ -47,3 +47,31 @@ def test_the_browser_is_set_up_once_for_each_set_of_settings() -> None:
     assert first.count(mark) == 2
     assert mark not in second
     assert "</" not in first
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "done"),
+    [
+        ("GET", "/", True),
+        ("GET", "/get-artifact", True),
+        ("POST", "/ajax-api/2.0/mlflow/runs/search", True),
+        ("POST", "/ajax-api/2.0/mlflow/runs/set-tag", True),
+        ("POST", "/api/2.0/mlflow/experiments/set-experiment-tag", True),
+        ("PATCH", "/ajax-api/2.0/mlflow/registered-models/update", True),
+        ("POST", "/ajax-api/2.0/mlflow/logged-models", True),
+        ("POST", "/graphql", True),
+        ("POST", "/ajax-api/2.0/mlflow/experiments/create", False),
+        ("POST", "/ajax-api/2.0/mlflow/experiments/create/", False),
+        ("POST", "/api/2.0/mlflow/runs/create", True),
+        ("POST", "/ajax-api/2.0/mlflow/runs/create-promptlab-run", False),
+        ("POST", "/ajax-api/2.0/mlflow/upload-artifact", False),
+        ("PUT", "/api/2.0/mlflow-artifacts/artifacts/x", False),
+        ("POST", "/api/2.0/mlflow/webhooks", False),
+        ("POST", "/ajax-api/3.0/jobs/", False),
+        ("POST", "/gateway/proxy/x/y", False),
+        ("POST", "/v1/traces", False),
+        ("POST", "/x/graphql", False),
+    ],
+)
+def test_it_reads_and_changes_runs_and_does_nothing_else(method: str, path: str, done: bool) -> None:
+    assert ui.does(method, path) == done
