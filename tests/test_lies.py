@@ -26,19 +26,33 @@ def test_a_few_lies_to_every_reader() -> None:
 
 
 BAD = """
-import itertools, os, pickle, socket, subprocess, tempfile
+import contextlib, itertools, os, pickle, socket, sqlite3, subprocess, tempfile
 import lies
 
 def refuses(words):
     raise lies.RefusedError(words)
 
+def hides(call, times=0):
+    try:
+        call()
+    except Exception:
+        if times > 1:
+            hides(lambda: {}["x"], times - 1)
+        if times:
+            refuses("no")
+
 calls = {
     "writes elsewhere": lambda _: open(os.path.join(tempfile.gettempdir(), "lies-elsewhere"), "w").close(),
     "unpickles": lambda _: pickle.loads(b"cos\\ngetcwd\\n."),
     "starts a process": lambda _: subprocess.run(["true"]),
+    "opens a database elsewhere": lambda _: sqlite3.connect(f"{tempfile.gettempdir()}/lies.db").close(),
+    "starts a process in another way": lambda _: os.posix_spawn("/bin/true", ["true"], {}),
     "connects": lambda _: socket.socket().connect_ex(("127.0.0.1", 9)) and None,
     "hangs": lambda _: [None for _ in iter(int, 1)],
+    "hangs where all is handled": lambda _: hides(lambda: [None for _ in iter(int, 1)]),
+    "takes long in one call": lambda _: sum(range(10**8)),
     "fills memory": lambda _: bytes(10**9),
+    "refuses as memory has run out": lambda _: hides(lambda: bytes(10**9), 2),
     "says two lines": lambda _: refuses("a\\nb"),
     "says too much": lambda _: refuses("x" * 5000),
     "talks to the terminal": lambda _: refuses("\\x1b[2J"),
@@ -65,7 +79,7 @@ def test_what_no_reader_may_do_is_seen() -> None:
         [sys.executable, "-c", BAD], env=environment, capture_output=True, text=True, check=True, timeout=100
     )
     counts = dict(line.split(": ") for line in done.stdout.splitlines())
-    assert len(counts) == 12
+    assert len(counts) == 17
     assert counts.pop("is right") == "0"
     assert set(counts.values()) == {"1"}, counts
 
