@@ -11,8 +11,6 @@ import hashlib
 import io
 import json
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -189,7 +187,8 @@ def checkpoints(folder: Path, key: str) -> Iterator[Callable[[str], Checkpoint]]
         folder: where the files are; made if need be.
         key: what the run is known by.
     """
-    with _alone(folder, key) as alone, _listening() as stop:
+    stop = Stop()
+    with _alone(folder, key) as alone, stage.stops_told(stop):
         yield lambda name: Checkpoint(folder / f"{key}.{name}" if alone else None, stop)
         if alone:
             for path in [*folder.glob(f"{key}.*"), *folder.glob(f".{key}.*")]:
@@ -219,25 +218,24 @@ def _alone(folder: Path, key: str) -> Iterator[bool]:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what nobody came back for, oldest first; those at work renew theirs all the time."""
+    """Remove what nobody came back for, oldest first, but nothing of those at work."""
     ages = []
     for path in folder.iterdir():
         with suppress(FileNotFoundError):  # others' files come and go meanwhile
             ages.append((path.stat().st_mtime, path))
     for _, path in sorted(ages, reverse=True)[MOST_FILES:]:
-        path.unlink(missing_ok=True)
+        key = path.name.lstrip(".").partition(".")[0]
+        if not _is_held(folder / f"{key}.lock"):
+            path.unlink(missing_ok=True)
 
 
-@contextmanager
-def _listening() -> Iterator[Stop]:
-    """Turn signals into requests to stop while the block lasts."""
-    stop = Stop()
-    if threading.current_thread() is not threading.main_thread():  # others cannot set handlers
-        yield stop
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+def _is_held(lock: Path) -> bool:
+    """Whether a process at work holds a lock."""
     try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with lock.open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

@@ -181,47 +181,37 @@ def dvc(*arguments: str, capture: bool = False) -> str:
 
 @contextlib.contextmanager
 def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
-    """Note Ctrl-C and SIGTERM, instead of leaving DVC behind, whose stage keeps its state before it ends.
+    """Note that a stop was asked for, instead of leaving DVC behind, whose stage keeps its state before it ends.
 
-    Ctrl-C reaches all that were started from the terminal. SIGTERM does not, so it is passed on to the stage, not to
-    MLflow's process, which is in a session of its own; to DVC itself, as Ctrl-C, if there is no stage. A second
-    request of either kind is passed on too: who asks this process alone is not heard by the others.
+    Ctrl-C and SIGHUP reach all that were started from the terminal. SIGTERM does not, so it is passed on to the stage,
+    not to MLflow's process, which is in a session of its own; to DVC itself, as Ctrl-C, if there is no stage. A second
+    request is passed on too: who asks this process alone is not heard by the others.
     """
     stops: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         stops.append(number)
         if number == signal.SIGTERM or len(stops) > 1:
-            stages = [pid for pid in below(dvc.pid) if session_of(pid) == session_of(dvc.pid)]
-            for pid in stages:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
+            stages = stages_below(dvc.pid)
+            for process in stages:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.terminate()
             if not stages:
                 dvc.send_signal(signal.SIGINT)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, stop)
-    try:
+    with stage.stops_told(stop):
         yield stops
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-def below(pid: int) -> list[int]:
-    """The children of a process, and theirs."""
+def stages_below(dvc: int) -> list[psutil.Process]:
+    """The processes of the stage at work."""
+    found = []
     with contextlib.suppress(psutil.NoSuchProcess):
-        return [process.pid for process in psutil.Process(pid).children(recursive=True)]
-    return []
-
-
-def session_of(pid: int) -> int | None:
-    """Which session a process is in; None if it has ended."""
-    with contextlib.suppress(ProcessLookupError):
-        return os.getsid(pid)
-    return None
+        for process in psutil.Process(dvc).children(recursive=True):
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
+                if "DVC_STAGE" in process.environ() and os.getsid(process.pid) == os.getsid(dvc):
+                    found.append(process)
+    return found
 
 
 def say_summary(worked: bool) -> None:

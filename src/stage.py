@@ -8,9 +8,12 @@ import fcntl
 import hashlib
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import restore
@@ -67,6 +70,24 @@ _DISK_FAULTS = {
     errno.ELOOP: "links lead in a circle; remove them",
     errno.ENOENT: "does not exist; `dvc repro` makes what a stage reads",
 }
+
+
+@contextlib.contextmanager
+def stops_told(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let a handler have Ctrl-C, SIGTERM and SIGHUP while the block lasts.
+
+    It is not told of what was ignored before, as `nohup` ignores SIGHUP, nor in other threads than the main one.
+    """
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():  # others cannot set handlers
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for changed, was in before.items():
+            signal.signal(changed, was)
 
 
 def _fail(message: str, code: int) -> None:
@@ -127,7 +148,10 @@ def write_bytes(path: Path, content: bytes) -> None:
     part = part_of(path)
     with locked(path.parent):
         try:
-            part.write_bytes(content)
+            with part.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())  # else a machine that loses power may have renamed it and not written it
             part.replace(path)
         except BaseException as error:
             part.unlink(missing_ok=True)

@@ -24,6 +24,7 @@ import logging
 import os
 import queue
 import re
+import selectors
 import signal
 import socket
 import sqlite3
@@ -35,6 +36,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import restore
@@ -176,7 +178,8 @@ class Tracker:
         except OSError as error:
             _say_not_logged(str(error))
             return
-        self._pipe = self._process.stdin.fileno() if self._process.stdin else -1
+        ends = self._process.stdin, self._process.stdout
+        self._pipe, self._answers = (end.fileno() if end else -1 for end in ends)
         os.set_blocking(self._pipe, False)
         self._send()
 
@@ -188,21 +191,58 @@ class Tracker:
                 self._send()
 
     def end(self, status: str) -> None:
-        """Say how the stage ended, wait for the side process, and pass on what it says."""
-        if not self._process:
+        """Say how the stage ended, wait for the side process, and pass on what it says.
+
+        Raises:
+            KeyboardInterrupt: if a stop was asked for meanwhile, which makes the run a KILLED one. Asked twice, this
+                does not wait any longer.
+        """
+        if not (process := self._process):
             return
+        stops: list[int] = []
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            stops.append(number)
+            self._unsent += _line({"end": "KILLED"})
+            if len(stops) > 1:
+                process.kill()
+
         self._unsent += _line({"end": status})
-        with self._process, self._errors or contextlib.nullcontext():
+        with stage.stops_told(stop), process, self._errors or contextlib.nullcontext():
             try:
-                said, _ = self._process.communicate(bytes(self._unsent), timeout=WAIT_SECONDS)
+                said = self._answer(process)
+                if not stops:
+                    self._unsent += _line({"end": status})  # as it still is, now that the side process is done
+                self._send()
+                process.wait(WAIT_SECONDS)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                process.kill()
                 _say_not_logged(f"not done within {WAIT_SECONDS} s")
                 return
-            for line in said.decode(errors="replace").splitlines():
+            if stops:
+                raise KeyboardInterrupt
+            for line in said.splitlines():
                 stage.say(line)
-            if self._process.returncode:
+            if process.returncode:
                 _say_not_logged(self._last_error())
+
+    def _answer(self, process: "subprocess.Popen[bytes]") -> str:
+        """Send the rest; what the side process says until it is done.
+
+        Raises:
+            TimeoutExpired: if that takes too long.
+        """
+        said, end = b"", time.monotonic() + WAIT_SECONDS
+        with selectors.DefaultSelector() as answers:
+            answers.register(self._answers, selectors.EVENT_READ)
+            while time.monotonic() < end:
+                self._send()
+                if answers.select(SEND_SECONDS):
+                    came = os.read(self._answers, 1 << 16)
+                    if not came:
+                        return said.decode(errors="replace")
+                    said += came
+        raise subprocess.TimeoutExpired(process.args, WAIT_SECONDS)
 
     def _send(self) -> None:
         self._sent_at = time.monotonic()
@@ -252,9 +292,12 @@ def log() -> None:
     for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(request, signal.SIG_IGN)  # the end of the stage ends this process, and nothing before
     inbox = _Inbox(io.FileIO(0, closefd=False))
-    begin = inbox.first()
+    begin = inbox.next()
     if begin.get("stage") == "train":
-        _follow_training(inbox, begin["params"], begin["time"])
+        run = _follow_training(inbox, begin["params"], begin["time"])
+        sys.stdout.close()  # done; a stage that was stopped meanwhile says so, and will run again
+        if run and inbox.next()["end"] != "FINISHED":
+            run.end("KILLED")
     elif "stage" in begin:
         store = open_store()
         for _ in inbox.epochs():  # until the stage ends
@@ -287,7 +330,7 @@ class _Inbox:
                 self._messages.put(json.loads(line))
         self._messages.put({"end": "KILLED"})  # the stage has, maybe in the middle of a line
 
-    def first(self) -> dict[str, Any]:
+    def next(self) -> dict[str, Any]:
         return self._messages.get()
 
     def epochs(self) -> Iterator[list[Epoch]]:
@@ -304,8 +347,11 @@ class _Inbox:
             yield came
 
 
-def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> None:
-    """Keep a run while training runs. Where the store is away, try again with every flush until the end."""
+def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> "Run | None":
+    """Keep a run while training runs; returns it if it is whole.
+
+    Where the store is away, try again with every flush until the end.
+    """
     from mlflow.exceptions import MlflowException
 
     run, waiting = None, []
@@ -323,8 +369,10 @@ def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> 
     if run and inbox.status == "FINISHED":
         run.complete()
         stage.say(f"MLflow: logged as {run.name}")
-    elif run:
+        return run
+    if run:
         run.end(inbox.status)
+    return None
 
 
 @functools.cache

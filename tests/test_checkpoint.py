@@ -1,5 +1,6 @@
 """Checkpoints: what is in the file, whose it is, and trainings that are killed."""
 
+import fcntl
 import os
 import random
 import re
@@ -157,6 +158,19 @@ def test_what_nobody_came_back_for_goes_in_the_end(tmp_path: Path) -> None:
     with checkpoints(tmp_path, "key"):
         left = {path.name for path in tmp_path.iterdir()}
     assert left == {"key.lock", *(f"run{age}.training" for age in range(MOST_FILES))}
+
+
+def test_those_at_work_keep_their_files_however_old(tmp_path: Path) -> None:
+    for name in ("old.lock", "old.training", "left.lock", "left.training"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+    for number in range(MOST_FILES):
+        (tmp_path / f"run{number}.training").touch()
+    with (tmp_path / "old.lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with checkpoints(tmp_path, "key"):
+            assert {path.name for path in tmp_path.iterdir()} >= {"old.lock", "old.training"}
+            assert not {path.name for path in tmp_path.iterdir()} & {"left.lock", "left.training"}
 
 
 def test_files_that_others_remove_meanwhile_do_no_harm(

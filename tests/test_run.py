@@ -139,23 +139,35 @@ def test_a_full_disk_is_named_where_dvc_fails(monkeypatch: pytest.MonkeyPatch, f
 
 
 SLOW_DVC = """
-import signal, subprocess, sys, time
+import os, signal, subprocess, sys, time
 stage = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: None); print('at work', flush=True);"
 stage += "signal.signal(signal.SIGINT, lambda *_: None); signal.pause(); time.sleep(0.5); print('state is kept')"
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-sys.exit(subprocess.call([sys.executable, "-c", stage]) or 1)
+sys.exit(subprocess.call([sys.executable, "-c", stage], env=os.environ | {"DVC_STAGE": "train"}) or 1)
 """
+
+DVC_WITH_GIT = """
+import signal, subprocess, sys
+signal.signal(signal.SIGINT, lambda *_: sys.exit("interrupted"))
+print("at work", flush=True)
+git = subprocess.call([sys.executable, "-c", "import time; time.sleep(30); print('git was let be')"])
+sys.exit(f"git ended with {git}")
+"""
+
+
+def start_run(folder: Path) -> "subprocess.Popen[str]":
+    """``run.dvc("repro")``, with the module dvc in the folder."""
+    code = "import sys; sys.argv[0] = sys.argv[1]; import starting, stage, run; stage.run(lambda: run.dvc('repro'))"
+    environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'src'}"}
+    command = [sys.executable, "-c", code, str(ROOT / "src/run.py")]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
 @pytest.mark.parametrize("asked", ["Ctrl-C", "SIGTERM"])
 def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path) -> None:
     (tmp_path / "dvc.py").write_text(SLOW_DVC)
-    code = "import sys; sys.argv[0] = sys.argv[1]; import starting, stage, run; stage.run(lambda: run.dvc('repro'))"
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}
-    command = [sys.executable, "-c", code, str(ROOT / "src/run.py")]
-    process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    process = start_run(tmp_path)
     assert process.stdout
     assert process.stdout.readline() == "at work\n"
     time.sleep(0.2)  # until the stage waits for a signal
@@ -167,6 +179,17 @@ def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path
         "state is kept\n",
         "stopped; the same command again makes what is missing\n",
     )
+    assert process.returncode == 130
+
+
+def test_a_stop_between_two_stages_is_for_dvc_and_not_for_what_it_calls(tmp_path: Path) -> None:
+    (tmp_path / "dvc.py").write_text(DVC_WITH_GIT)
+    process = start_run(tmp_path)
+    assert process.stdout
+    assert process.stdout.readline() == "at work\n"
+    time.sleep(0.5)
+    process.send_signal(signal.SIGTERM)
+    assert "interrupted" in process.communicate(timeout=60)[1]
     assert process.returncode == 130
 
 

@@ -463,8 +463,18 @@ def side_process(tmp_path: Path, environment: pytest.MonkeyPatch) -> Any:
     return replace
 
 
+ECHO = """
+import sys
+for line in sys.stdin:
+    print(line, end="")
+    if '"end"' in line:
+        break
+sys.stdout.close()
+"""
+
+
 def test_what_the_side_process_is_told_and_what_it_says(side_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    side_process("import sys\nsys.stdout.write(sys.stdin.read())")
+    side_process(ECHO)
     with tracking.training(load_params(ROOT / "params.yaml")) as run:
         run.epoch({"epoch": 1, "val_loss": np.float64(0.5)})
     begin, epoch, end = (json.loads(line) for line in capsys.readouterr().out.splitlines())
@@ -480,10 +490,39 @@ def test_what_the_side_process_is_told_and_what_it_says(side_process: Any, capsy
 def test_an_exception_is_passed_on_after_the_side_process_is_told(
     error: BaseException, status: str, side_process: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    side_process("import sys\nsys.stdout.write(sys.stdin.read())")
+    side_process(ECHO)
     with pytest.raises(type(error)), tracking.evaluation():
         raise error
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"end": status}
+
+
+ENDS_SLOWLY = """
+import os, pathlib, signal, sys, time
+for line in sys.stdin:
+    if '"end"' in line:
+        break
+os.kill(os.getppid(), signal.SIGTERM)  # while the stage waits
+time.sleep(1)
+print("logged")
+sys.stdout.close()
+pathlib.Path("then").write_text(sys.stdin.readline())
+"""
+
+
+def test_a_stop_in_the_wait_for_the_side_process_waits_on_and_makes_the_run_a_killed_one(
+    side_process: Any, environment: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.chdir(tmp_path)
+    side_process(ENDS_SLOWLY)
+    with pytest.raises(KeyboardInterrupt), tracking.evaluation():
+        pass
+    assert json.loads(Path("then").read_text()) == {"end": "KILLED"}
+    assert capsys.readouterr().out == ""
+    side_process(ENDS_SLOWLY.replace("SIGTERM)", "SIGTERM); time.sleep(0.3); os.kill(os.getppid(), signal.SIGINT)"))
+    Path("then").unlink()
+    with pytest.raises(KeyboardInterrupt), tracking.evaluation():
+        pass
+    assert not Path("then").exists(), "asked twice, it was waited for"
 
 
 def test_a_side_process_that_dies_is_said_with_its_last_words(
@@ -508,7 +547,7 @@ def test_the_stages_of_one_pipeline_run_say_the_same_reason_once(
         (None, "away", 1),
     ]:
         environment.setattr("restore.start_of_dvc", lambda begun=begun: begun)
-        side_process(f"import sys\nsys.stdin.read()\nsys.exit({reason!r})")
+        side_process(f"import sys\nsys.exit({reason!r})")
         with tracking.evaluation():
             pass
         assert capsys.readouterr().out.count(f"MLflow: not logged ({reason})") == said, (begun, reason)
@@ -571,7 +610,7 @@ def test_a_stage_does_not_import_mlflow() -> None:
 
 def test_lines_that_stop_mean_that_the_stage_was_killed() -> None:
     inbox = tracking._Inbox(io.BytesIO(b'{"stage": "train"}\n{"epoch": {"epoch": 1}, "time": 5}\n{"epoch": {"epo'))
-    assert inbox.first() == {"stage": "train"}
+    assert inbox.next() == {"stage": "train"}
     assert [epoch for epochs in inbox.epochs() for epoch in epochs] == [({"epoch": 1}, 5)]
     assert inbox.status == "KILLED"
 
@@ -800,8 +839,9 @@ def test_the_page_is_where_it_says_and_other_hosts_are_refused(page: str, tmp_pa
     assert page.partition("/")[2] == f"#/experiments/{found['experiment_id']}/runs"
     assert not {path.name for path in tmp_path.iterdir()} & {"mlruns", "mlartifacts", "mlflow.db"}
     assert status(url, {"Host": "localhost:8080"}) == 200  # through a tunnel
-    for host in ("elsewhere.example", "192.168.0.7:5000", "127.0.0.1.elsewhere.example"):
-        assert status(url, {"Host": host}) == 403, host
+    for host in ("elsewhere.example", "192.168.0.7:5000", "127.0.0.1.elsewhere.example", "localhost:elsewhere.example"):
+        for path in (url, f"http://{page.partition('/')[0]}/health"):
+            assert status(path, {"Host": host}) == 400, host
     change = url.replace("get-by-name", "set-experiment-tag").partition("?")[0]
     tag = json.dumps({"experiment_id": found["experiment_id"], "key": "who", "value": "me"}).encode()
     for where, expected in (
@@ -811,6 +851,10 @@ def test_the_page_is_where_it_says_and_other_hosts_are_refused(page: str, tmp_pa
     ):
         assert status(change, {"Origin": where, "Content-Type": "application/json"}, tag) == expected, where
     assert status(change, {"Content-Length": str(ui.MOST_BYTES + 1)}, tag) == 413
+    elsewhere = json.dumps({"name": "x", "artifact_location": str(tmp_path / "written")}).encode()
+    for way in ("experiments/create", "experiments//create", "upload-artifact?run_uuid=x&path=y", "webhooks"):
+        url = f"http://{page.partition('/')[0]}/api/2.0/mlflow/{way}"
+        assert status(url, {"Content-Type": "application/json"}, elsewhere) in (308, 403), way
 
 
 def status(url: str, headers: dict[str, str], data: bytes | None = None) -> int:

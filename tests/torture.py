@@ -395,10 +395,13 @@ def kept(folder: Path) -> list[Path]:
 
 
 def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
-    """SIGTERM to the training or to `make run`, or Ctrl-C in the terminal; the training's run must be closed."""
+    """SIGTERM to the training or to `make run`, or Ctrl-C in the terminal; the training's run must be closed.
+
+    Every third one comes when the network is there, and the stage waits for MLflow.
+    """
     folder, (how, command) = ground.copy(name), STOPS[turn % len(STOPS)]
-    running = start(folder, command, PENDIGITS_TRACKING="")
-    wait_until(lambda: kept(folder))
+    running, made = start(folder, command, PENDIGITS_TRACKING=""), folder / "models/network.npz"
+    wait_until(made.exists if turn % 3 == 2 else lambda: kept(folder))
     time.sleep(chance.uniform(0, 0.5))
     if how == "Ctrl-C":
         os.killpg(running.process.pid, signal.SIGINT)
@@ -719,7 +722,7 @@ class Fault(NamedTuple):
 
 NOT_LOGGED = r"^MLflow: not logged \(.*\)\. Nothing else is affected; `make sync` enters the run later\.$"
 ANEW = "^then: going on after epoch|^nothing; "
-STOPPED = "^stopped in epoch .* goes on from there$"
+STOPPED = "^stopped in epoch .* goes on from there$|^stopped; the same command again makes what is missing$"
 FAULTS = [
     Fault("killed", "kill -9 of all of `dvc repro`, of the stage, or of DVC alone", killed, 100, 3, ANEW),
     Fault("logged", "the same, while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),
