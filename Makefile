@@ -67,7 +67,7 @@ test: $(INSTALLED)  ## run the tests, without the long ones; with another Python
 test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out
 	@$(BIN)/python -m pytest -q -m slow -n 2
 
-prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh clone, none lost, and one of nine killed
+prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh clone, and one that is killed, none lost
 	@for time in $$(seq $(TIMES)); do $(BIN)/python -m pytest -q tests/test_experiments.py -k nine || exit 1; done
 
 lies: $(INSTALLED)  ## give every reader 10,000 mutated inputs: a table of what became of them (LIES=300: fewer)

@@ -79,6 +79,10 @@ class Checkout:
         with store_of(self) as store:
             return list(store.client.search_runs([store.experiment_id]))
 
+    def runs_named(self, name: str) -> list[Any]:
+        """The runs of an experiment, newest first."""
+        return [run for run in self.runs() if run.info.run_name == f"synthetic-{name}"]
+
     def contents(self) -> dict[str, Any]:
         """All that a run holds and that does not depend on the moment, by name."""
         with store_of(self) as store:
@@ -86,9 +90,6 @@ class Checkout:
             contents = {run.info.run_name: content(store, run) for run in runs}
             assert len(contents) == len(runs)
             return contents
-
-    def queue_nine(self) -> None:
-        self.dvc("exp", "run", "--queue", "-n", "grid", "-S", "lr=0.001,0.003,0.01", "-S", "seed=0,1,2")
 
     def work_off(self, names: set[str]) -> None:
         """Wait until the queue's workers have made these experiments.
@@ -186,62 +187,49 @@ def check_sound(checkout: Checkout) -> None:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_nine_queued_experiments_are_nine_runs_and_come_back_after_any_loss(clone: Checkout) -> None:
-    clone.queue_nine()
+def test_nine_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after_any_loss(clone: Checkout) -> None:
+    clone.dvc("exp", "run", "--queue", "-n", "victim", "-S", "epochs=1000000")
+    clone.dvc("exp", "run", "--queue", "-n", "grid", "-S", "lr=0.001,0.003,0.01", "-S", "seed=0,1,2")
     train = clone.folder / "src/train.py"  # an experiment runs the code that it was queued with
     code = train.read_text()
     train.write_text("raise SystemExit('the code of the workspace')")
     clone.dvc("queue", "start", "-j", "4")
-    names = {f"grid-{number}" for number in range(1, 10)}
-    clone.work_off(names)
-    train.write_text(code)
-    check_complete(clone, names)
-    check_sound(clone)
-
-    before = clone.contents()
-    assert "0 entered, 9 there already" in clone.script("sync")
-    for file in clone.folder.glob("mlflow.db*"):
-        file.unlink()
-    shutil.rmtree(clone.folder / "mlartifacts")
-    clone.losses += 1
-    assert "9 entered, 0 there already" in clone.script("sync")
-    assert clone.contents() == before
-    check_sound(clone)
-
-    some = next(run for run in clone.runs() if run.data.tags["dvc.exp_name"] == "grid-5")
-    Path(some.info.artifact_uri, "weights/network.npz").unlink()
-    assert "synthetic-grid-5 has lost weights/network.npz" in clone.script("sync")
-    assert clone.contents() == before
-    snapshot = [run.to_dictionary() for run in clone.runs()]
-    assert "0 entered, 9 there already" in clone.script("sync")
-    assert [run.to_dictionary() for run in clone.runs()] == snapshot
-    assert clone.run("git", "status", "--short") == ""
-
-
-def test_one_of_nine_is_killed_in_training(clone: Checkout) -> None:
-    clone.dvc("exp", "run", "--queue", "-n", "victim", "-S", "epochs=1000000")
-    clone.dvc("exp", "run", "--queue", "-n", "grid", "-S", "lr=0.001,0.003", "-S", "seed=0,1,2,3")
-    clone.dvc("queue", "start", "-j", "4")
     clone.wait_for(lambda: (clone.folder / "mlflow.db").exists())
-    clone.wait_for(
-        lambda: [run for run in clone.runs() if run.info.run_name == "synthetic-victim" and run.data.metrics]
-    )
-    (victim,) = (run for run in clone.runs() if run.info.run_name == "synthetic-victim")
+    clone.wait_for(lambda: [run for run in clone.runs_named("victim") if run.data.metrics])
+    (victim,) = clone.runs_named("victim")
     side = psutil.Process(int(victim.data.tags["mlflow.process"].rpartition(":")[2]))
     os.kill(side.ppid(), signal.SIGKILL)
 
-    names = {f"grid-{number}" for number in range(1, 9)}
+    names = {f"grid-{number}" for number in range(1, 10)}
     clone.work_off(names)
     clone.wait_for(lambda: "Failed" in clone.dvc("queue", "status"))
+    train.write_text(code)
     check_complete(clone, names)
     check_sound(clone)
     (victim,) = (run for run in clone.runs() if run.info.status != "FINISHED")
     assert (victim.info.run_name, victim.info.status) == ("synthetic-victim", "KILLED")
-    said = clone.script("doctor", fails=True)
-    assert "failed in DVC's queue: victim" in said
+    assert "failed in DVC's queue: victim" in clone.script("doctor", fails=True)
     clone.dvc("exp", "run", "--temp", "-n", "victim", "-S", "epochs=3")  # as doctor says
     check_complete(clone, names | {"victim"})
-    assert "9 there already" in clone.script("sync")
+
+    before = clone.contents()
+    assert "0 entered, 10 there already" in clone.script("sync")
+    for file in clone.folder.glob("mlflow.db*"):
+        file.unlink()
+    shutil.rmtree(clone.folder / "mlartifacts")
+    clone.losses += 1
+    assert "10 entered, 0 there already" in clone.script("sync")
+    assert clone.contents() == before
+    check_sound(clone)
+
+    (some,) = clone.runs_named("grid-5")
+    Path(some.info.artifact_uri, "weights/network.npz").unlink()
+    assert "synthetic-grid-5 has lost weights/network.npz" in clone.script("sync")
+    assert clone.contents() == before
+    snapshot = [run.to_dictionary() for run in clone.runs()]
+    assert "0 entered, 10 there already" in clone.script("sync")
+    assert [run.to_dictionary() for run in clone.runs()] == snapshot
+    assert clone.run("git", "status", "--short") == ""
 
 
 def test_a_change_of_evaluation_or_pictures_leaves_other_runs_alone(clone: Checkout) -> None:
