@@ -437,14 +437,14 @@ def _is_of(run: "entities.Run", origin: Mapping[str, str]) -> bool:
 def abandoned_runs(store: "Store") -> list["entities.Run"]:
     """Runs that say RUNNING whose process, on this machine, is gone."""
     running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
-    return [run for run in running if not _may_be_alive(run.data.tags.get("mlflow.process", ""), run.info.start_time)]
+    return [run for run in running if not _may_be_alive(run.data.tags.get("mlflow.process"), run.info.start_time)]
 
 
-def _may_be_alive(process: str, started: int) -> bool:
+def _may_be_alive(process: str | None, started: int) -> bool:
     """Whether host:pid may be a process that was there at ``started``, in ms since 1970; yes on another machine."""
     import psutil  # here: a stage has no use for it
 
-    host, _, pid = process.rpartition(":")
+    host, _, pid = str(process or "").rpartition(":")
     if host != socket.gethostname() or not pid.isdigit():
         return bool(host)
     try:

@@ -223,6 +223,14 @@ def test_a_store_that_other_programs_wrote_to(workspace: Path, monkeypatch: pyte
         for row in changed[table]:
             row[column] = lie
         assert not lies.try_input(TARGETS[STORE], changed)
+    (version,) = tables["model_versions"]
+    for lie in (None, b"\xff"):  # the run that a champion is of
+        changed = copy.deepcopy(tables)
+        changed["model_versions"] = [[lie if cell in {row[0] for row in tables["runs"]} else cell for cell in version]]
+        assert not lies.try_input(TARGETS[STORE], changed)
+    changed = copy.deepcopy(tables)
+    changed["tags"] = [[key, None if key == "mlflow.process" else value, *of] for key, value, *of in tables["tags"]]
+    lies.try_input(TARGETS[STORE], changed)
     tables["runs"] = [["\x1b[2J" if cell == "gray-hill3" else cell for cell in row] for row in tables["runs"]]
     assert lies.try_input(TARGETS[STORE], tables)
 
