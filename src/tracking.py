@@ -295,7 +295,7 @@ def log() -> None:
     begin = inbox.next()
     if begin.get("stage") == "train":
         run = _follow_training(inbox, begin["params"], begin["time"])
-        sys.stdout.close()  # done; a stage that was stopped meanwhile says so, and will run again
+        os.dup2(2, 1)  # the end of what it says; a stage that was stopped meanwhile says so then, and will run again
         if run and inbox.next()["end"] != "FINISHED":
             run.end("KILLED")
     elif "stage" in begin:

@@ -49,7 +49,7 @@ calls = {
     "starts a process in another way": lambda _: os.posix_spawn("/bin/true", ["true"], {}),
     "connects": lambda _: socket.socket().connect_ex(("127.0.0.1", 9)) and None,
     "hangs": lambda _: [None for _ in iter(int, 1)],
-    "hangs where all is handled": lambda _: hides(lambda: [None for _ in iter(int, 1)]),
+    "hangs where all is handled": lambda _: hides(lambda: all(n == 0 for n in iter(int, 1))),
     "takes long in one call": lambda _: sum(range(10**8)),
     "fills memory": lambda _: bytes(10**9),
     "refuses as memory has run out": lambda _: hides(lambda: bytes(10**9), 2),
@@ -81,7 +81,7 @@ def test_what_no_reader_may_do_is_seen() -> None:
     counts = dict(line.split(": ") for line in done.stdout.splitlines())
     assert len(counts) == 17
     assert counts.pop("is right") == "0"
-    assert set(counts.values()) == {"1"}, counts
+    assert [name for name, count in counts.items() if count != "1"] == []
 
 
 def test_an_input_comes_again_by_its_number() -> None:

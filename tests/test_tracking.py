@@ -469,7 +469,6 @@ for line in sys.stdin:
     print(line, end="")
     if '"end"' in line:
         break
-sys.stdout.close()
 """
 
 
@@ -503,8 +502,8 @@ for line in sys.stdin:
         break
 os.kill(os.getppid(), signal.SIGTERM)  # while the stage waits
 time.sleep(1)
-print("logged")
-sys.stdout.close()
+print("logged", flush=True)
+os.dup2(2, 1)
 pathlib.Path("then").write_text(sys.stdin.readline())
 """
 
