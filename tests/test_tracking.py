@@ -385,7 +385,11 @@ def stage_of(
 
 
 def test_a_followed_run_holds_what_one_made_from_its_files_holds(
-    store: tracking.Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
+    store: tracking.Store,
+    origin: dict[str, str],
+    folder: Path,
+    stage_of: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with tracking.training(load_params()) as run:
         for record in RECORDS[:2]:  # the third was lost on the way
@@ -395,6 +399,7 @@ def test_a_followed_run_holds_what_one_made_from_its_files_holds(
     with tracking.figures():
         pass
     (followed,) = runs_of(store, origin)
+    assert capsys.readouterr().out == f"MLflow: logged as {followed.info.run_name}\n"
     store.client.delete_run(followed.info.run_id)
     tracking.ensure_run(store, folder, origin)
     (made,) = runs_of(store, origin)
