@@ -112,7 +112,7 @@ bench-pipeline: $(INSTALLED)  ## what the pipeline costs beside the training
 debugging: $(INSTALLED)  ## make the pictures and tables of docs/debugging.md anew
 	@PYTHONPATH=src $(BIN)/python docs/make_debugging.py
 
-torture: $(INSTALLED)  ## break the pipeline on purpose and see what is lost: docs/reliability.md; SHORT=1 takes two minutes
+torture: $(INSTALLED)  ## break the pipeline on purpose and see what is lost: docs/reliability.md; SHORT=1 takes five minutes
 	@$(BIN)/python tests/torture.py $(if $(SHORT),--short)
 
 determinism: $(INSTALLED)  ## what differs between two runs, BLAS threads and the Pythons that have an environment .venv-3.N

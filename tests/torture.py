@@ -821,7 +821,7 @@ def write_document(rows: Mapping[str, str], seed: int, minutes: float | None) ->
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="under two minutes, for CI; writes no document")
+    parser.add_argument("--short", action="store_true", help="about five minutes, for CI; writes no document")
     parser.add_argument("--tries", type=int, help="how often each fault is tried; writes no document")
     parser.add_argument("--only", choices=sorted({f.name for f in FAULTS}), nargs="+", help="some rows of the table")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
