@@ -14,7 +14,8 @@ import synthetic
 
 ROOT = Path(__file__).parent.parent
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background,
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this
 os.environ["PENDIGITS_TRACKING"] = "off"  # tests of tracking turn it on for themselves
 
 settings.register_profile("project", deadline=None, derandomize=True)  # the same examples each time, on any machine

@@ -160,6 +160,16 @@ def test_what_nobody_came_back_for_goes_in_the_end(tmp_path: Path) -> None:
     assert left == {"key.lock", *(f"run{age}.training" for age in range(MOST_FILES))}
 
 
+def test_what_was_ignored_stays_ignored(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup, when the terminal is closed
+    try:
+        with checkpoints(tmp_path, "key") as made:
+            training(Interrupt(signal.SIGHUP), made("training")).run()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_those_at_work_keep_their_files_however_old(tmp_path: Path) -> None:
     for name in ("old.lock", "old.training", "left.lock", "left.training"):
         (tmp_path / name).touch()
