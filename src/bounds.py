@@ -20,6 +20,9 @@ def refusal(status: int, reason: str) -> JSONResponse:
     return JSONResponse({"error_code": code, "message": one_line(reason)}, status)
 
 
+OTHER_SITES = "pages of other sites are not answered"
+
+
 class Bounds:
     """Refuses, before a body is read, who does not mean this server, asks for what it does not do, or sends too much.
 
@@ -47,8 +50,11 @@ class Bounds:
         hosts, told = headers.getlist("host"), headers.get("content-length", "0")
         if len(hosts) != 1 or not self.own_host.fullmatch(hosts[0]):
             return 400, "this server has another name"
+        foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")  # what a browser says of who asks
+        if foreign and headers.get("sec-fetch-mode") != "navigate":
+            return 403, OTHER_SITES
         if any(origin != f"{scope['scheme']}://{hosts[0]}" for origin in headers.getlist("origin")):
-            return 403, "pages of other sites are not answered"
+            return 403, OTHER_SITES
         if self.does and not self.does(scope["method"], scope["path"]):
             return 403, "this is not done here"
         if "transfer-encoding" in headers:  # a body of a million tiny chunks would take the server minutes
@@ -82,12 +88,19 @@ def impatient(seconds: float, connections: int) -> type[H11Protocol]:
     """
 
     class Impatient(H11Protocol):
+        cut: asyncio.TimerHandle | None = None
+
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > 2 * connections:
                 transport.abort()
             else:
-                self.loop.call_later(seconds, transport.abort)
+                self.cut = self.loop.call_later(seconds, transport.abort)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self.cut:
+                self.cut.cancel()
+            super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
             for at in range(0, len(data), PIECE):

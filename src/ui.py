@@ -20,12 +20,13 @@ import stage
 import tracking
 
 HOST, FIRST_PORT = "127.0.0.1", 5000
-MOST_BYTES = 100_000_000  # of a request
+MOST_BYTES = 5_000_000  # of a request
 SECONDS = 300.0  # from connection to the last byte of the answer, which may be a large file
-MOST_CONNECTIONS = 256  # at a time
-CHANGES = re.compile(  # what may be asked for besides reading: searches, and changes of the runs and models there are
-    r"/(ajax-)?api/2\.0/mlflow/(experiments(?!/create)|runs(?!/create-promptlab)|metrics|logged-models|registered-models"
-    r"|model-versions)(/.*)?|/(ajax-)?api/3\.0/mlflow/traces/search|/graphql"
+MOST_CONNECTIONS = 64  # at a time
+PAGE = re.compile(r"/|/(health|version|get-artifact|graphql)|/(static-files|build)/.*")
+DONE = re.compile(  # what the page asks for: searches, and changes of the runs and models there are
+    r"/(ajax-)?api/2\.0/mlflow/(experiments(?!/create)|runs(?!/create-promptlab)|metrics|artifacts/list|logged-models"
+    r"|registered-models|model-versions)(/.*)?|/(ajax-)?api/3\.0/mlflow/(server-info|traces/search)|/graphql"
 )
 
 
@@ -78,9 +79,10 @@ def does(method: str, path: str) -> bool:
     """Whether this server does what is asked for.
 
     MLflow's does much else: it takes files, and writes them where the maker of an experiment said; it calls other
-    servers; it runs jobs. On a page of finished runs no one needs that, and any program here could ask for it.
+    servers and starts programs, even when asked by GET, as any page can have a browser do. A page of finished runs
+    needs nothing of that.
     """
-    return method in ("GET", "HEAD") or CHANGES.fullmatch(path) is not None
+    return bool(DONE.fullmatch(path) or (method in ("GET", "HEAD") and PAGE.fullmatch(path)))
 
 
 def settings(experiment: str) -> dict[str, Any]:

@@ -71,6 +71,14 @@ def test_the_browser_is_set_up_once_for_each_set_of_settings() -> None:
         ("POST", "/gateway/proxy/x/y", False),
         ("POST", "/v1/traces", False),
         ("POST", "/x/graphql", False),
+        ("GET", "/ajax-api/2.0/mlflow/artifacts/list", True),
+        ("GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval", True),
+        ("GET", "/static-files/static/js/main.js", True),
+        ("GET", "/ajax-api/3.0/mlflow/assistant/providers/claude_code/health", False),
+        ("GET", "/ajax-api/3.0/mlflow/assistant/providers/ollama/models", False),
+        ("GET", "/ajax-api/2.0/mlflow/gateway-proxy", False),
+        ("GET", "/model-versions/get-artifact", False),
+        ("GET", "/ajax-api/3.0/jobs/x", False),
     ],
 )
 def test_it_reads_and_changes_runs_and_does_nothing_else(method: str, path: str, done: bool) -> None:
