@@ -72,7 +72,7 @@ def champion_of(client: "MlflowClient", name: str) -> "entities.Run | None":
     for registered in client.search_registered_models(f"name = '{name}'"):
         if ALIAS in registered.aliases:
             version = client.get_model_version(name, registered.aliases[ALIAS])
-            if not isinstance(version.run_id, str):  # it was registered by hand
+            if not (version.run_id and isinstance(version.run_id, str)):  # it was registered by hand
                 raise stage.StageError(
                     f"version {one_line(version.version, 20)} of {name} in MLflow, the champion, is of no run, so none "
                     f"can be compared with it; take the alias {ALIAS} away from it in `make ui`"
