@@ -13,10 +13,10 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from neural_net.npz import read_npz
 
 EVERY = 5.0  # seconds between two writings,
 LARGEST_SHARE = 0.05  # or as many more as keep writing to this share of the time
+PATIENCE = 40.0  # seconds for a run with the same inputs, which may have been asked to stop
 MOST_FILES = 200  # that may lie in the folder; runs that nobody took up again leave theirs
 MAGIC = b"pendigits checkpoint 1 "
 
@@ -202,19 +203,33 @@ def _alone(folder: Path, key: str) -> Iterator[bool]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _sweep(folder)
-        lock = (folder / f"{key}.lock").open("a")
+        lock = _lock(folder / f"{key}.lock")
     except OSError as error:
         stage.say(f"warning: no checkpoint can be kept ({error.strerror}: {folder}); a stopped run starts anew")
         yield False
         return
-    with lock:
-        alone = False
+    with lock or nullcontext():
+        if not lock:
+            stage.say("it keeps the checkpoint; this one keeps none")
+        yield lock is not None
+
+
+def _lock(path: Path) -> IO[str] | None:
+    """The file, open and locked; None if another process has it for longer than this one waits."""
+    end = 0.0
+    while True:
+        lock = path.open("a")
         with suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            alone = os.fstat(lock.fileno()).st_nlink > 0  # 0: who had it has just ended, and removed it
-        if not alone:
-            stage.say("another run with the same inputs is at work, and keeps the checkpoint; this one keeps none")
-        yield alone
+            if os.fstat(lock.fileno()).st_nlink:  # else who had it has just ended, and removed it
+                return lock
+        lock.close()
+        if not end:
+            end = time.monotonic() + PATIENCE
+            stage.say(f"another run with the same inputs is at work; waiting up to {PATIENCE:.0f} s for it to end")
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.1)
 
 
 def _sweep(folder: Path) -> None:
@@ -226,7 +241,8 @@ def _sweep(folder: Path) -> None:
     for _, path in sorted(ages, reverse=True)[MOST_FILES:]:
         key = path.name.lstrip(".").partition(".")[0]
         if not _is_held(folder / f"{key}.lock"):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder is none of ours
+                path.unlink()
 
 
 def _is_held(lock: Path) -> bool:

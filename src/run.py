@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -183,16 +184,16 @@ def dvc(*arguments: str, capture: bool = False) -> str:
 def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
     """Note that a stop was asked for, instead of leaving DVC behind, whose stage keeps its state before it ends.
 
-    Ctrl-C and SIGHUP reach all that were started from the terminal. SIGTERM does not, so it is passed on to the stage,
-    not to MLflow's process, which is in a session of its own; to DVC itself, as Ctrl-C, if there is no stage. A second
-    request is passed on too: who asks this process alone is not heard by the others.
+    Ctrl-C reaches all that were started from the terminal. SIGTERM may not, so it is passed on to the stage; to DVC
+    itself, as Ctrl-C, if there is no stage. A second request is passed on too: who asks this process alone is not heard
+    by the others. DVC may be gone before its stage, if SIGTERM or SIGHUP reaches both.
     """
     stops: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         stops.append(number)
         if number == signal.SIGTERM or len(stops) > 1:
-            stages = stages_below(dvc.pid)
+            stages = stages_at_work()
             for process in stages:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     process.terminate()
@@ -201,16 +202,18 @@ def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
 
     with stage.stops_told(stop):
         yield stops
+        while stops and stages_at_work():
+            time.sleep(0.1)
 
 
-def stages_below(dvc: int) -> list[psutil.Process]:
-    """The processes of the stage at work."""
-    found = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for process in psutil.Process(dvc).children(recursive=True):
-            with contextlib.suppress(psutil.Error, ProcessLookupError):
-                if "DVC_STAGE" in process.environ() and os.getsid(process.pid) == os.getsid(dvc):
-                    found.append(process)
+def stages_at_work() -> list[psutil.Process]:
+    """The processes of this checkout's stage, but not MLflow's, which is in a session of its own."""
+    found, here, session = [], Path.cwd().resolve(), os.getsid(0)
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, KeyError):
+            environment = process.environ() if os.getsid(process.pid) == session else {}
+            if "DVC_STAGE" in environment and Path(environment["DVC_ROOT"]).resolve() == here:
+                found.append(process)
     return found
 
 

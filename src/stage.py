@@ -1,6 +1,6 @@
 """What the stage scripts share: errors said in one line, files written whole or not at all, words to the terminal."""
 
-import starting
+import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
 
 import contextlib
 import errno
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -36,9 +37,9 @@ def run(main: Callable[[], None]) -> None:
 
     A fault that a user can mend is said in a line or two on stderr, without a traceback.
     """
-    starting.over()
     try:
-        main()
+        with stops_told(signal.default_int_handler):  # that it is a KeyboardInterrupt lets the script end in order
+            main()
     except ParamsError as error:
         restore.after_refusal()
         _fail(str(error), 2)
@@ -72,22 +73,42 @@ _DISK_FAULTS = {
 }
 
 
+TOGETHER = 1.0  # seconds in which several signals are one request: to the whole group, and passed on by its members
+
+
 @contextlib.contextmanager
 def stops_told(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Let a handler have Ctrl-C, SIGTERM and SIGHUP while the block lasts.
+    """Let a handler know of Ctrl-C, SIGTERM and SIGHUP while the block lasts, once for those that come together.
 
     It is not told of what was ignored before, as `nohup` ignores SIGHUP, nor in other threads than the main one.
     """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # others cannot set handlers
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        outer = next((known for known in map(signal.getsignal, numbers) if isinstance(known, _Once)), None)
+        once = _Once(handler, outer)
+        for number in numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, handler)
+                before[number] = signal.signal(number, once)
     try:
         yield
     finally:
         for changed, was in before.items():
             signal.signal(changed, was)
+
+
+class _Once:
+    """Passes a signal on unless it came together with one before, also one that came in the block around."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], None], outer: "_Once | None") -> None:
+        self.handler = handler
+        self.last: list[float] = outer.last if outer else []
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self.last or now > self.last[-1] + TOGETHER:
+            self.last.append(now)
+            self.handler(number, frame)
 
 
 def _fail(message: str, code: int) -> None:
@@ -151,12 +172,21 @@ def write_bytes(path: Path, content: bytes) -> None:
             with part.open("wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())  # else a machine that loses power may have renamed it and not written it
+                _sync(file.fileno())  # else a machine that loses power may have renamed it and not written it
             part.replace(path)
         except BaseException as error:
             part.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 error.filename, error.filename2 = str(path), None
+            raise
+
+
+def _sync(file: int) -> None:
+    """Have the system write a file to the disk, where its file system can be told to."""
+    try:
+        os.fsync(file)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
             raise
 
 

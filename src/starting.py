@@ -1,6 +1,6 @@
 """Imported by each script before all else: Ctrl-C while its libraries still load, a second or so, is said in a line.
 
-Nothing has begun by then that must be ended in order.
+Nothing has begun by then that must be ended in order. ``stage.run`` then has its own way.
 """
 
 import os
@@ -16,13 +16,6 @@ USUAL: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTE
 def _stop(number: int, frame: FrameType | None) -> None:
     os.write(2, b"stopped; the same command again makes what is missing\n")
     os._exit(128 + number)
-
-
-def over() -> None:
-    """From here on the same signals are a KeyboardInterrupt, which lets the script end in order."""
-    for number in USUAL:
-        if signal.getsignal(number) is _stop:
-            signal.signal(number, signal.default_int_handler)
 
 
 if Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent:  # not in a program that imports one

@@ -33,7 +33,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -99,7 +99,8 @@ SEND_SECONDS, FLUSH_SECONDS = 0.2, 2.0  # how often the stage sends epochs, and 
 ERROR_NAME = re.compile(r"^[\w.]+(Exception|Error): ")  # as a traceback's last lines begin
 DATABASE_ERROR = re.compile(r"\([a-z]\w+\.\w*Error\) .+")  # what SQLAlchemy puts between its own sentences
 LOCK_SECONDS = 20  # how long a locked database is waited for
-WAIT_SECONDS = 120  # how long a stage waits in the end for its side process
+WAIT_SECONDS = 120.0  # how long a stage waits in the end for its side process,
+STOP_SECONDS = 30.0  # and how long when it is asked to stop meanwhile
 METRICS_A_CALL = 1000  # the most that MLflow takes
 SAID = Path(".dvc/tmp/not-logged")  # why nothing was logged, as this pipeline run has said
 ENVIRONMENT = {  # what the user has set wins
@@ -149,7 +150,8 @@ def _tracked(begin: Mapping[str, Any]) -> Iterator["Tracker"]:
     try:
         yield tracker
     except BaseException as error:
-        tracker.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+        with contextlib.suppress(KeyboardInterrupt):  # the first is passed on, which says how to go on
+            tracker.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
         raise
     tracker.end("FINISHED")
 
@@ -194,49 +196,52 @@ class Tracker:
         """Say how the stage ended, wait for the side process, and pass on what it says.
 
         Raises:
-            KeyboardInterrupt: if a stop was asked for meanwhile, which makes the run a KILLED one. Asked twice, this
-                does not wait any longer.
+            KeyboardInterrupt: if a stop was asked for meanwhile, which makes the run a KILLED one. Asked again, this
+                waits no longer; the side process closes the run by itself.
         """
         if not (process := self._process):
             return
-        stops: list[int] = []
+        stops: list[float] = []
 
         def stop(number: int, frame: FrameType | None) -> None:
-            stops.append(number)
+            if stops:
+                raise KeyboardInterrupt
+            stops.append(time.monotonic())
             self._unsent += _line({"end": "KILLED"})
-            if len(stops) > 1:
-                process.kill()
 
         self._unsent += _line({"end": status})
         with stage.stops_told(stop), process, self._errors or contextlib.nullcontext():
+            said = fault = ""
             try:
-                said = self._answer(process)
+                said = self._answer(process, stops)
                 if not stops:
                     self._unsent += _line({"end": status})  # as it still is, now that the side process is done
                 self._send()
-                process.wait(WAIT_SECONDS)
-            except subprocess.TimeoutExpired:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired as late:
                 process.kill()
-                _say_not_logged(f"not done within {WAIT_SECONDS} s")
-                return
+                fault = f"not done within {late.timeout:.0f} s"
             if stops:
                 raise KeyboardInterrupt
             for line in said.splitlines():
                 stage.say(line)
-            if process.returncode:
-                _say_not_logged(self._last_error())
+            if fault or process.returncode:
+                _say_not_logged(fault or self._last_error())
 
-    def _answer(self, process: "subprocess.Popen[bytes]") -> str:
+    def _answer(self, process: "subprocess.Popen[bytes]", stops: Sequence[float]) -> str:
         """Send the rest; what the side process says until it is done.
 
         Raises:
             TimeoutExpired: if that takes too long.
         """
-        said, end = b"", time.monotonic() + WAIT_SECONDS
+        said, begun, told = b"", time.monotonic(), False
         with selectors.DefaultSelector() as answers:
             answers.register(self._answers, selectors.EVENT_READ)
-            while time.monotonic() < end:
+            while time.monotonic() < (stops[0] + STOP_SECONDS if stops else begun + WAIT_SECONDS):
                 self._send()
+                if stops and not told:
+                    told = True
+                    stage.say("stopping, when MLflow has been told")
                 if answers.select(SEND_SECONDS):
                     came = os.read(self._answers, 1 << 16)
                     if not came:
@@ -247,7 +252,7 @@ class Tracker:
     def _send(self) -> None:
         self._sent_at = time.monotonic()
         with contextlib.suppress(BlockingIOError, BrokenPipeError):  # full: next time; broken: ``end`` tells
-            del self._unsent[: os.write(self._pipe, self._unsent)]
+            del self._unsent[: os.write(self._pipe, bytes(self._unsent))]
 
     def _last_error(self) -> str:
         if not self._errors:
@@ -298,6 +303,7 @@ def log() -> None:
         os.dup2(2, 1)  # the end of what it says; a stage that was stopped meanwhile says so then, and will run again
         if run and inbox.next()["end"] != "FINISHED":
             run.end("KILLED")
+        os._exit(0)  # at once: a stop that comes while Python takes a second to end could not be told any more
     elif "stage" in begin:
         store = open_store()
         for _ in inbox.epochs():  # until the stage ends
@@ -368,7 +374,8 @@ def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> 
                 raise
     if run and inbox.status == "FINISHED":
         run.complete()
-        stage.say(f"MLflow: logged as {run.name}")
+        with contextlib.suppress(BrokenPipeError):  # of a stage that was asked twice to stop, and waits no longer
+            stage.say(f"MLflow: logged as {run.name}")
         return run
     if run:
         run.end(inbox.status)

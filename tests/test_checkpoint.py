@@ -308,7 +308,15 @@ def test_asked_to_stop_a_training_keeps_its_state_first(number: int, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
-def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path) -> None:
+def test_a_stop_that_comes_as_several_signals_is_one(tmp_path: Path) -> None:
+    """As from `timeout`, which tells the whole group, and a parent that passes on what it was told."""
+    with pytest.raises(KeyboardInterrupt, match="stopped in epoch 2"), checkpoints(tmp_path, "key") as made:
+        training(Interrupt(signal.SIGINT, 7), Interrupt(signal.SIGTERM, 7), made("training")).run()
+    assert (tmp_path / "key.training").exists()
+
+
+def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage, "TOGETHER", 0)
     with pytest.raises(KeyboardInterrupt, match=r"^$"), checkpoints(tmp_path, "key") as made:
         training(Interrupt(signal.SIGINT, 7), Interrupt(signal.SIGTERM, 7), made("training")).run()
     with pytest.raises(KeyboardInterrupt, match=r"^$"), checkpoints(tmp_path, "key"):

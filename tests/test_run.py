@@ -141,9 +141,11 @@ def test_a_full_disk_is_named_where_dvc_fails(monkeypatch: pytest.MonkeyPatch, f
 SLOW_DVC = """
 import os, signal, subprocess, sys, time
 stage = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: None); print('at work', flush=True);"
+stage += "signal.signal(signal.SIGHUP, lambda *_: None);"
 stage += "signal.signal(signal.SIGINT, lambda *_: None); signal.pause(); time.sleep(0.5); print('state is kept')"
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-sys.exit(subprocess.call([sys.executable, "-c", stage], env=os.environ | {"DVC_STAGE": "train"}) or 1)
+told = os.environ | {"DVC_STAGE": "train", "DVC_ROOT": os.getcwd()}
+sys.exit(subprocess.call([sys.executable, "-c", stage], env=told) or 1)
 """
 
 DVC_WITH_GIT = """
@@ -164,17 +166,18 @@ def start_run(folder: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
-@pytest.mark.parametrize("asked", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("asked", ["Ctrl-C", "SIGTERM", "SIGTERM to all", "SIGHUP to all"])
 def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path) -> None:
     (tmp_path / "dvc.py").write_text(SLOW_DVC)
     process = start_run(tmp_path)
     assert process.stdout
     assert process.stdout.readline() == "at work\n"
     time.sleep(0.2)  # until the stage waits for a signal
-    if asked == "Ctrl-C":
-        os.killpg(process.pid, signal.SIGINT)
-    else:
+    if asked == "SIGTERM":
         process.send_signal(signal.SIGTERM)
+    else:  # of which, but for Ctrl-C, DVC dies
+        number = {"Ctrl-C": signal.SIGINT, "SIGTERM to all": signal.SIGTERM, "SIGHUP to all": signal.SIGHUP}[asked]
+        os.killpg(process.pid, number)
     assert process.communicate(timeout=60) == (
         "state is kept\n",
         "stopped; the same command again makes what is missing\n",

@@ -501,13 +501,14 @@ def test_an_exception_is_passed_on_after_the_side_process_is_told(
 
 
 ENDS_SLOWLY = """
-import os, pathlib, signal, sys, time
+import contextlib, os, pathlib, signal, sys, time
 for line in sys.stdin:
     if '"end"' in line:
         break
 os.kill(os.getppid(), signal.SIGTERM)  # while the stage waits
 time.sleep(1)
-print("logged", flush=True)
+with contextlib.suppress(BrokenPipeError):
+    print("logged", flush=True)
 os.dup2(2, 1)
 pathlib.Path("then").write_text(sys.stdin.readline())
 """
@@ -521,12 +522,19 @@ def test_a_stop_in_the_wait_for_the_side_process_waits_on_and_makes_the_run_a_ki
     with pytest.raises(KeyboardInterrupt), tracking.evaluation():
         pass
     assert json.loads(Path("then").read_text()) == {"end": "KILLED"}
-    assert capsys.readouterr().out == ""
-    side_process(ENDS_SLOWLY.replace("SIGTERM)", "SIGTERM); time.sleep(0.3); os.kill(os.getppid(), signal.SIGINT)"))
+    assert capsys.readouterr().out == "stopping, when MLflow has been told\n"
+    side_process(ENDS_SLOWLY.replace("SIGTERM)", "SIGTERM); time.sleep(1.5); os.kill(os.getppid(), signal.SIGINT)"))
     Path("then").unlink()
+    start = time.monotonic()
     with pytest.raises(KeyboardInterrupt), tracking.evaluation():
         pass
-    assert not Path("then").exists(), "asked twice, it was waited for"
+    assert time.monotonic() - start < 2.4, "asked twice, it was waited for"
+    wait_for(Path("then").exists)
+    assert json.loads(Path("then").read_text()) == {"end": "KILLED"}
+    side_process(ENDS_SLOWLY)
+    with pytest.raises(KeyboardInterrupt, match="how to go on"), tracking.evaluation():
+        raise KeyboardInterrupt("how to go on")
+    assert Path("then").exists()
 
 
 def test_a_side_process_that_dies_is_said_with_its_last_words(
@@ -597,6 +605,16 @@ def test_a_side_process_that_hangs_holds_nothing_up(
             run.epoch(RECORDS[0])
     assert time.monotonic() - start < 30
     assert capsys.readouterr().out.startswith("MLflow: not logged (not done within 1 s)")
+
+
+def test_a_stop_is_not_forgotten_where_the_side_process_hangs(
+    side_process: Any, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    side_process("import os, signal, time\ntime.sleep(1)\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(600)")
+    environment.setattr(tracking, "STOP_SECONDS", 1.0)
+    with pytest.raises(KeyboardInterrupt), tracking.evaluation():
+        pass
+    assert capsys.readouterr().out == "stopping, when MLflow has been told\n"
 
 
 def test_tracking_can_be_turned_off(side_process: Any, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:

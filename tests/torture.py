@@ -237,7 +237,9 @@ def not_in_mlflow(folder: Path, wanted: int, *, once: bool = True, database: Pat
 
 
 def runs(database: Path, status: str) -> int:
-    """How many runs in MLflow's database are in a state."""
+    """How many runs in MLflow's database are in a state; without a database, none."""
+    if not database.exists():
+        return 0
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as store:
         return int(
             store.execute(
@@ -395,34 +397,45 @@ def kept(folder: Path) -> list[Path]:
 
 
 def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
-    """SIGTERM to the training or to `make run`, or Ctrl-C in the terminal; the training's run must be closed.
+    """A request to stop in the training, or when the network is there and the stage waits for MLflow.
 
-    Every third one comes when the network is there, and the stage waits for MLflow.
+    It must end all that was at work, and close the training's run.
     """
-    folder, (how, command) = ground.copy(name), STOPS[turn % len(STOPS)]
+    folder, (how, command, in_training) = ground.copy(name), STOPS[turn % len(STOPS)]
     running, made = start(folder, command, PENDIGITS_TRACKING=""), folder / "models/network.npz"
-    wait_until(made.exists if turn % 3 == 2 else lambda: kept(folder))
+    wait_until(lambda: kept(folder) if in_training else made.exists())
     time.sleep(chance.uniform(0, 0.5))
-    if how == "Ctrl-C":
-        os.killpg(running.process.pid, signal.SIGINT)
-    elif command == MAKE_RUN:
+    if how == "SIGTERM to the stage":
+        for stage in running.stages():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                stage.terminate()
+    elif how == "SIGTERM":
         running.process.terminate()
-    for stage in running.stages() if how == "SIGTERM to the stage" else []:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            stage.terminate()
+    else:
+        for pause in (0, 2) if how == "Ctrl-C twice" else (0,):
+            time.sleep(pause)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.process.pid, signal.SIGTERM if how == "SIGTERM to all" else signal.SIGINT)
     said = running.said()
-    closed, at_work = runs(folder / "mlflow.db", "KILLED") == 1, running.stages()
+    at_work = [words(process) for process in of_folder(str(folder)) if "log" not in words(process)]
+    closed = wait_until(lambda: runs(folder / "mlflow.db", "KILLED") == 1, 60 if how == "Ctrl-C twice" else 1)
     outcome, then = ground.again(folder, said, "")
     lost = outcome.lost or ("" if went_on(then) else "the training did not go on")
-    wrong = outcome.wrong or ("" if closed else "its run is not KILLED") or ("a stage works on" if at_work else "")
-    return outcome._replace(lost=lost, wrong=wrong, where=how)
+    wrong = outcome.wrong or ("" if closed else "its run is not KILLED") or (f"at work: {at_work}" if at_work else "")
+    heard = re.search("(?m)^stopped.*", said)  # what the stage says; `make run` says a second line
+    wrong = wrong or ("another message" if in_training and "goes on from there" not in said else "")
+    return outcome._replace(lost=lost, wrong=wrong, told=heard.group() if heard else "", where=how)
 
 
-STOPS = [
-    ("SIGTERM to the stage", [*DVC, "repro"]),
-    ("Ctrl-C", MAKE_RUN),
-    ("SIGTERM", MAKE_RUN),
-    ("Ctrl-C", [*DVC, "repro"]),
+STOPS = [  # how, of what, and whether the training is at work or done
+    ("SIGTERM to all", MAKE_RUN, True),
+    ("Ctrl-C twice", MAKE_RUN, True),
+    ("SIGTERM", MAKE_RUN, False),
+    ("Ctrl-C", [*DVC, "repro"], True),
+    ("SIGTERM to the stage", [*DVC, "repro"], True),
+    ("Ctrl-C", MAKE_RUN, False),
+    ("SIGTERM", MAKE_RUN, True),
+    ("Ctrl-C twice", MAKE_RUN, False),
 ]
 
 
@@ -777,10 +790,19 @@ def attempts(fault: Fault, ground: Ground, tries: int, seed: int) -> list[Try]:
 
 def end_all(folder: str) -> None:
     """Kill what a try has left at work: workers of DVC's queue, a stage whose DVC was killed, a server."""
+    for process in of_folder(folder):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def of_folder(folder: str) -> list[psutil.Process]:
+    """The processes that were started for copies below a folder."""
+    found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get("DVC_SITE_CACHE_DIR", "").startswith(folder):
-                process.kill()
+                found.append(process)
+    return found
 
 
 def row(fault: Fault, outcomes: list[Try]) -> str:
