@@ -2,8 +2,11 @@
 
 import asyncio
 import re
+import signal
 from collections.abc import Callable, Iterable
+from typing import Any
 
+import uvicorn
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -75,6 +78,23 @@ class Bounds:
             await refusal(*fault)(scope, receive, send_once)
         else:
             await self.app(scope, receive, send_once)
+
+
+def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int, **options: Any) -> None:
+    """Serve until Ctrl-C, SIGTERM or SIGHUP: at most so many connections at a time, each for so many seconds."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # of which uvicorn knows nothing
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        http=impatient(seconds, connections),
+        ws="none",
+        limit_concurrency=connections,
+        backlog=connections,  # asyncio accepts so many before it does anything else
+        log_level="warning",
+        **options,
+    )
 
 
 PIECE = 4096  # bytes that are looked at together

@@ -219,10 +219,15 @@ def _lock(path: Path) -> IO[str] | None:
     end = 0.0
     while True:
         lock = path.open("a")
-        with suppress(OSError):
+        try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(lock.fileno()).st_nlink:  # else who had it has just ended, and removed it
                 return lock
+        except BlockingIOError:
+            pass
+        except OSError:  # the file system knows no locks
+            lock.close()
+            raise
         lock.close()
         if not end:
             end = time.monotonic() + PATIENCE

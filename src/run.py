@@ -184,15 +184,15 @@ def dvc(*arguments: str, capture: bool = False) -> str:
 def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
     """Note that a stop was asked for, instead of leaving DVC behind, whose stage keeps its state before it ends.
 
-    Ctrl-C reaches all that were started from the terminal. SIGTERM may not, so it is passed on to the stage; to DVC
-    itself, as Ctrl-C, if there is no stage. A second request is passed on too: who asks this process alone is not heard
-    by the others. DVC may be gone before its stage, if SIGTERM or SIGHUP reaches both.
+    Ctrl-C reaches all that were started from the terminal. SIGTERM and SIGHUP may not, so they are passed on to the
+    stage; to DVC itself, as Ctrl-C, if there is no stage. So is a second Ctrl-C: the first may have been for this
+    process alone. DVC may be gone before its stage, if SIGTERM or SIGHUP reaches both.
     """
     stops: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         stops.append(number)
-        if number == signal.SIGTERM or len(stops) > 1:
+        if number != signal.SIGINT or len(stops) > 1:
             stages = stages_at_work()
             for process in stages:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -209,11 +209,13 @@ def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
 def stages_at_work() -> list[psutil.Process]:
     """The processes of this checkout's stage, but not MLflow's, which is in a session of its own."""
     found, here, session = [], Path.cwd().resolve(), os.getsid(0)
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, ProcessLookupError, KeyError):
-            environment = process.environ() if os.getsid(process.pid) == session else {}
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError, KeyError):
+            if pid == os.getpid() or os.getsid(pid) != session:
+                continue
+            environment = psutil.Process(pid).environ()
             if "DVC_STAGE" in environment and Path(environment["DVC_ROOT"]).resolve() == here:
-                found.append(process)
+                found.append(psutil.Process(pid))
     return found
 
 

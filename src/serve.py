@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -22,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 import stage
-from bounds import Bounds, impatient, refusal
+from bounds import Bounds, listen, refusal
 from model import PenDigitsModel, load_model
 from pendigits import FEATURES
 
@@ -152,18 +151,7 @@ def main() -> None:
         )
     app = application(model, [*OWN_NAMES, *chosen.name])
     stage.say(f"http://{chosen.host}:{chosen.port}/invocations; Ctrl-C ends it")
-    uvicorn.run(
-        app,
-        host=chosen.host,
-        port=chosen.port,
-        http=impatient(SECONDS, MOST_CONNECTIONS),
-        ws="none",
-        lifespan="off",
-        limit_concurrency=MOST_CONNECTIONS,
-        backlog=MOST_CONNECTIONS,  # asyncio accepts so many before it does anything else
-        log_level="warning",
-        server_header=False,
-    )
+    listen(app, chosen.host, chosen.port, SECONDS, MOST_CONNECTIONS, lifespan="off", server_header=False)
 
 
 if __name__ == "__main__":

@@ -211,17 +211,17 @@ class Tracker:
 
         self._unsent += _line({"end": status})
         with stage.stops_told(stop), process, self._errors or contextlib.nullcontext():
-            said = fault = ""
+            said, fault, done = "", "", False
             try:
                 said = self._answer(process, stops)
-                if not stops:
+                if done := not stops:
                     self._unsent += _line({"end": status})  # as it still is, now that the side process is done
                 self._send()
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired as late:
                 process.kill()
                 fault = f"not done within {late.timeout:.0f} s"
-            if stops:
+            if stops and not (done and process.returncode == 0):  # else it came too late: the run is finished
                 raise KeyboardInterrupt
             for line in said.splitlines():
                 stage.say(line)

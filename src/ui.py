@@ -54,25 +54,15 @@ def serve(uri: str, experiment: str, port: int) -> None:
     os.environ[server.ARTIFACT_ROOT_ENV_VAR] = str(tracking.project_root() / "mlartifacts")
     with warnings.catch_warnings():  # MLflow and what it uses warn of each other
         warnings.simplefilter("ignore")
-        import uvicorn
         from mlflow.server import fastapi_app
 
-        from bounds import Bounds, impatient
+        from bounds import Bounds, listen
 
     index = Path(str(server.app.static_folder), "index.html").read_text(encoding="utf-8")
     page = index.replace("<head>", f"<head><script>{script(settings(experiment))}</script>", 1)
     server.app.view_functions["serve"] = lambda: page
     stage.say(f"MLflow is at http://{HOST}:{port}/#/experiments/{experiment}/runs; Ctrl-C ends it.")
-    uvicorn.run(
-        Bounds(fastapi_app.app, MOST_BYTES, [HOST, "localhost"], does),
-        host=HOST,
-        port=port,
-        http=impatient(SECONDS, MOST_CONNECTIONS),
-        ws="none",
-        limit_concurrency=MOST_CONNECTIONS,
-        backlog=MOST_CONNECTIONS,
-        log_level="warning",
-    )
+    listen(Bounds(fastapi_app.app, MOST_BYTES, [HOST, "localhost"], does), HOST, port, SECONDS, MOST_CONNECTIONS)
 
 
 def does(method: str, path: str) -> bool:

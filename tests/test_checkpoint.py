@@ -1,5 +1,6 @@
 """Checkpoints: what is in the file, whose it is, and trainings that are killed."""
 
+import errno
 import fcntl
 import os
 import random
@@ -275,6 +276,18 @@ def test_a_folder_that_cannot_be_made_does_not_stop_a_training(
     with checkpoints(tmp_path / "file" / "folder", "key") as made:
         assert len(training(made("training")).run()) == 3
     assert "no checkpoint can be kept (Not a directory" in capsys.readouterr().out
+
+
+def test_where_there_are_no_locks_nothing_is_kept_and_nothing_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flock(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with checkpoints(tmp_path, "key") as made:
+        assert made("training").path is None
+    assert "no checkpoint can be kept (No locks available" in capsys.readouterr().out
 
 
 # Asked to stop

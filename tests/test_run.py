@@ -166,15 +166,15 @@ def start_run(folder: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
 
 
-@pytest.mark.parametrize("asked", ["Ctrl-C", "SIGTERM", "SIGTERM to all", "SIGHUP to all"])
+@pytest.mark.parametrize("asked", ["Ctrl-C", "SIGTERM", "SIGHUP", "SIGTERM to all", "SIGHUP to all"])
 def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path) -> None:
     (tmp_path / "dvc.py").write_text(SLOW_DVC)
     process = start_run(tmp_path)
     assert process.stdout
     assert process.stdout.readline() == "at work\n"
     time.sleep(0.2)  # until the stage waits for a signal
-    if asked == "SIGTERM":
-        process.send_signal(signal.SIGTERM)
+    if asked in ("SIGTERM", "SIGHUP"):
+        process.send_signal(getattr(signal, asked))
     else:  # of which, but for Ctrl-C, DVC dies
         number = {"Ctrl-C": signal.SIGINT, "SIGTERM to all": signal.SIGTERM, "SIGHUP to all": signal.SIGHUP}[asked]
         os.killpg(process.pid, number)

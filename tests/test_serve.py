@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -341,6 +342,19 @@ def test_it_stays_when_there_are_more_connections_than_file_descriptors(port: in
     assert post(port, json.dumps(BODIES[0]).encode())[0] == 200
     for connection in idle:
         connection.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_in_order(model: PenDigitsModel, tmp_path: Path, number: signal.Signals) -> None:
+    save_model(model, tmp_path / "models")
+    command = [sys.executable, str(ROOT / "src/serve.py"), "models", "--port", "0"]
+    pipe = subprocess.PIPE
+    server = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
+    assert server.stdout
+    assert "Ctrl-C ends it" in server.stdout.readline()
+    time.sleep(1)
+    server.send_signal(number)
+    assert "Traceback" not in server.communicate(timeout=30)[1]
 
 
 def test_a_folder_without_a_network_is_said_in_a_line(tmp_path: Path) -> None:

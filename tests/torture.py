@@ -409,8 +409,8 @@ def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -
         for stage in running.stages():
             with contextlib.suppress(psutil.NoSuchProcess):
                 stage.terminate()
-    elif how == "SIGTERM":
-        running.process.terminate()
+    elif how in ("SIGTERM", "SIGHUP"):
+        running.process.send_signal(getattr(signal, how))
     else:
         for pause in (0, 2) if how == "Ctrl-C twice" else (0,):
             time.sleep(pause)
@@ -434,7 +434,7 @@ STOPS = [  # how, of what, and whether the training is at work or done
     ("Ctrl-C", [*DVC, "repro"], True),
     ("SIGTERM to the stage", [*DVC, "repro"], True),
     ("Ctrl-C", MAKE_RUN, False),
-    ("SIGTERM", MAKE_RUN, True),
+    ("SIGHUP", MAKE_RUN, True),
     ("Ctrl-C twice", MAKE_RUN, False),
 ]
 
