@@ -213,9 +213,10 @@ def stages_at_work() -> list[psutil.Process]:
         with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError, KeyError):
             if pid == os.getpid() or os.getsid(pid) != session:
                 continue
-            environment = psutil.Process(pid).environ()
+            process = psutil.Process(pid)
+            environment = process.environ()
             if "DVC_STAGE" in environment and Path(environment["DVC_ROOT"]).resolve() == here:
-                found.append(psutil.Process(pid))
+                found.append(process)
     return found
 
 

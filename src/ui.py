@@ -23,7 +23,7 @@ HOST, FIRST_PORT = "127.0.0.1", 5000
 MOST_BYTES = 5_000_000  # of a request
 SECONDS = 300.0  # from connection to the last byte of the answer, which may be a large file
 MOST_CONNECTIONS = 64  # at a time
-PAGE = re.compile(r"/|/(health|version|get-artifact|graphql)|/(static-files|build)/.*")
+PAGE = re.compile(r"/|/(health|version|get-artifact)|/(static-files|build)/.*")
 DONE = re.compile(  # what the page asks for: searches, and changes of the runs and models there are
     r"/(ajax-)?api/2\.0/mlflow/(experiments(?!/create)|runs(?!/create-promptlab)|metrics|artifacts/list|logged-models"
     r"|registered-models|model-versions)(/.*)?|/(ajax-)?api/3\.0/mlflow/(server-info|traces/search)|/graphql"
