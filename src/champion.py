@@ -77,7 +77,9 @@ def champion_of(client: "MlflowClient", name: str) -> "entities.Run | None":
                     f"version {one_line(version.version, 20)} of {name} in MLflow, the champion, is of no run, so none "
                     f"can be compared with it; take the alias {ALIAS} away from it in `make ui`"
                 )
-            return client.get_run(version.run_id)
+            run = client.get_run(version.run_id)
+            compare.check_metrics(run)
+            return run
     return None
 
 

@@ -74,13 +74,18 @@ def finished_runs(store: tracking.Store) -> list["entities.Run"]:
         runs += [run for run in page if "test_accuracy" in run.data.metrics]
         token = page.token or ""
     for run in runs:
-        for key, value in run.data.metrics.items():
-            if not isinstance(value, int | float):  # SQLite takes anything, also from other programs
-                raise stage.StageError(
-                    f"MLflow's store has {one_line(value, 60)!r}, which is no number, as {one_line(key, 60)} of "
-                    f"{one_line(run.info.run_name, 60)}; delete that run in `make ui`, and `make sync` makes it anew"
-                )
+        check_metrics(run)
     return runs
+
+
+def check_metrics(run: "entities.Run") -> None:
+    """Raise StageError if a metric is no number: SQLite takes anything, also from other programs."""
+    for key, value in run.data.metrics.items():
+        if not isinstance(value, int | float):
+            raise stage.StageError(
+                f"MLflow's store has {one_line(value, 60)!r}, which is no number, as {one_line(key, 60)} of "
+                f"{one_line(run.info.run_name, 60)}; delete that run in `make ui`, and `make sync` makes it anew"
+            )
 
 
 def named(runs: Sequence["entities.Run"], name: str) -> "entities.Run":

@@ -167,6 +167,15 @@ def test_a_worse_or_incomparable_one_is_refused(challenger: Any, reason: str) ->
     assert registry.champion() == "id-first"
 
 
+def test_a_champion_with_a_metric_that_is_no_number_is_named() -> None:
+    first, better = run("first", 0.9), run("better", 0.95)
+    registry: Any = Registry(first, better)
+    champion.crown(registry, first)
+    first.data.metrics["final_val_accuracy"] = "0.9"
+    with pytest.raises(StageError, match=r"has '0.9', which is no number, as final_val_accuracy of first"):
+        champion.crown(registry, better)
+
+
 def test_the_candidate_is_the_best_on_the_rows_of_the_newest_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(dataset="pendigits"))
     newest, best, elsewhere = run("newest", 0.9), run("best", 0.95), run("elsewhere", 0.99, data="other")
