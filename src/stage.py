@@ -40,6 +40,8 @@ def run(main: Callable[[], None]) -> None:
     try:
         with stops_told(signal.default_int_handler):  # that it is a KeyboardInterrupt lets the script end in order
             main()
+            for number in STOPS:  # all is done: to end by a stop now would make it undone for DVC
+                signal.signal(number, signal.SIG_IGN)
     except ParamsError as error:
         restore.after_refusal()
         _fail(str(error), 2)
@@ -68,11 +70,14 @@ _DISK_FAULTS = {
     errno.ENOTDIR: "a file is in the way of a folder; move it away",
     errno.EISDIR: "a folder is in the way of a file; move it away",
     errno.EEXIST: "something else is in the way; move it away",
+    errno.ENOLCK: "the file system knows no locks, which DVC and MLflow need; move the project to another",
+    errno.ENOTSUP: "the file system lacks what DVC and MLflow need; move the project to another",
     errno.ELOOP: "links lead in a circle; remove them",
     errno.ENOENT: "does not exist; `dvc repro` makes what a stage reads",
 }
 
 
+STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 TOGETHER = 1.0  # seconds in which several signals are one request: to the whole group, and passed on by its members
 
 
@@ -80,21 +85,22 @@ TOGETHER = 1.0  # seconds in which several signals are one request: to the whole
 def stops_told(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Let a handler know of Ctrl-C, SIGTERM and SIGHUP while the block lasts, once for those that come together.
 
-    It is not told of what was ignored before, as `nohup` ignores SIGHUP, nor in other threads than the main one.
+    It is not told of what was ignored before, as `nohup` ignores SIGHUP, nor in other threads than the main one. What
+    the block itself decides for a signal stays.
     """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():  # others cannot set handlers
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        outer = next((known for known in map(signal.getsignal, numbers) if isinstance(known, _Once)), None)
+        outer = next((known for known in map(signal.getsignal, STOPS) if isinstance(known, _Once)), None)
         once = _Once(handler, outer)
-        for number in numbers:
+        for number in STOPS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, once)
     try:
         yield
     finally:
         for changed, was in before.items():
-            signal.signal(changed, was)
+            if signal.getsignal(changed) is once:
+                signal.signal(changed, was)
 
 
 class _Once:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import yaml
 from hypothesis import settings
 
 import pendigits
+import stage
 import synthetic
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +41,15 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     monkeypatch.delenv("PENDIGITS_MIRROR", raising=False)
     return tmp_path
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """What the signals did before is what they do after the test."""
+    before = {number: signal.getsignal(number) for number in stage.STOPS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -50,7 +50,7 @@ def refused() -> bytes:
     return Path("params.yaml").read_bytes()
 
 
-def test_good_params_are_left_alone(repository: Path) -> None:
+def test_good_params_are_left_alone(repository: Path, signals: None) -> None:
     changed = set_lr("0.125")
     stage.run(lambda: load_params() and None)
     assert Path("params.yaml").read_bytes() == changed

@@ -30,6 +30,7 @@ def raising(error: BaseException) -> NoReturn:
             "models/network.npz: the disk is full",
         ),
         (OSError(errno.EACCES, "Permission denied", "models"), 1, "models: no permission"),
+        (OSError(errno.ENOLCK, "No locks available"), 1, "a file: the file system knows no locks"),
         (KeyboardInterrupt(), 130, "stopped"),
     ],
 )
@@ -42,6 +43,25 @@ def test_fault_ends_the_process_with_one_line(
     assert ended.value.code == code
     assert said.startswith(words)
     assert len(said.splitlines()) == 1
+
+
+ENDS_SLOWLY = """
+import atexit, time, stage
+atexit.register(lambda: (print("at its end", flush=True), time.sleep(1)))
+stage.run(lambda: None)
+"""
+
+
+@pytest.mark.parametrize("number", stage.STOPS)
+def test_a_stop_that_comes_too_late_changes_nothing(number: int) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ENDS_SLOWLY], cwd=Path(stage.__file__).parent, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "at its end\n"
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == 0
 
 
 def test_who_has_read_enough_may_leave() -> None:
