@@ -57,11 +57,21 @@ def left_by(path: Path) -> str:
 
 
 def _is_gone(pid: int, path: Path) -> bool:
-    """Whether a process that ``path`` names has ended; one that is younger than the file only has its number."""
+    """Whether a process that ``path`` names has ended; one that is younger than the file may only have its number.
+
+    As clocks jump, that alone is not enough where it is a DVC.
+    """
     try:
-        return psutil.Process(pid).create_time() > path.stat().st_mtime
+        process = psutil.Process(pid)
+        younger = process.create_time() > path.stat().st_mtime
+        return process.status() == psutil.STATUS_ZOMBIE or (younger and not _is_of(process, "dvc"))
     except psutil.NoSuchProcess:
         return True
+
+
+def _is_of(process: psutil.Process, *programs: str) -> bool:
+    """Whether a process runs one of some programs, itself or as a script or module of Python."""
+    return any(Path(word).stem in programs for word in process.cmdline()[:4])
 
 
 def _is_broken(path: Path, is_whole: Callable[[bytes], bool]) -> bool:
@@ -82,8 +92,7 @@ def _is_left_over(lock: Path) -> bool:
     here = lock.resolve().parents[1]
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            words = {Path(word).stem for word in process.cmdline()[:4]}
-            if words & {"git", "dvc"} and Path(process.cwd()).is_relative_to(here):
+            if _is_of(process, "git", "dvc") and Path(process.cwd()).is_relative_to(here):
                 return False
     return True
 

@@ -201,7 +201,7 @@ class Tracker:
         """
         if not (process := self._process):
             return
-        stops: list[float] = []
+        stops = [time.monotonic()] if status == "KILLED" else []
 
         def stop(number: int, frame: FrameType | None) -> None:
             if stops:
@@ -294,16 +294,17 @@ def _now() -> int:
 
 def log() -> None:
     """Follow the stage at the other end of stdin. An error ends the process, and the stage shows its last line."""
-    for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for request in stage.STOPS:
         signal.signal(request, signal.SIG_IGN)  # the end of the stage ends this process, and nothing before
     inbox = _Inbox(io.FileIO(0, closefd=False))
     begin = inbox.next()
     if begin.get("stage") == "train":
         run = _follow_training(inbox, begin["params"], begin["time"])
         os.dup2(2, 1)  # the end of what it says; a stage that was stopped meanwhile says so then, and will run again
-        if run and inbox.next()["end"] != "FINISHED":
+        stopped = run is not None and inbox.next()["end"] != "FINISHED"
+        if run and stopped:
             run.end("KILLED")
-        os._exit(0)  # at once: a stop that comes while Python takes a second to end could not be told any more
+        os._exit(stopped)  # at once: a stop that comes while Python takes a second to end could not be told any more
     elif "stage" in begin:
         store = open_store()
         for _ in inbox.epochs():  # until the stage ends
@@ -455,7 +456,9 @@ def _may_be_alive(process: str | None, started: int) -> bool:
     if host != socket.gethostname() or not pid.isdigit():
         return bool(host)
     try:
-        return psutil.Process(int(pid)).create_time() * 1000 <= started + 60_000  # else the number was given anew
+        found = psutil.Process(int(pid))
+        older = found.create_time() * 1000 <= started + 60_000  # else the number was given anew
+        return older and found.status() != psutil.STATUS_ZOMBIE  # which nobody has asked how it ended
     except psutil.NoSuchProcess:
         return False
 

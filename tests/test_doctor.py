@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 import doctor
@@ -98,9 +99,13 @@ def a_run(process: str, started: float) -> Any:
 
 def test_runs_are_abandoned_when_their_process_here_is_gone() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
+    zombie = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
+    while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
     here, now = socket.gethostname(), time.time()
-    gone = [a_run(f"{here}:{ended.pid}", now), a_run("", now), a_run(f"{here}:{os.getpid()}", now - 1e6)]
+    gone = [a_run(f"{here}:{process.pid}", now) for process in (ended, zombie)]
+    gone += [a_run("", now), a_run(f"{here}:{os.getpid()}", now - 1e6)]
     alive = [a_run(f"{here}:{os.getpid()}", now), a_run("another-host:1", now)]
     closed: list[tuple[str, str]] = []
     client = SimpleNamespace(
@@ -110,6 +115,7 @@ def test_runs_are_abandoned_when_their_process_here_is_gone() -> None:
     assert tracking.abandoned_runs(store) == gone
     doctor.close_abandoned(store)
     assert closed == [(run.info.run_id, "KILLED") for run in gone]
+    zombie.wait()
 
 
 def test_a_lock_of_a_process_that_is_gone_is_stale(tmp_path: Path) -> None:

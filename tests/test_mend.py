@@ -4,8 +4,10 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import mend
@@ -77,7 +79,22 @@ def test_an_rwlock_of_processes_that_are_gone_is_removed(capsys: pytest.CaptureF
     rwlock(ended.pid)
     mend.mend()
     assert not mend.RUNNING.exists()
-    assert capsys.readouterr().out.count("was left by `dvc repro`, which was killed; it is removed") == 2
+    with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
+        while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        rwlock(zombie.pid)
+        mend.mend()
+    assert not mend.RUNNING.exists()
+    assert capsys.readouterr().out.count("was left by `dvc repro`, which was killed; it is removed") == 3
+
+
+def test_a_dvc_at_work_keeps_its_rwlock_whatever_the_clock_says() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "dvc", "repro"]) as dvc:
+        mend.RUNNING.write_text(json.dumps({"write": {"/p/data": {"pid": dvc.pid, "cmd": "dvc repro"}}, "read": {}}))
+        os.utime(mend.RUNNING, (1e9, 1e9))
+        mend.mend()
+        dvc.kill()
+    assert mend.RUNNING.exists()
 
 
 def test_a_lock_of_git_is_removed_when_nobody_is_at_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

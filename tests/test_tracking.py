@@ -17,7 +17,7 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -492,12 +492,12 @@ def test_what_the_side_process_is_told_and_what_it_says(side_process: Any, capsy
     ("error", "status"), [(stage.StageError("diverged"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
 )
 def test_an_exception_is_passed_on_after_the_side_process_is_told(
-    error: BaseException, status: str, side_process: Any, capsys: pytest.CaptureFixture[str]
+    error: BaseException, status: str, side_process: Any, tmp_path: Path
 ) -> None:
-    side_process(ECHO)
+    side_process(f"import sys\nsys.stdout = open({str(tmp_path / 'said')!r}, 'w')\n{ECHO}")
     with pytest.raises(type(error)), tracking.evaluation():
         raise error
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"end": status}
+    assert json.loads((tmp_path / "said").read_text().splitlines()[-1]) == {"end": status}
 
 
 ENDS_SLOWLY = """
@@ -615,6 +615,34 @@ def test_a_stop_is_not_forgotten_where_the_side_process_hangs(
     with pytest.raises(KeyboardInterrupt), tracking.evaluation():
         pass
     assert capsys.readouterr().out == "stopping, when MLflow has been told\n"
+
+
+def test_asked_again_after_a_stop_in_the_training_it_waits_no_longer(side_process: Any, tmp_path: Path) -> None:
+    side_process("import os, signal, time\ntime.sleep(1.5)\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(600)")
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt, match="how to go on"), tracking.evaluation():
+        raise KeyboardInterrupt("how to go on")
+    assert time.monotonic() - start < 10
+
+
+def test_a_stop_as_the_side_process_says_that_it_is_done_is_told_by_how_that_ends(
+    side_process: Any, environment: pytest.MonkeyPatch
+) -> None:
+    follow = "import os, sys\nwhile '\"end\"' not in sys.stdin.readline(): pass\nos.dup2(2, 1)\n"
+    side_process(f"{follow}os._exit('FINISHED' not in sys.stdin.readline())")
+    line = tracking._line
+
+    def stopped(message: Mapping[str, Any]) -> bytes:
+        ends.append(message.get("end"))
+        if ends.count("FINISHED") == 2:  # to be sent as the last word
+            signal.raise_signal(signal.SIGTERM)
+        return line(message)
+
+    ends: list[str | None] = []
+    environment.setattr(tracking, "_line", stopped)
+    with pytest.raises(KeyboardInterrupt), tracking.evaluation():
+        pass
+    assert ends == [None, "FINISHED", "FINISHED", "KILLED"]
 
 
 def test_tracking_can_be_turned_off(side_process: Any, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -819,8 +847,8 @@ def test_eight_first_users_at_once_lose_nothing(
 
 
 @contextlib.contextmanager
-def made_ui(folder: Path) -> Iterator[str]:
-    """`make ui` in a folder, at a free port: the address that it says, once it answers there."""
+def made_ui(folder: Path, how: int = signal.SIGTERM) -> Iterator[str]:
+    """`make ui` in a folder, at a free port: the address that it says, once it answers there. It ends by a signal."""
     port = free_port()
     command = [sys.executable, "-c", f"import ui; ui.FIRST_PORT = {port}; ui.main()"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
@@ -834,14 +862,15 @@ def made_ui(folder: Path) -> Iterator[str]:
         assert len(said_lines) == 1, said_lines
         yield re.findall(r"http://[^\s;]+", said_lines[0])[0]
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
+        os.killpg(server.pid, how)
         server.wait()
+        assert "Traceback" not in (folder / "said").read_text()
 
 
 @pytest.fixture
-def page(store: tracking.Store, tmp_path: Path) -> Iterator[str]:
+def page(store: tracking.Store, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of the page that ``make ui`` serves, without its http://."""
-    with made_ui(tmp_path) as address:
+    with made_ui(tmp_path, getattr(request, "param", signal.SIGTERM)) as address:
         yield address.removeprefix("http://")
 
 
@@ -854,6 +883,7 @@ def answers(url: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("page", [signal.SIGHUP], indirect=True)
 def test_the_page_is_where_it_says_and_other_hosts_are_refused(page: str, tmp_path: Path) -> None:
     url = f"http://{page.partition('/')[0]}/api/2.0/mlflow/experiments/get-by-name?experiment_name=pendigits"
     with urllib.request.urlopen(url, timeout=30) as answer:
@@ -888,6 +918,7 @@ def status(url: str, headers: dict[str, str], data: bytes | None = None) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("page", [signal.SIGINT], indirect=True)
 def test_a_tracking_server_works_the_same(
     page: str, store: tracking.Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
 ) -> None:
