@@ -1,9 +1,12 @@
 """Trainings that survive: their state in a file, written at intervals, which the next run with the same inputs finds.
 
 A file belongs to one set of inputs: its name is a checksum of parameters, data, code and NumPy's version. It lies in
-the main checkout, where DVC removes nothing and which temporary and queued experiments share, and goes when the stage
-has ended. It starts with a line that holds the SHA-256 of its name and of what follows, an npz file with the arrays
-and, as ``json``, everything else: reading it can run no code.
+the main checkout, where DVC removes nothing and which temporary and queued experiments share. It starts with a line
+that holds the SHA-256 of its name and of what follows, an npz file with the arrays and, as ``json``, everything else:
+reading it can run no code.
+
+The files outlive the stage: DVC has yet to record what the stage made, and drops what a temporary experiment made if it
+is killed in a later stage. They go when the last stage has met their model, by ``release``.
 """
 
 import fcntl
@@ -27,8 +30,9 @@ from neural_net.npz import read_npz
 
 EVERY = 5.0  # seconds between two writings,
 LARGEST_SHARE = 0.05  # or as many more as keep writing to this share of the time
-PATIENCE = 40.0  # seconds for a run with the same inputs, which may have been asked to stop
+PATIENCE = 150.0  # seconds without a new file after which a run with the same inputs is waited for no longer
 MOST_FILES = 200  # that may lie in the folder; runs that nobody took up again leave theirs
+CHECKPOINTS = Path(".dvc/tmp/checkpoints")  # in the main checkout
 MAGIC = b"pendigits checkpoint 1 "
 
 
@@ -116,7 +120,7 @@ class Checkpoint(Callback):
 
     def __init__(self, path: Path | None, stop: Stop | None = None, every: float | None = None) -> None:
         self.path, self.stop, self.every = path, stop or Stop(), EVERY if every is None else every
-        self._failed = self._discarded = False
+        self._failed = self._discarded = False  # whether a warning was said; whether the file was not to be used
 
     def load(self) -> Any:
         """The state in the file; None where there is none that can be used, after saying so."""
@@ -138,7 +142,7 @@ class Checkpoint(Callback):
     def set_state(self, training: Training, state: Mapping[str, Any]) -> None:
         whole = len(training.history) == training.epoch
         place = f"epoch {training.epoch}" + ("" if whole else f", step {training.step % training.steps_per_epoch},")
-        stage.say(f"going on after {place} of {training.epochs}, where a run with the same inputs was stopped")
+        stage.say(f"going on after {place} of {training.epochs}, which a run with the same inputs had reached")
 
     def on_train_begin(self, training: Training) -> None:
         self._due = time.monotonic() + self.every
@@ -158,10 +162,11 @@ class Checkpoint(Callback):
 
     def _write(self, training: Training) -> None:
         """Write the file, whole or not at all; a disk that does not take it does not end the training."""
-        start = time.monotonic()
+        start, written = time.monotonic(), False
         if self.path is not None:
             try:
                 stage.write_bytes(self.path, pack(training.state(), self.path.name))
+                written = True
             except OSError as error:
                 if not self._failed:
                     stage.say(f"warning: the checkpoint cannot be written ({error.strerror}); the training goes on")
@@ -169,8 +174,7 @@ class Checkpoint(Callback):
         now = time.monotonic()
         self._due = now + max(self.every, (now - start) / LARGEST_SHARE)
         if self.stop.asked:
-            kept = self.path is not None and self.path.exists()
-            how = "`dvc repro`, or the same experiment, goes on from there" if kept else "no checkpoint could be kept"
+            how = "`dvc repro`, or the same experiment, goes on from there" if written else "its state was not kept"
             raise KeyboardInterrupt(f"stopped in epoch {training.epoch} of {training.epochs}; {how}")
 
 
@@ -178,23 +182,39 @@ class Checkpoint(Callback):
 
 
 @contextmanager
-def checkpoints(folder: Path, key: str) -> Iterator[Callable[[str], Checkpoint]]:
+def checkpoints(folder: Path, key: str, model: Iterable[Path] = ()) -> Iterator[Callable[[str], Checkpoint]]:
     """For one run of the stage: gives each of its trainings its checkpoint, by the training's name.
 
-    In the block, signals ask trainings to stop, as ``Stop`` says. When it ends well the files are removed. Where
-    another process is at work with the same inputs, there are no files.
+    In the block, signals ask trainings to stop, as ``Stop`` says. When it ends well, the checksum of the model that it
+    made is put beside the files. Where another process has the files, and hangs, there are none.
 
     Args:
         folder: where the files are; made if need be.
         key: what the run is known by.
+        model: the files of the model, once the block has ended.
     """
     stop = Stop()
     with _alone(folder, key) as alone, stage.stops_told(stop):
         yield lambda name: Checkpoint(folder / f"{key}.{name}" if alone else None, stop)
         if alone:
-            for path in [*folder.glob(f"{key}.*"), *folder.glob(f".{key}.*")]:
-                with suppress(OSError):  # a folder in their place is none of ours
-                    path.unlink()
+            with suppress(OSError):  # else they are swept away one day
+                stage.write_bytes(folder / f"{key}{_DONE}", stage.sha256_of(model).encode())
+
+
+def release(folder: Path, model: Iterable[Path]) -> None:
+    """Remove the files of the runs that made a model, now that nothing can be lost any more."""
+    made = stage.sha256_of(model).encode()
+    for done in folder.glob(f"*{_DONE}"):
+        with suppress(OSError, stage.StageError):
+            if stage.read_bytes(done) == made and (lock := _lock_now(done.with_suffix(".lock"))):
+                files = [*folder.glob(f".{done.stem}.*"), *folder.glob(f"{done.stem}.*")]
+                with lock:
+                    for path in sorted(files, key=lambda file: file.suffix == ".lock"):  # which keeps others out
+                        with suppress(OSError):  # a folder in their place is none of ours
+                            path.unlink()
+
+
+_DONE = ".done"
 
 
 @contextmanager
@@ -202,39 +222,62 @@ def _alone(folder: Path, key: str) -> Iterator[bool]:
     """Whether this process may use the key's files: no other does while the block lasts."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock = _lock(folder, key)
         _sweep(folder)
-        lock = _lock(folder / f"{key}.lock")
     except OSError as error:
         stage.say(f"warning: no checkpoint can be kept ({error.strerror}: {folder}); a stopped run starts anew")
         yield False
         return
     with lock or nullcontext():
         if not lock:
-            stage.say("it keeps the checkpoint; this one keeps none")
+            stage.say("it seems to hang, and has the checkpoint; this one keeps none")
         yield lock is not None
 
 
-def _lock(path: Path) -> IO[str] | None:
-    """The file, open and locked; None if another process has it for longer than this one waits."""
-    end = 0.0
+def _lock(folder: Path, key: str) -> IO[str] | None:
+    """The key's lock; None if a process has it that does nothing. One at work is waited for: it does what is wanted."""
+    seen, since = None, 0.0
+    while not (lock := _lock_now(folder / f"{key}.lock")):
+        if seen is None:
+            stage.say("another run with the same inputs is at work; waiting for it to end")
+        if (found := _written(folder, key)) != seen:
+            seen, since = found, time.monotonic()
+        if time.monotonic() > since + PATIENCE:
+            return None
+        time.sleep(0.1)
+    return lock
+
+
+def _written(folder: Path, key: str) -> set[tuple[int, int]]:
+    """What tells whether one of the key's files has been written anew."""
+    found = set()
+    for path in folder.glob(f"{key}.*"):
+        with suppress(FileNotFoundError):
+            known = path.stat()
+            found.add((known.st_ino, known.st_mtime_ns))
+    return found
+
+
+def _lock_now(path: Path) -> IO[str] | None:
+    """The file, open and locked; None if another process has it.
+
+    Raises:
+        OSError: if the file system knows no locks.
+    """
     while True:
         lock = path.open("a")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(lock.fileno()).st_nlink:  # else who had it has just ended, and removed it
+            if os.fstat(lock.fileno()).st_nlink:
                 return lock
+            lock.close()  # who had it has just ended, and removed it
         except BlockingIOError:
-            pass
-        except OSError:  # the file system knows no locks
             lock.close()
-            raise
-        lock.close()
-        if not end:
-            end = time.monotonic() + PATIENCE
-            stage.say(f"another run with the same inputs is at work; waiting up to {PATIENCE:.0f} s for it to end")
-        if time.monotonic() > end:
             return None
-        time.sleep(0.1)
+        except OSError:
+            lock.close()
+            path.unlink(missing_ok=True)
+            raise
 
 
 def _sweep(folder: Path) -> None:
@@ -253,7 +296,7 @@ def _sweep(folder: Path) -> None:
 def _is_held(lock: Path) -> bool:
     """Whether a process at work holds a lock."""
     try:
-        with lock.open() as handle:
+        with lock.open("r+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -18,6 +18,7 @@ import figures
 import stage
 import tracking
 from arrays import load_rows
+from checkpoint import CHECKPOINTS, release
 from model import load_model
 from neural_net import Network
 from params import load_params
@@ -77,6 +78,7 @@ def main() -> None:
         for path in PLOTS.iterdir():  # of an earlier run, which drew more
             if path.name not in pictures:
                 path.unlink()
+    release(tracking.project_root() / CHECKPOINTS, map(Path, tracking.MODEL_FILES))
     stage.say(f"drew {len(pictures)} pictures of {run.test['dataset']} in {PLOTS}")
 
 

@@ -23,7 +23,7 @@ import stage
 import tracking
 from arrays import load_rows
 from calibration import fit_temperature
-from checkpoint import Checkpoint, checkpoints, fingerprint
+from checkpoint import CHECKPOINTS, Checkpoint, checkpoints, fingerprint
 from model import CLASSES, PenDigitsModel, save_model
 from neural_net import (
     Callback,
@@ -52,7 +52,6 @@ from strokes import FEATURE_SETS, Augmentation, Strokes, read_strokes
 SPLIT, MODELS, METRICS = Path("data/split"), Path("models"), Path("metrics")
 MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB
 COPIES = 8  # of each row held out, for the temperature
-CHECKPOINTS = Path(".dvc/tmp/checkpoints")
 DIAGNOSTICS = ("epoch", "layer", "quantity", "value")
 HISTOGRAMS = ("epoch", "layer", "of", "low", "high", "share")
 
@@ -316,7 +315,7 @@ def main() -> None:
     # One thread: at these sizes more only get in each other's way, and parallel experiments share the cores.
     with (
         threadpool_limits(1),
-        checkpoints(tracking.project_root() / CHECKPOINTS, key) as checkpoint,
+        checkpoints(tracking.project_root() / CHECKPOINTS, key, map(Path, tracking.MODEL_FILES)) as checkpoint,
         tracking.training(params) as run,
         tqdm(total=params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar,
     ):

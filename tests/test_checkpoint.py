@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_end_to_end import ROOT, prepare, run
 
+import checkpoint
 import stage
-from checkpoint import MAGIC, MOST_FILES, Checkpoint, CheckpointError, Stop, checkpoints, fingerprint, pack, unpack
+from checkpoint import (
+    MAGIC,
+    MOST_FILES,
+    Checkpoint,
+    CheckpointError,
+    Stop,
+    checkpoints,
+    fingerprint,
+    pack,
+    release,
+    unpack,
+)
 from neural_net import Callback, Network, StateError, Training, WeightAverage, dense_layers
 
 RNG = np.random.default_rng
@@ -135,20 +148,70 @@ def test_other_parameters_data_or_code_are_another_run(tmp_path: Path) -> None:
     assert first != fingerprint({"lr": 0.1}, [file])
 
 
-def test_the_second_of_two_runs_with_the_same_inputs_keeps_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_second_of_two_runs_with_the_same_inputs_waits_and_has_what_the_first_has_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0.5)
+
+    def slow_first() -> None:
+        with checkpoints(tmp_path, "key") as made:
+            begun.set()
+            for _ in range(10):  # longer than the other's patience
+                time.sleep(0.2)
+                training(made("training")).run()
+
+    begun = threading.Event()
+    first = threading.Thread(target=slow_first)
+    first.start()
+    begun.wait()
+    with checkpoints(tmp_path, "key") as second, checkpoints(tmp_path, "other") as third:
+        assert third("training").path == tmp_path / "other.training"
+        keep = second("training")
+        training(keep).run(keep.load())
+    first.join()
+    said = capsys.readouterr().out
+    assert said.startswith("another run with the same inputs is at work; waiting for it to end\n")
+    assert "going on after epoch 3 of 3, which a run with the same inputs had reached\n" in said
+
+
+def test_a_run_with_the_same_inputs_that_hangs_is_waited_for_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0.3)
     with checkpoints(tmp_path, "key") as first:
-        with checkpoints(tmp_path, "key") as second, checkpoints(tmp_path, "other") as third:
+        with checkpoints(tmp_path, "key") as second:
             assert second("training").path is None
-            assert third("training").path == tmp_path / "other.training"
             training(second("training")).run()
-        assert "another run with the same inputs is at work" in capsys.readouterr().out
+        assert "it seems to hang, and has the checkpoint; this one keeps none" in capsys.readouterr().out
+        assert not (tmp_path / "key.done").exists()
         training(first("training")).run()
         assert (tmp_path / "key.training").exists()
-    assert list(tmp_path.iterdir()) == []
-    with checkpoints(tmp_path, "key") as again:
-        assert again("training").path is not None
+
+
+def test_the_files_outlive_the_stage_until_their_model_is_met(tmp_path: Path) -> None:
+    """DVC may be killed before it has recorded what the stage made."""
+    folder, model = tmp_path / "folder", tmp_path / "model"
+    for key in ("one", "two", "stopped"):
+        model.write_text(f"the model of {key}")
+        with suppress(KeyboardInterrupt), checkpoints(folder, key, [model]) as made:
+            training(made("training")).run()
+            if key == "stopped":
+                raise KeyboardInterrupt
+    (folder / "one.inside").mkdir()
+    (folder / ".one.training.part").touch()
+    model.write_text("the model of one")
+    with checkpoints(folder, "one"):
+        release(folder, [model])
+        assert (folder / "one.training").exists(), "another run is at work with it"
+    release(folder, [model])
+    assert (folder / "one.training").exists(), "that run has made another model"
+    with checkpoints(folder, "one", [model]):
+        pass
+    release(folder, [model])
+    (folder / "one.inside").rmdir()
+    names = ["stopped.lock", "stopped.training", "two.done", "two.lock", "two.training"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    release(tmp_path / "missing", [model])
 
 
 def test_what_nobody_came_back_for_goes_in_the_end(tmp_path: Path) -> None:
@@ -158,7 +221,16 @@ def test_what_nobody_came_back_for_goes_in_the_end(tmp_path: Path) -> None:
         os.utime(path, (1e9 - age, 1e9 - age))
     with checkpoints(tmp_path, "key"):
         left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"key.lock", *(f"run{age}.training" for age in range(MOST_FILES))}
+    assert left == {"key.lock", *(f"run{age}.training" for age in range(MOST_FILES - 1))}
+
+
+def test_who_comes_back_in_the_end_finds_the_oldest_too(tmp_path: Path) -> None:
+    (tmp_path / "key.training").touch()
+    os.utime(tmp_path / "key.training", (1, 1))
+    for number in range(MOST_FILES):
+        (tmp_path / f"run{number}.training").touch()
+    with checkpoints(tmp_path, "key"):
+        assert (tmp_path / "key.training").exists()
 
 
 def test_what_was_ignored_stays_ignored(tmp_path: Path) -> None:
@@ -207,7 +279,7 @@ def test_a_training_goes_on_from_its_file(tmp_path: Path, capsys: pytest.Capture
     after.run(resumed.load())
     assert np.array_equal(after.network.params, whole.network.params)
     assert after.history.records == whole.history.records
-    said = r"going on after epoch \d(, step \d,)? of 3, where a run with the same inputs was stopped\n"
+    said = r"going on after epoch \d(, step \d,)? of 3, which a run with the same inputs had reached\n"
     assert re.fullmatch(said, capsys.readouterr().out)
 
 
@@ -288,6 +360,7 @@ def test_where_there_are_no_locks_nothing_is_kept_and_nothing_waited_for(
     with checkpoints(tmp_path, "key") as made:
         assert made("training").path is None
     assert "no checkpoint can be kept (No locks available" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 # Asked to stop
@@ -318,6 +391,7 @@ def test_asked_to_stop_a_training_keeps_its_state_first(number: int, tmp_path: P
         after = training(Interrupt(number), keep)
         after.run(keep.load())
     assert np.array_equal(after.network.params, whole.network.params)
+    release(tmp_path, [])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -420,7 +494,11 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(whole: Path, tmp_pat
     assert last.returncode == 0, err
     assert out.count("going on after epoch") in (1, 2)  # two trainings, where params.yaml asks for a refit
     assert same_bytes(folder, whole)
-    assert not kept_in(folder)
+    for name in OUTPUTS:  # DVC was killed before it had recorded them
+        (folder / name).unlink()
+    out, _ = start(folder).communicate()
+    assert re.findall(r"going on after epoch (\d+) of (\d+)", out) == [("40", "40")] * 2
+    assert same_bytes(folder, whole)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
