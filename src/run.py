@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import psutil
@@ -34,6 +33,16 @@ LOCK = DVC_FOLDER / "tmp" / "run.lock"
 KEPT_PARAMS = DVC_FOLDER / "tmp" / "params.yaml.kept"
 METRICS = Path("metrics")
 DATASET, SYNTHETIC = re.compile(rb"(?m)^dataset:[ \t]*[^\s#]+"), b"dataset: synthetic"
+DVC = """
+import os, signal, sys
+usual = signal.getsignal(signal.SIGINT)
+if usual is signal.default_int_handler:  # while libraries load, a second or more, it would be a traceback
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+import dvc.cli
+signal.signal(signal.SIGINT, usual)
+del sys.argv[0]
+sys.exit(dvc.cli.main(sys.argv[1:]))
+"""
 FULL = 1_000_000  # bytes that a disk has left when nothing can be done on it
 
 
@@ -164,12 +173,13 @@ def dvc(*arguments: str, capture: bool = False) -> str:
         KeyboardInterrupt: if a stop was asked for meanwhile, when it has ended.
     """
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    command = [sys.executable, "-m", "dvc", *arguments]
+    command = [sys.executable, "-c", DVC, "dvc", *arguments]
+    stops: list[int] = []
     with (
+        stage.stops_told(lambda number, frame: stops.append(number)),
         subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE if capture else None) as process,  # noqa: S603 (python, with words of ours)
-        stops_waited_for(process) as stops,
     ):
-        said, _ = process.communicate()
+        said = output_of(process, stops)
     if stops:
         raise KeyboardInterrupt
     if process.returncode:
@@ -177,33 +187,35 @@ def dvc(*arguments: str, capture: bool = False) -> str:
         if shutil.disk_usage(".").free < FULL:  # of which DVC itself may say no more than: disk I/O error
             raise stage.StageError(f"{failed}: the disk is full; free some space and run again")
         raise stage.StageError(f"{failed}; what it says above tells why")
-    return said or ""
+    return said
 
 
-@contextlib.contextmanager
-def stops_waited_for(dvc: "subprocess.Popen[str]") -> Iterator[list[int]]:
-    """Note that a stop was asked for, instead of leaving DVC behind, whose stage keeps its state before it ends.
+def output_of(process: "subprocess.Popen[str]", stops: list[int]) -> str:
+    """What DVC says until it has ended, and its stage too if a stop is asked for meanwhile, which keeps its state.
 
     Ctrl-C reaches all that were started from the terminal. SIGTERM and SIGHUP may not, so they are passed on to the
     stage; to DVC itself, as Ctrl-C, if there is no stage. So is a second Ctrl-C: the first may have been for this
-    process alone. DVC may be gone before its stage, if SIGTERM or SIGHUP reaches both.
+    process alone. A stage that DVC starts just then is told too. DVC may be gone before its stage, if SIGTERM or SIGHUP
+    reaches both.
     """
-    stops: list[int] = []
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        stops.append(number)
-        if number != signal.SIGINT or len(stops) > 1:
-            stages = stages_at_work()
-            for process in stages:
+    said, ended, told = "", False, set[psutil.Process]()
+    while not ended or (stops and stages_at_work()):
+        if stops and (stops[0] != signal.SIGINT or len(stops) > 1):
+            found = set(stages_at_work())
+            if not (found or told or ended):
+                process.send_signal(signal.SIGINT)
+                told.add(psutil.Process(process.pid))
+            for new in found - told:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.terminate()
-            if not stages:
-                dvc.send_signal(signal.SIGINT)
-
-    with stage.stops_told(stop):
-        yield stops
-        while stops and stages_at_work():
+                    new.terminate()
+            told |= found
+        if ended:
             time.sleep(0.1)
+        else:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                said, _ = process.communicate(timeout=0.1)
+                ended = True
+    return said or ""
 
 
 def stages_at_work() -> list[psutil.Process]:

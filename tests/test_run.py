@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -157,21 +158,33 @@ sys.exit(f"git ended with {git}")
 """
 
 
-def start_run(folder: Path) -> "subprocess.Popen[str]":
-    """``run.dvc("repro")``, with the module dvc in the folder."""
+LATE_DVC = f"""
+import signal, time
+print("at work", flush=True)
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as DVC does when it has just started a stage
+time.sleep(1)
+{SLOW_DVC}
+"""
+
+
+def start_run(folder: Path, main: str, *, loading: str = "") -> "subprocess.Popen[str]":
+    """``run.dvc("repro")``, where what it takes for DVC has this ``main``, and does something while it is loaded."""
+    (folder / "dvc").mkdir()
+    (folder / "dvc/__init__.py").write_text(loading)
+    (folder / "dvc/cli.py").write_text("def main(arguments):\n" + textwrap.indent(main, "    "))
     code = "import sys; sys.argv[0] = sys.argv[1]; import starting, stage, run; stage.run(lambda: run.dvc('repro'))"
     environment = os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT / 'src'}"}
     command = [sys.executable, "-c", code, str(ROOT / "src/run.py")]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+    assert process.stdout
+    assert process.stdout.readline() == "at work\n"
+    return process
 
 
 @pytest.mark.parametrize("asked", ["Ctrl-C", "SIGTERM", "SIGHUP", "SIGTERM to all", "SIGHUP to all"])
 def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path) -> None:
-    (tmp_path / "dvc.py").write_text(SLOW_DVC)
-    process = start_run(tmp_path)
-    assert process.stdout
-    assert process.stdout.readline() == "at work\n"
+    process = start_run(tmp_path, SLOW_DVC)
     time.sleep(0.2)  # until the stage waits for a signal
     if asked in ("SIGTERM", "SIGHUP"):
         process.send_signal(getattr(signal, asked))
@@ -185,14 +198,30 @@ def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path
     assert process.returncode == 130
 
 
+def test_a_stage_that_begins_after_the_stop_is_told_too(tmp_path: Path) -> None:
+    process = start_run(tmp_path, LATE_DVC)
+    process.send_signal(signal.SIGTERM)
+    assert "state is kept\n" in process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+
+
 def test_a_stop_between_two_stages_is_for_dvc_and_not_for_what_it_calls(tmp_path: Path) -> None:
-    (tmp_path / "dvc.py").write_text(DVC_WITH_GIT)
-    process = start_run(tmp_path)
-    assert process.stdout
-    assert process.stdout.readline() == "at work\n"
+    process = start_run(tmp_path, DVC_WITH_GIT)
     time.sleep(0.5)
     process.send_signal(signal.SIGTERM)
     assert "interrupted" in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+
+
+@pytest.mark.parametrize("everyone", [False, True])
+def test_a_stop_while_dvc_is_loaded_is_a_line(everyone: bool, tmp_path: Path) -> None:
+    loading = "import time\nprint('at work', flush=True)\ntime.sleep(60)"
+    process = start_run(tmp_path, "", loading=loading)
+    if everyone:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ("", "stopped; the same command again makes what is missing\n")
     assert process.returncode == 130
 
 
