@@ -310,9 +310,49 @@ def killed(ground: Ground, name: str, turn: int, chance: random.Random, tracking
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
     wait_until(lambda: running.process.poll() is not None)
-    outcome, then = ground.again(folder, "", tracking, once=kind != "dvc")
+    return went_on_after(ground, folder, running, tracking, once=kind != "dvc")._replace(where=where)
+
+
+def killed_when_done(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
+    """kill -9 of everything, or of DVC alone, when the training is done and DVC is about to record it."""
+    folder, kind = ground.copy(name), ("all", "dvc")[turn % 2]
+    running = start(folder, [*DVC, "repro"])
+    wait_until(lambda: done(folder), every=0.005)
+    time.sleep(chance.uniform(0, 0.5))
+    if kind == "all":
+        running.kill()
+    else:
+        running.process.kill()
+    running.process.wait()
+    return went_on_after(ground, folder, running, "off")._replace(where={"dvc": "DVC alone"}.get(kind, kind))
+
+
+def went_on_after(ground: Ground, folder: Path, running: Running, tracking: str, *, once: bool = True) -> Try:
+    """`make run` after a kill: a training that kept its state, and that DVC has not recorded, must go on."""
+    lock = folder / "dvc.lock"
+    due = kept(folder) and not (lock.exists() and "\n  train:" in lock.read_text())
+    outcome, then = ground.again(folder, "", tracking, once=once)
     running.kill()
-    return outcome._replace(told=went_on(then) or "nothing; the next run makes what is missing", where=where)
+    lost = outcome.lost or ("the training did not go on" if due and not went_on(then) else "")
+    return outcome._replace(lost=lost, told=went_on(then) or "nothing; the next run makes what is missing")
+
+
+def killed_in_fallback(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
+    """kill -9 of `make run` and all below it where no source of the data set answers, so params.yaml is changed."""
+    folder = ground.copy(name)
+    params = (folder / "params.yaml").read_text().replace("dataset: synthetic", "dataset: pendigits")
+    (folder / "params.yaml").write_text(params)
+    nowhere = {"https_proxy": "http://127.0.0.1:9", "PENDIGITS_MIRROR": str(folder / "nowhere")}
+    running = start(folder, MAKE_RUN, **nowhere)
+    time.sleep(chance.uniform(0, ground.seconds))
+    running.kill()
+    code, then = run(folder, MAKE_RUN, **nowhere)
+    edited = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(edited.replace("dataset: pendigits", "dataset: synthetic"))
+    lost = f"`make run` fails: {then[-300:]}" if code else "" if edited == params else "an edit"
+    said = re.search("THE DATA SET COULD NOT BE FETCHED.*", then)
+    wrong = differing(results(folder), ground.expected) or left_over(folder) or bad(then)
+    return Try(lost, wrong, said.group().rstrip("* ") if said else "")
 
 
 SCRIPTS = [f"src/{name}.py" for name in ("fetch", "preprocess", "split", "train", "evaluate", "plot")]
@@ -354,10 +394,13 @@ def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Rando
         then = run(folder, [*DVC, "queue", "logs", "second"])[1]
     else:
         running = start(folder, command)
-        if not in_place:
-            wait_until(lambda: kept(folder))
-        else:
+        if in_place:
             time.sleep(chance.uniform(0, ground.seconds))
+        elif turn % 2:  # in the training
+            wait_until(lambda: kept(folder))
+        else:  # in a later stage
+            wait_until(lambda: done(folder))
+            time.sleep(chance.random())
         running.kill()
         code, then = run(folder, command)
         if code:  # DVC's own files may be cut off, which `make run` mends
@@ -394,6 +437,11 @@ def queue_says(folder: Path, word: str) -> bool:
 def kept(folder: Path) -> list[Path]:
     """The checkpoints in a folder; their names begin with a dot while they are being written."""
     return [path for path in folder.glob(".dvc/tmp/checkpoints/[!.]*") if path.suffix != ".lock"]
+
+
+def done(folder: Path) -> list[Path]:
+    """What tells that a training is done."""
+    return [*folder.glob(".dvc/tmp/checkpoints/*.done")]
 
 
 def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
@@ -738,8 +786,10 @@ ANEW = "^then: going on after epoch|^nothing; "
 STOPPED = "^stopped in epoch .* goes on from there$|^stopped; the same command again makes what is missing$"
 FAULTS = [
     Fault("killed", "kill -9 of all of `dvc repro`, of the stage, or of DVC alone", killed, 100, 3, ANEW),
-    Fault("logged", "the same, while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),
-    Fault("experiment", "kill -9 in `dvc exp run`", experiment_killed, 6, 0, ANEW),
+    Fault("done", "kill -9 in the half second after the training is done", killed_when_done, 8, 1, ANEW),
+    Fault("logged", "kill -9 at a random moment while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),
+    Fault("experiment", "kill -9 in `dvc exp run`", experiment_killed, 9, 0, ANEW),
+    Fault("fallback", "kill -9 of `make run` on the built-in digits", killed_in_fallback, 4, 0, "COULD NOT BE FETCHED"),
     Fault("stopped", "SIGTERM or Ctrl-C in the training, to `make run` or `dvc repro`", asked_to_stop, 8, 3, STOPPED),
     Fault("disk", "the disk is full: 0.1 to 2.5 MB left on a tmpfs", disk_full, 6, 1, "disk is full|No space left"),
     Fault("readonly", "a read-only folder", read_only, 7, 1, "(?i)read-only|permission|; it ran$"),
