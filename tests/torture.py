@@ -445,7 +445,7 @@ def done(folder: Path) -> list[Path]:
 
 
 def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
-    """A request to stop in the training, or when the network is there and the stage waits for MLflow.
+    """A request to stop in the training, or when the network is made and the stage waits for MLflow.
 
     It must end all that was at work, and close the training's run.
     """
@@ -790,7 +790,7 @@ FAULTS = [
     Fault("logged", "kill -9 at a random moment while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),
     Fault("experiment", "kill -9 in `dvc exp run`", experiment_killed, 9, 0, ANEW),
     Fault("fallback", "kill -9 of `make run` on the built-in digits", killed_in_fallback, 4, 0, "COULD NOT BE FETCHED"),
-    Fault("stopped", "SIGTERM or Ctrl-C in the training, to `make run` or `dvc repro`", asked_to_stop, 8, 3, STOPPED),
+    Fault("stopped", "SIGTERM, SIGHUP or Ctrl-C, to `make run` or `dvc repro`", asked_to_stop, 8, 3, STOPPED),
     Fault("disk", "the disk is full: 0.1 to 2.5 MB left on a tmpfs", disk_full, 6, 1, "disk is full|No space left"),
     Fault("readonly", "a read-only folder", read_only, 7, 1, "(?i)read-only|permission|; it ran$"),
     Fault("clock", "the clock of every process jumps by up to ten years, back and forth", clock_jumps, 4, 0, "^$"),
