@@ -198,17 +198,17 @@ def output_of(process: "subprocess.Popen[str]", stops: list[int]) -> str:
     process alone. A stage that DVC starts just then is told too. DVC may be gone before its stage, if SIGTERM or SIGHUP
     reaches both.
     """
-    said, ended, told = "", False, set[psutil.Process]()
+    said, ended, dvc_told, told = "", False, False, set[psutil.Process]()
     while not ended or (stops and stages_at_work()):
         if stops and (stops[0] != signal.SIGINT or len(stops) > 1):
             found = set(stages_at_work())
-            if not (found or told or ended):
-                process.send_signal(signal.SIGINT)
-                told.add(psutil.Process(process.pid))
             for new in found - told:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     new.terminate()
             told |= found
+            if not (told or dvc_told):
+                process.send_signal(signal.SIGINT)
+                dvc_told = True
         if ended:
             time.sleep(0.1)
         else:
