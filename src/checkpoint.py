@@ -5,8 +5,8 @@ the main checkout, where DVC removes nothing and which temporary and queued expe
 that holds the SHA-256 of its name and of what follows, an npz file with the arrays and, as ``json``, everything else:
 reading it can run no code.
 
-The files outlive the stage: DVC has yet to record what the stage made, and drops what a temporary experiment made if it
-is killed in a later stage. They go when the last stage has met their model, by ``release``.
+The files outlive the stage, as DVC has yet to record what it made. They go, by ``release``, when the next stage has met
+their model; of a temporary experiment, of which DVC drops all when it is killed in a later stage, with the last one.
 """
 
 import fcntl

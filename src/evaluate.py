@@ -18,6 +18,7 @@ import stage
 import tracking
 from arrays import load_rows
 from calibration import rejection
+from checkpoint import CHECKPOINTS, release
 from model import CLASSES, load_model
 from params import load_params
 from utils import accuracy
@@ -86,6 +87,8 @@ def main() -> None:
         metrics = {"dataset": model.dataset, **evaluate(p, y, params.ece_bins)}
         stage.write_json(METRICS / "evaluate.json", metrics)
         stage.write_bytes(METRICS / "predictions.csv", predictions_csv(row, writer, y, p))
+    if tracking.project_root() == Path.cwd():  # else DVC drops what is in this folder if it is killed before the end
+        release(Path.cwd() / CHECKPOINTS, map(Path, tracking.MODEL_FILES))
     stage.say(f"tested on {metrics['dataset']}: accuracy {metrics['test_accuracy']:.2%} on {metrics['n_test']} digits")
 
 

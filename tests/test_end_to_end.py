@@ -23,8 +23,9 @@ WRITTEN = [
 ]
 
 
-def run(folder: Path, stage: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PENDIGITS_TRACKING": "off", "DVC_ROOT": str(folder)}
+def run(folder: Path, stage: str, root: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a stage's script in a folder, as DVC does in the checkout or in a temporary experiment of another."""
+    environment = os.environ | {"PENDIGITS_TRACKING": "off", "DVC_ROOT": str(root or folder)}
     command = [sys.executable, str(ROOT / "src" / f"{stage}.py")]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -117,6 +118,19 @@ def test_names_that_do_not_exist_end_training_in_one_line_each(finished: Path, t
     assert "did you mean adam?" in done.stderr
     assert "did you mean gamma?" in done.stderr
     assert not (folder / "models").exists()
+
+
+@pytest.mark.parametrize(("temporary", "left_after"), [(False, [True, False]), (True, [True, True, False])])
+def test_a_trainings_state_goes_when_nothing_can_be_lost(
+    finished: Path, tmp_path: Path, temporary: bool, left_after: list[bool]
+) -> None:
+    folder = prepare(tmp_path / "project", epochs=1)
+    root = tmp_path / "main checkout" if temporary else folder
+    (folder / "data").symlink_to(finished / "data")
+    for name, left in zip(["train", "evaluate", "plot"], left_after, strict=False):
+        done = run(folder, name, root)
+        assert done.returncode == 0, done.stderr
+        assert any((root / ".dvc/tmp/checkpoints").iterdir()) == left, name
 
 
 @pytest.mark.parametrize(
