@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 LATEST = 4  # how many are shown when none is named
 COLUMN = 30  # the most letters across that a value takes
+ROWS = ("dataset", "synthetic_rows_per_writer", "split_by", "validation_writers", "validation_fraction", "split_seed")
 METRICS = {  # what is shown, and whether more is better
     "final_val_accuracy": True,
     "final_val_loss": False,
@@ -112,8 +113,13 @@ def merit(run: "entities.Run") -> tuple[float, float]:
 
 
 def comparable(first: "entities.Run", second: "entities.Run") -> bool:
-    """Whether both were trained and measured on the same rows."""
-    return bool(first.data.tags.get("data.sha256") == second.data.tags.get("data.sha256"))
+    """Whether both were trained and measured on the same digits, of which they may read different features."""
+    if first.data.tags.get("data.sha256") == second.data.tags.get("data.sha256"):
+        return True
+    ours, theirs = first.data.params, second.data.params
+    return ours.get("features") != theirs.get("features") and all(
+        key in ours and ours[key] == theirs.get(key) for key in ROWS
+    )
 
 
 def differing(runs: Sequence["entities.Run"]) -> dict[str, list[str]]:

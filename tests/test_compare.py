@@ -1,10 +1,12 @@
 """Runs side by side, and the champion: what is shown, what is advised, what is refused."""
 
 import shlex
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 import champion
@@ -104,6 +106,24 @@ def test_runs_are_found_by_any_of_their_names_the_newest_first() -> None:
     assert compare.named(runs, "id-of-the-older") is older
     with pytest.raises(StageError, match="did you mean synthetic-grid-1"):
         compare.named(runs, "grid-2")
+
+
+ROWS = {"dataset": "pendigits", "synthetic_rows_per_writer": 250, "split_by": "writer", "validation_writers": 6}
+ROWS |= {"validation_fraction": 0.2, "split_seed": 0}
+
+
+def test_the_same_digits_can_be_compared_whatever_is_read_of_them() -> None:
+    table = run("table", data="table", features="table", **ROWS)
+    assert compare.comparable(table, run("ink", data="ink", features="ink", **ROWS))
+    assert not compare.comparable(table, run("ink", data="ink", features="ink", **(ROWS | {"split_seed": 1})))
+    assert not compare.comparable(table, run("changed", data="other", features="table", **ROWS))
+    assert not compare.comparable(table, run("of another program", data="other"))
+
+
+def test_the_parameters_that_decide_on_the_digits_are_those_of_the_stages_before_training() -> None:
+    stages = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"]
+    deciding = {key for name in ("fetch", "preprocess", "split") for key in stages[name]["params"]}
+    assert deciding - {"features"} == set(compare.ROWS) == set(ROWS)
 
 
 class Registry:
