@@ -166,7 +166,7 @@ def advice(runs: Sequence["entities.Run"], here: Mapping[str, str], experiments:
         here: the parameters of the workspace, as MLflow keeps them.
         experiments: the names of DVC's.
     """
-    if not all(comparable(run, runs[0]) for run in runs):
+    if not all(comparable(*pair) for pair in itertools.combinations(runs, 2)):
         return ["These runs were measured on different rows, so their figures cannot tell which is better."]
     best = max(runs, key=merit)
     if all(merit(run) == merit(best) for run in runs):
