@@ -282,6 +282,23 @@ def inputs() -> list[Path]:
     return [*sorted(SPLIT.glob("train*.npz")), *sorted(SPLIT.glob("validation*.npz")), *sorted(code)]
 
 
+def check_unchanged(key: str) -> None:
+    """Refuse to write a result of inputs that are no longer there: DVC would record it as one of those that are.
+
+    Raises:
+        StageError: if parameters, data or code are other than those that ``key`` is the fingerprint of.
+    """
+    try:
+        if fingerprint(load_params().model_dump(mode="json"), inputs()) == key:
+            return
+    except stage.ParamsError:  # in the middle of an edit
+        pass
+    raise stage.StageError(
+        "parameters, data or code were changed during the training, whose result DVC would take for the new ones'; "
+        "nothing is written, and with the old ones back the same command has it at once"
+    )
+
+
 def read_rows(name: str, features: str) -> Rows:
     """Read one of the split's parts, and its ink.
 
@@ -315,8 +332,8 @@ def main() -> None:
     # One thread: at these sizes more only get in each other's way, and parallel experiments share the cores.
     with (
         threadpool_limits(1),
-        checkpoints(tracking.project_root() / CHECKPOINTS, key, map(Path, tracking.MODEL_FILES)) as checkpoint,
         tracking.training(params) as run,
+        checkpoints(tracking.project_root() / CHECKPOINTS, key, map(Path, tracking.MODEL_FILES)) as checkpoint,
         tqdm(total=params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar,
     ):
 
@@ -337,6 +354,7 @@ def main() -> None:
         if params.refit:
             model = refit(params, len(history), rows.and_also(validation), checkpoint("refit"))
         model.temperature = temperature
+        check_unchanged(key)
         save_model(model, MODELS)
         stage.write_bytes(METRICS / "history.csv", table_csv(list(history.last), history.records))
         stage.write_bytes(METRICS / "diagnostics.csv", table_csv(DIAGNOSTICS, watch.records))
