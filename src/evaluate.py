@@ -88,7 +88,9 @@ def main() -> None:
         stage.write_json(METRICS / "evaluate.json", metrics)
         stage.write_bytes(METRICS / "predictions.csv", predictions_csv(row, writer, y, p))
     if tracking.project_root() == Path.cwd():  # else DVC drops what is in this folder if it is killed before the end
-        release(Path.cwd() / CHECKPOINTS, map(Path, tracking.MODEL_FILES))
+        if stage.LOCK_FILE.exists():  # DVC writes it in place, and a kill can cut it off
+            stage.write_bytes(stage.KEPT_LOCK_FILE, stage.LOCK_FILE.read_bytes())
+        release(CHECKPOINTS, map(Path, tracking.MODEL_FILES))
     stage.say(f"tested on {metrics['dataset']}: accuracy {metrics['test_accuracy']:.2%} on {metrics['n_test']} digits")
 
 

@@ -20,8 +20,9 @@ import psutil
 import yaml
 
 import stage
+from stage import KEPT_LOCK_FILE, LOCK_FILE
 
-LOCK_FILE, RUNNING, INDEX_LOCK = Path("dvc.lock"), Path(".dvc/tmp/rwlock"), Path(".git/index.lock")
+RUNNING, INDEX_LOCK = Path(".dvc/tmp/rwlock"), Path(".git/index.lock")
 PATIENCE = 1.0  # seconds after which a file that is being written is whole
 
 
@@ -41,9 +42,10 @@ def mend() -> None:
         RUNNING.unlink()
         stage.say(f"{RUNNING} was left by `{command}`, which was killed; it is removed")
     if _is_broken(LOCK_FILE, _is_lock_file):
+        kept = stage.read_bytes(KEPT_LOCK_FILE) if KEPT_LOCK_FILE.exists() else b""
         committed = subprocess.run(["git", "show", f"HEAD:./{LOCK_FILE}"], capture_output=True, check=False)  # noqa: S603, S607 (git, with words of ours)
-        if committed.returncode == 0 and _is_lock_file(committed.stdout):
-            stage.write_bytes(LOCK_FILE, committed.stdout)
+        if whole := next(filter(_is_lock_file, (kept, committed.stdout)), None):
+            stage.write_bytes(LOCK_FILE, whole)
         else:
             LOCK_FILE.unlink()
         stage.say(f"{LOCK_FILE} was cut off when a run was killed; it is made anew")

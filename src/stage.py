@@ -78,6 +78,8 @@ _DISK_FAULTS = {
 
 
 STOPS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+LOCK_FILE = Path("dvc.lock")
+KEPT_LOCK_FILE = Path(".dvc/tmp/dvc.lock.kept")  # as it was when evaluate ran
 TOGETHER = 1.0  # seconds in which several signals are one request: to the whole group, and passed on by its members
 
 

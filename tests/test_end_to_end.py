@@ -127,10 +127,12 @@ def test_a_trainings_state_goes_when_nothing_can_be_lost(
     folder = prepare(tmp_path / "project", epochs=1)
     root = tmp_path / "main checkout" if temporary else folder
     (folder / "data").symlink_to(finished / "data")
+    (folder / "dvc.lock").write_text("stages: {}")
     for name, left in zip(["train", "evaluate", "plot"], left_after, strict=False):
         done = run(folder, name, root)
         assert done.returncode == 0, done.stderr
         assert any((root / ".dvc/tmp/checkpoints").iterdir()) == left, name
+    assert (folder / ".dvc/tmp/dvc.lock.kept").exists() != temporary
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 import mend
+import stage
 from stage import StageError
 
 WHOLE = b"""schema: '2.0'
@@ -34,10 +35,10 @@ def at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def test_whole_files_stay_and_missing_ones_are_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
     mend.mend()
-    mend.LOCK_FILE.write_bytes(WHOLE)
+    stage.LOCK_FILE.write_bytes(WHOLE)
     mend.RUNNING.write_text("{}")
     mend.mend()
-    assert mend.LOCK_FILE.read_bytes() == WHOLE
+    assert stage.LOCK_FILE.read_bytes() == WHOLE
     assert mend.RUNNING.exists()
     assert capsys.readouterr().out == ""
 
@@ -50,9 +51,18 @@ def test_a_pipe_is_not_waited_for() -> None:
 
 @pytest.mark.parametrize("length", [0, 3, 14, 24, 60, 75, 85])
 def test_a_cut_lock_file_is_removed(length: int, capsys: pytest.CaptureFixture[str]) -> None:
-    mend.LOCK_FILE.write_bytes(WHOLE[:length])
+    stage.LOCK_FILE.write_bytes(WHOLE[:length])
     mend.mend()
-    assert not mend.LOCK_FILE.exists()
+    assert not stage.LOCK_FILE.exists()
+    assert "dvc.lock was cut off" in capsys.readouterr().out
+
+
+def test_a_cut_lock_file_is_as_evaluate_found_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the training's entry, which what is committed may lack."""
+    stage.KEPT_LOCK_FILE.write_bytes(WHOLE)
+    stage.LOCK_FILE.write_bytes(WHOLE[:75])
+    mend.mend()
+    assert stage.LOCK_FILE.read_bytes() == WHOLE
     assert "dvc.lock was cut off" in capsys.readouterr().out
 
 
