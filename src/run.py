@@ -22,10 +22,12 @@ import psutil
 from filelock import FileLock, Timeout
 
 import stage
+from checkpoint import CHECKPOINTS, release
 from fetch import RAW, NoSourceError, fetch_pendigits
 from mend import mend
 from params import PARAMS_FILE, load_params
 from sources import is_complete
+from tracking import MODEL_FILES
 from train import check_names
 
 DVC_FOLDER = Path(".dvc")
@@ -61,6 +63,7 @@ def main() -> None:
         else:
             with synthetic_params():
                 worked = reproduce()
+        release(CHECKPOINTS, map(Path, MODEL_FILES))  # also where evaluate did not run, as the model is as before
     say_summary(worked)
 
 
@@ -198,17 +201,19 @@ def output_of(process: "subprocess.Popen[str]", stops: list[int]) -> str:
     process alone. A stage that DVC starts just then is told too. DVC may be gone before its stage, if SIGTERM or SIGHUP
     reaches both.
     """
-    said, ended, dvc_told, told = "", False, False, set[psutil.Process]()
+    said, ended, requests, told = "", False, 0, set[int]()
     while not ended or (stops and stages_at_work()):
         if stops and (stops[0] != signal.SIGINT or len(stops) > 1):
-            found = set(stages_at_work())
-            for new in found - told:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    new.terminate()
-            told |= found
-            if not (told or dvc_told):
+            if len(stops) > requests:
+                requests, told = len(stops), set()
+            for found in stages_at_work():
+                if found.pid not in told:
+                    told.add(found.pid)
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        found.terminate()
+            if not told:
+                told.add(process.pid)
                 process.send_signal(signal.SIGINT)
-                dvc_told = True
         if ended:
             time.sleep(0.1)
         else:

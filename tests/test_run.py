@@ -16,7 +16,7 @@ import yaml
 from project_copy import copy_project
 
 import run
-from stage import StageError
+from stage import TOGETHER, StageError
 
 ROOT = Path(__file__).parent.parent
 
@@ -202,6 +202,19 @@ def test_a_stage_that_begins_after_the_stop_is_told_too(tmp_path: Path) -> None:
     process = start_run(tmp_path, LATE_DVC)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)  # the stage would wait for ever; told while Python starts, it keeps nothing
+    assert process.returncode == 130
+
+
+def test_a_second_request_is_passed_on_too(tmp_path: Path) -> None:
+    stubborn = SLOW_DVC.replace("signal.pause(); ", "signal.pause(); print('once', flush=True); signal.pause(); ")
+    process = start_run(tmp_path, stubborn)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout
+    assert process.stdout.readline() == "once\n"
+    time.sleep(TOGETHER)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=60)[0] == "state is kept\n"
     assert process.returncode == 130
 
 
