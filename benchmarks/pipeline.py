@@ -93,6 +93,7 @@ def measure(turns: int) -> dict[str, Any]:
         trainings: dict[str, list[tuple[float, float]]] = {"off": [], "on": []}
         for turn in range(turns):
             for mode in ("off", "on") if turn % 2 else ("on", "off"):
+                shutil.rmtree(folder / ".dvc/tmp/checkpoints", ignore_errors=True)  # else the next goes on
                 command = [*PYTHON, "src/train.py"]
                 trainings[mode].append(run(command, folder, PENDIGITS_TRACKING=mode, DVC_ROOT=name))
         params = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))

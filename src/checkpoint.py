@@ -30,7 +30,7 @@ from neural_net.npz import read_npz
 
 EVERY = 5.0  # seconds between two writings,
 LARGEST_SHARE = 0.05  # or as many more as keep writing to this share of the time
-PATIENCE = 150.0  # seconds without a new file after which a run with the same inputs is waited for no longer
+PATIENCE = 600.0  # seconds without a new file after which a run with the same inputs is waited for no longer
 MOST_FILES = 200  # that may lie in the folder; runs that nobody took up again leave theirs
 CHECKPOINTS = Path(".dvc/tmp/checkpoints")  # in the main checkout
 MAGIC = b"pendigits checkpoint 1 "
@@ -207,11 +207,16 @@ def release(folder: Path, model: Iterable[Path]) -> None:
     for done in folder.glob(f"*{_DONE}"):
         with suppress(OSError, stage.StageError):
             if stage.read_bytes(done) == made and (lock := _lock_now(done.with_suffix(".lock"))):
-                files = [*folder.glob(f".{done.stem}.*"), *folder.glob(f"{done.stem}.*")]
                 with lock:
-                    for path in sorted(files, key=lambda file: file.suffix == ".lock"):  # which keeps others out
-                        with suppress(OSError):  # a folder in their place is none of ours
-                            path.unlink()
+                    _remove(folder, done.stem)
+
+
+def _remove(folder: Path, key: str) -> None:
+    """Remove a key's files; last the mark, by which they are found again, and the lock, which keeps others out."""
+    files = [*folder.glob(f".{key}.*"), *folder.glob(f"{key}.*")]
+    for path in sorted(files, key=lambda file: (file.suffix == ".lock", file.suffix == _DONE)):
+        with suppress(OSError):  # a folder in their place is none of ours
+            path.unlink()
 
 
 _DONE = ".done"

@@ -151,12 +151,12 @@ def test_other_parameters_data_or_code_are_another_run(tmp_path: Path) -> None:
 def test_the_second_of_two_runs_with_the_same_inputs_waits_and_has_what_the_first_has_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checkpoint, "PATIENCE", 0.5)
+    monkeypatch.setattr(checkpoint, "PATIENCE", 2)
 
     def slow_first() -> None:
         with checkpoints(tmp_path, "key") as made:
             begun.set()
-            for _ in range(10):  # longer than the other's patience
+            for _ in range(15):  # longer than the other's patience
                 time.sleep(0.2)
                 training(made("training")).run()
 
@@ -460,9 +460,16 @@ def kept_in(folder: Path) -> list[Path]:
     return [path for path in folder.glob(".dvc/tmp/checkpoints/*") if path.suffix != ".lock"]
 
 
+def written_in(folder: Path) -> set[tuple[str, int]]:
+    with suppress(FileNotFoundError):  # it is being replaced
+        return {(path.name, path.stat().st_ino) for path in kept_in(folder)}
+    return set()
+
+
 def stop_at(process: subprocess.Popen[str], folder: Path, number: int, delay: float) -> tuple[str, str]:
-    """Send a signal some time after the first checkpoint is there; returns what the process said."""
-    while process.poll() is None and not kept_in(folder):
+    """Send a signal some time after the process has written a checkpoint; returns what it said."""
+    before = written_in(folder)
+    while process.poll() is None and written_in(folder) == before:
         time.sleep(0.005)
     time.sleep(delay)
     process.send_signal(number)
@@ -525,6 +532,25 @@ def test_other_parameters_start_from_the_beginning(whole: Path, tmp_path: Path) 
     assert last.returncode == 0
     assert "going on" not in out
     assert kept_in(folder)  # the killed run can still go on
+
+
+@pytest.mark.parametrize("changed", ["seed: 1", "seed: ["])
+def test_a_result_of_other_parameters_than_are_there_is_not_written(whole: Path, tmp_path: Path, changed: str) -> None:
+    """As they are when params.yaml is edited meanwhile, also where DVC was killed and another training is at work."""
+    folder = prepared(whole, tmp_path / "edited")
+    params = (folder / "params.yaml").read_text()
+    process = start(folder)
+    while not kept_in(folder):
+        time.sleep(0.005)
+    (folder / "params.yaml").write_text(re.sub("(?m)^seed: 0$", changed, params))
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert err.startswith("parameters, data or code were changed during the training")
+    assert not (folder / "models").exists()
+    (folder / "params.yaml").write_text(params)
+    out, _ = start(folder).communicate()
+    assert "going on after epoch 40 of 40" in out
+    assert same_bytes(folder, whole)
 
 
 def test_a_damaged_checkpoint_costs_a_line(whole: Path, tmp_path: Path) -> None:

@@ -337,6 +337,33 @@ def went_on_after(ground: Ground, folder: Path, running: Running, tracking: str,
     return outcome._replace(lost=lost, told=went_on(then) or "nothing; the next run makes what is missing")
 
 
+def edited_meanwhile(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
+    """DVC alone is killed, and params.yaml edited and run again while its training works on; later it is as before."""
+    expected, folder = ground.experiment, ground.copy(name)
+    running, params = start(folder, [*DVC, "repro"]), folder / "params.yaml"
+    wait_until(lambda: kept(folder))
+    time.sleep(chance.random())
+    running.process.kill()
+    before = params.read_text()
+    params.write_text(before.replace("\nseed: 0\n", "\nseed: 1\n"))
+    code, then = run(folder, MAKE_RUN)
+    wait_until(lambda: not running.stages() and not of_stage(folder))
+    found = {key: known for key, known in results(folder).items() if key != "params.yaml"}
+    wrong = "" if code else differing(found, {key: expected[key] for key in expected if key != "params.yaml"})
+    said = running.said()
+    params.write_text(before)
+    outcome, after = ground.again(folder, said + then)
+    lost = outcome.lost or (f"`make run` fails: {then[-300:]}" if code else "")
+    lost = lost or ("" if went_on(after) else "the training did not go on")
+    heard = re.search("(?m)^parameters, data or code were changed.*", said)
+    return outcome._replace(lost=lost, wrong=outcome.wrong or wrong, told=heard.group() if heard else "")
+
+
+def of_stage(folder: Path) -> list[psutil.Process]:
+    """The training that is at work for a copy of the project."""
+    return [process for process in of_folder(str(folder)) if "src/train.py" in words(process)]
+
+
 def killed_in_fallback(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
     """kill -9 of `make run` and all below it where no source of the data set answers, so params.yaml is changed."""
     folder = ground.copy(name)
@@ -789,6 +816,7 @@ FAULTS = [
     Fault("done", "kill -9 in the half second after the training is done", killed_when_done, 8, 1, ANEW),
     Fault("logged", "kill -9 at a random moment while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),
     Fault("experiment", "kill -9 in `dvc exp run`", experiment_killed, 9, 0, ANEW),
+    Fault("edited", "params.yaml is edited while a training works", edited_meanwhile, 4, 0, "^parameters, data"),
     Fault("fallback", "kill -9 of `make run` on the built-in digits", killed_in_fallback, 4, 0, "COULD NOT BE FETCHED"),
     Fault("stopped", "SIGTERM, SIGHUP or Ctrl-C, to `make run` or `dvc repro`", asked_to_stop, 8, 3, STOPPED),
     Fault("disk", "the disk is full: 0.1 to 2.5 MB left on a tmpfs", disk_full, 6, 1, "disk is full|No space left"),
