@@ -927,7 +927,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     options = parser.parse_args()
     began, rows, faults = time.monotonic(), {}, 0
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background would have ignored, by all
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background would have ignored, by all,
+    signal.signal(signal.SIGHUP, lambda *_: None)  # and nohup this: ignored here, it is so in all that is started
     with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder:
         ground = Ground(Path(folder))
         print(f"seed {options.seed}; a run without faults takes {ground.seconds:.0f} s\n\n{HEADER}", flush=True)
