@@ -69,6 +69,8 @@ def _is_gone(pid: int, path: Path) -> bool:
         return process.status() == psutil.STATUS_ZOMBIE or (younger and not _is_of(process, "dvc"))
     except psutil.NoSuchProcess:
         return True
+    except psutil.AccessDenied:  # another user's, of whom the system does not say what runs
+        return False
 
 
 def _is_of(process: psutil.Process, *programs: str) -> bool:
