@@ -25,7 +25,6 @@ import numpy as np
 
 import stage
 from neural_net import Callback, Training
-from neural_net.base import RefusalError
 from neural_net.npz import read_npz
 
 EVERY = 5.0  # seconds between two writings,
@@ -36,7 +35,7 @@ CHECKPOINTS = Path(".dvc/tmp/checkpoints")  # in the main checkout
 MAGIC = b"pendigits checkpoint 1 "
 
 
-class CheckpointError(RefusalError):
+class CheckpointError(ValueError):
     """A checkpoint cannot be read; the message says what is wrong with it."""
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
-from neural_net import Network, storage
+from neural_net import Network, serialization
 from neural_net.activations import softmax
 from pendigits import Ink, join_strokes
 from stage import StageError, locked, one_line
@@ -90,7 +90,7 @@ def save_model(model: PenDigitsModel, folder: Path) -> None:
     reads = {"scaler": {"low": 0, "high": 100}} if model.features == "table" else {"features": model.features}
     extra = {"dataset": model.dataset, **reads, "temperature": model.temperature}
     with locked(folder):  # a process whose DVC was killed may be writing the same
-        storage.save(model.network, folder, extra)
+        serialization.save(model.network, folder, extra)
 
 
 def load_model(folder: Path) -> PenDigitsModel:
@@ -100,10 +100,10 @@ def load_model(folder: Path) -> PenDigitsModel:
         StageError: if the files are not there, damaged, or hold no network over pen paths; it names the file.
     """
     try:
-        network, extra = storage.load(folder)
+        network, extra = serialization.load(folder)
     except FileNotFoundError as error:
         raise StageError(f"{error.filename} does not exist; `dvc repro train` makes it") from None
-    except storage.StorageError as error:
+    except serialization.StorageError as error:
         raise StageError(str(error)) from None
     dataset, temperature, features = extra.get("dataset"), extra.get("temperature", 1.0), extra.get("features", "table")
     known = FEATURE_SETS.get(features) if isinstance(features, str) else None
