@@ -15,7 +15,7 @@ from test_checkpoint import signed
 from test_end_to_end import ROOT
 
 import train
-from neural_net import storage
+from neural_net import serialization
 from pen.strokes import read_strokes
 from pipeline.errors import StageError
 from pipeline.params import ParamsError, load_params
@@ -67,13 +67,13 @@ def test_a_planted_pickle_is_refused_and_does_not_run(tmp_path: Path, monkeypatc
     weights = np.array([[Planted()], [Planted()]], dtype=object)
     np.savez("network.npz", **{"linear1.W": weights, "linear1.b": np.zeros(1, "f4")})
     np.savez("state.npz", json=np.array([Planted()], dtype=object))
-    with pytest.raises(storage.StorageError):
-        storage.load(Path())
+    with pytest.raises(serialization.StorageError):
+        serialization.load(Path())
     with pytest.raises(CheckpointError):
         unpack(signed(Path("state.npz").read_bytes()))
     Path("network.npz").write_bytes(pickle.dumps(Planted()))
-    with pytest.raises(storage.StorageError):
-        storage.load(Path())
+    with pytest.raises(serialization.StorageError):
+        serialization.load(Path())
     with pytest.raises(CheckpointError):
         unpack(signed(pickle.dumps(Planted())))
     assert not Path("it ran").exists()

@@ -1,11 +1,10 @@
-"""Saved networks: ``network.npz`` holds the arrays, ``network.json`` how the network is made. Neither can run code.
+"""Saved networks: ``network.npz`` holds the arrays, ``network.json`` how to make the network. Neither can run code.
 
-The json file has the format's version, dtype, the shape of a sample, the classes, the layers as ``make_layer`` takes
-them, and whatever else the caller wants to travel along. The npz file has one array a parameter and a state, named
-``layer.name``: ``linear1.W``, ``batchnorm1.mean``. Equal networks give equal bytes.
+The json file has the version of the format, the dtype, the shape of a sample, the classes, the layers as ``make_layer``
+takes them, and ``extra``, which belongs to the caller. The npz file has an array for each parameter and each state,
+named ``layer.name``: ``linear1.W``, ``batchnorm1.mean``. Equal networks give equal bytes.
 """
 
-import io
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, RefusalError, Shape
 from .layers import layer_spec
 from .network import Network
-from .npz import NpzError, read_npz
+from .npz import NpzError, npz_bytes, read_npz
+from .parts import Array, Shape
 
 FORMAT = 1
 
 
-class StorageError(RefusalError):
+class StorageError(ValueError):
     """A saved network cannot be read; the message names the file and what is wrong with it."""
 
 
@@ -29,10 +28,10 @@ def save(network: Network, folder: Path | str, extra: Mapping[str, Any] | None =
     """Write a network into ``folder``, as network.npz and network.json.
 
     Args:
-        extra: whatever json can hold, to travel with the network; ``load`` hands it back.
+        extra: anything that json can hold; ``load`` returns it.
 
     Raises:
-        ValueError: if a layer is not registered under a name, or the network was not built yet.
+        ValueError: if a layer's class is not registered, or the network does not know its sizes yet.
     """
     if not network.built:
         raise ValueError("a network without sizes cannot be saved; build it, or show it data first")
@@ -45,29 +44,29 @@ def save(network: Network, folder: Path | str, extra: Mapping[str, Any] | None =
         "extra": dict(extra or {}),
     }
     text = json.dumps(description, indent=2, allow_nan=False, default=_plain) + "\n"
-    content, folder = io.BytesIO(), Path(folder)
-    np.savez(content, **dict(_arrays(network)))  # type: ignore[arg-type]
+    files = {"network.npz": npz_bytes(dict(_arrays(network))), "network.json": text.encode()}
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in (("network.npz", content.getvalue()), ("network.json", text.encode())):
+    for name, data in files.items():
         partial = folder / f".{name}.part"
         partial.write_bytes(data)
         partial.replace(folder / name)
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's, which json knows."""
+    """NumPy's numbers as Python's, which json can write."""
     if isinstance(value, np.generic):
         return value.item()
     raise ValueError(f"json cannot hold {value!r} of type {type(value).__name__}")
 
 
 def load(folder: Path | str) -> tuple[Network, dict[str, Any]]:
-    """Read what ``save`` wrote; returns the network, which predicts exactly as before, and ``extra``.
+    """Read a saved network; returns the network, whose predictions are exactly the same as before, and ``extra``.
 
     Raises:
-        StorageError: for a file that is damaged or of a newer format, and for an array that is missing, not expected,
-            or of another shape or dtype, or a variance less than 0, each by name.
-        FileNotFoundError: if a file is not there.
+        StorageError: if a file is damaged or has a newer format, or an array is missing, unexpected, of another shape
+            or dtype, not finite, or a variance less than 0.
+        FileNotFoundError: if a file is missing.
     """
     folder = Path(folder)
     description = _description(folder / "network.json")
@@ -87,8 +86,8 @@ def load(folder: Path | str) -> tuple[Network, dict[str, Any]]:
 
 
 def _fill(network: Network, shape_in: Shape, arrays: Mapping[str, Array]) -> None:
-    """Build the network and give it the arrays of a file, if these are all it needs and no others."""
-    for layer, name, parameter in network.parameters():  # before anything is as large as the json says
+    """Build the network and copy a file's arrays into it; NpzError unless they are exactly those that it needs."""
+    for layer, name, parameter in network.parameters():  # before allocating as much memory as the json file asks for
         _check(arrays, f"{layer.name}.{name}", parameter.shape, network.dtype)
     network.build(shape_in)
     places = dict(_arrays(network))
@@ -97,7 +96,7 @@ def _fill(network: Network, shape_in: Shape, arrays: Mapping[str, Array]) -> Non
             raise NpzError(f"the array {name} belongs to no layer of this network")
     for name, place in places.items():
         _check(arrays, name, place.shape, network.dtype)
-        np.copyto(place, arrays[name])
+        place[...] = arrays[name]
         if not np.isfinite(place).all():
             raise NpzError(f"the array {name} holds NaN or infinity")
         if name.endswith(".variance") and (place < 0).any():
@@ -113,7 +112,7 @@ def _classes(classes: list[Any] | None, n_outputs: int) -> Array | None:
 
 
 def _arrays(network: Network) -> Iterator[tuple[str, Array]]:
-    """Every array that makes the network what it is, as a view, with its name."""
+    """The name and a view of every array of the network, in the order of its layers."""
     for layer in network.walk():
         for name in layer.parameters:
             yield f"{layer.name}.{name}", getattr(layer, name)
@@ -144,7 +143,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> bytes:
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe or a device may have no end
+    if path.exists() and not (path.is_file() or path.is_dir()):  # reading from a pipe or a device may never end
         raise StorageError(f"{path} is not a file")
     return path.read_bytes()
 
