@@ -1,8 +1,8 @@
 """Stage train: data/split -> models/, metrics/{history,diagnostics,histograms}.csv, metrics/train.json.
 
 Trains the network that params.yaml describes on the training rows, and measures it after every epoch on the
-validation rows. The diagnostics have no rows unless params.yaml asks for them. With ``refit`` the network that is kept is
-trained once more, in the same way, on all of these rows.
+validation rows. The diagnostics have no rows unless params.yaml asks for them. With ``refit`` the network that is kept
+is trained once more, in the same way, on all of these rows.
 """
 
 import sys

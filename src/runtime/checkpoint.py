@@ -1,9 +1,9 @@
-"""Trainings that survive a kill: their state in a file, written at intervals, which the next run with the same inputs finds.
+"""Trainings that survive a kill: their state is in a file, which the next run with the same inputs resumes from.
 
 A file belongs to one set of inputs: its name is a checksum of them, as dvc.yaml lists them for the stage. It is in the
 main checkout, where DVC removes nothing and which temporary and queued experiments share. It starts with a line that
-holds the SHA-256 of its name and of what follows, an npz file with the arrays and, as ``json``, everything else: reading
-it can run no code.
+holds the SHA-256 of its name and of what follows, an npz file with the arrays and, as ``json``, everything else:
+reading it can run no code.
 
 The files outlive the train stage, because DVC has yet to record its result. The plot stage, the last one, deletes them.
 """
@@ -46,7 +46,7 @@ class CheckpointError(ValueError):
 
 
 def fingerprint(stage: str = "train") -> str:
-    """A checksum of all that decides a stage's results: its parameters, data and code in dvc.yaml, and NumPy's version."""
+    """A checksum of all that decides a stage's results: its params and deps in dvc.yaml, and NumPy's version."""
     described = yaml.safe_load((_project() / PIPELINE_FILE).read_text(encoding="utf-8"))["stages"][stage]
     values = read_values(PARAMS_FILE)
     digest = hashlib.sha256(f"{np.__version__} {json.dumps([values.get(key) for key in described['params']])}".encode())
@@ -67,8 +67,8 @@ def check_unchanged(known: str) -> None:
         if fingerprint() == known:
             return
     raise StageError(
-        "parameters, data or code were edited during the training, so its result is not written: DVC would store it under "
-        "the new values; put the old values back and rerun to get it"
+        "parameters, data or code were edited during the training, so its result is not written: DVC would store it "
+        "under the new values; put the old values back and rerun to get it"
     )
 
 

@@ -1,4 +1,4 @@
-"""The side process of a stage: follow what the stage reports, keep its run. Started as ``python -m tracking.recorder``."""
+"""The side process of a stage, ``python -m tracking.recorder``: follow what the stage reports, and keep its run."""
 
 import contextlib
 import functools
