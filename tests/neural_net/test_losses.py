@@ -113,20 +113,6 @@ def test_targets_in_all_their_forms_are_the_same(name: str, y: Any) -> None:
     assert rows.flags.c_contiguous
 
 
-def test_truth_values_are_the_classes_0_and_1() -> None:
-    assert CrossEntropy().targets(np.array([True, False]), 2).tolist() == [[0, 1], [1, 0]]
-
-
-def test_one_class_alone_has_nothing_to_be_wrong_about() -> None:
-    assert value(CrossEntropy(), [[5], [-3]], [0, 0]) == 0
-
-
-def test_targets_are_copies() -> None:
-    y = np.eye(3)
-    MeanSquaredError().targets(y, 3)[...] = 7
-    assert np.array_equal(y, np.eye(3))
-
-
 @pytest.mark.parametrize(
     ("loss", "y", "message"),
     [
