@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import re
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from neural_net import (
     LAYERS,
     AveragePool1D,
     BatchNorm,
-    Chain,
     Conv1D,
     Dropout,
     Flatten,
@@ -132,13 +130,6 @@ def test_residual_adds_its_input() -> None:
     residual.layers[0].W[...], residual.layers[0].b[...] = [[2, 0], [0, 3]], [1, 1]
     assert residual.forward(np.array([[1.0, 10]])).tolist() == [[4, 41]]
     assert residual.backward(np.array([[1.0, 1]])).tolist() == [[3, 4]]
-
-
-def test_chain_goes_through_its_layers_in_order() -> None:
-    chain = ready(Chain([Linear(1), Linear(2)]), 2)
-    chain.layers[0].W[...], chain.layers[1].W[...] = [[1], [2]], [[1, 10]]
-    assert chain.forward(np.array([[3.0, 4]])).tolist() == [[11, 110]]
-    assert chain.backward(np.array([[1.0, 1]])).tolist() == [[11, 22]]
 
 
 # Dropout
@@ -299,11 +290,3 @@ def test_a_second_network_of_the_same_objects_leaves_the_first_alone(rng: np.ran
     second = Network(layers, 6, rng=rng)
     assert second.outputs(np.ones((1, 6))).shape == (1, 2)
     assert np.array_equal(first.outputs(X), before)
-
-
-def test_an_unregistered_layer_cannot_be_described() -> None:
-    class Mine(Tanh):
-        pass
-
-    with pytest.raises(ValueError, match=re.escape("Mine is not registered")):
-        layer_spec(Mine())

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from neural_net import (
-    OPTIMIZERS,
     SGD,
     Callback,
     DivergedError,
@@ -35,20 +34,6 @@ def network(*layers: Any, dtype: Any = np.float64, seed: int = 0) -> Network:
 # Learning
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("batch_size", [8, None])
-def test_every_optimizer_learns_32_rows_by_heart(name: str, batch_size: int | None) -> None:
-    X, y = RNG(5).normal(size=(32, 4)), RNG(6).integers(0, 3, 32)  # with nothing to generalise from
-    lr = {"sgd": 0.1, "adagrad": 0.2, "lion": 0.01}.get(name, 0.02)
-    options = {"momentum": 0.9} if name == "sgd" else {}
-    history = fit(
-        network(*dense_layers([48], 3)), X, y, rng=RNG(0), optimizer={name: {"lr": lr, **options}},
-        epochs=300 if batch_size else 900, batch_size=batch_size,
-    )  # fmt: skip
-    assert history["train_accuracy"][-1] == 1
-    assert history["train_loss"][-1] < 0.05
-
-
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mean_squared_error"])
 def test_every_loss_can_be_learned(loss: str, blobs: Data) -> None:
     net = network()
@@ -74,16 +59,6 @@ def test_one_step_of_gradient_descent_by_head() -> None:
     history = fit(net, *data, rng=RNG(0), loss="mean_squared_error", optimizer=SGD(0.1), epochs=1, accuracy=False)
     assert history["train_loss"] == [10]  # (4 + 16) / 2
     assert net.params.tolist() == pytest.approx([1, 0.6])  # the slopes are -(2 * 1 + 4 * 2) and -(2 + 4)
-
-
-def test_a_batch_of_all_rows_is_full_batch(blobs: Data) -> None:
-    weights = []
-    for size in (None, 32, 1000):
-        net = network()
-        fit(net, *blobs, rng=RNG(0), batch_size=size, epochs=3)
-        weights.append(net.params)
-    assert np.array_equal(weights[0], weights[1])
-    assert np.array_equal(weights[0], weights[2])
 
 
 def test_one_row_and_one_class() -> None:
@@ -130,7 +105,7 @@ def test_rows_keep_their_targets_and_weights() -> None:
     assert evaluate(net, X[:16], y[:16])[0] < 0.01
 
 
-def test_augmentation_makes_each_epochs_rows_from_the_given_ones(blobs: Data) -> None:
+def test_augmentation_makes_each_epochs_rows_from_the_given_ones_and_cannot_change_them(blobs: Data) -> None:
     X, y = blobs
     spy, seen = Spy(), []
 
@@ -139,21 +114,8 @@ def test_augmentation_makes_each_epochs_rows_from_the_given_ones(blobs: Data) ->
         return rows + rng.normal()
 
     fit(network(spy, Linear(3)), X, y, rng=RNG(0), epochs=3, batch_size=None, augment=shift)
-    assert all(np.array_equal(rows, X) for rows in seen)
+    assert all(np.array_equal(rows, X) and not rows.flags.writeable for rows in seen)
     assert len({batch[0] for batch in spy.seen}) == 3
-
-
-def test_augmentation_cannot_write_into_the_callers_rows(blobs: Data) -> None:
-    X, y = blobs
-
-    def in_place(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        rows += 1
-        return rows
-
-    before = X.copy()
-    with pytest.raises(ValueError, match="read-only"):
-        fit(network(), X, y, rng=RNG(0), epochs=1, augment=in_place)
-    assert np.array_equal(X, before)
 
 
 # Weights of rows
@@ -230,44 +192,32 @@ def test_the_schedule_hears_the_validation_loss(blobs: Data) -> None:
 
 
 class Diary(Callback):
+    """Writes down each event with the epoch and the step, and ends the training after two epochs."""
+
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def on_train_begin(self, training: Training) -> None:
-        self.events.append("train begins")
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("on_"):
+            return super().__getattribute__(name)
 
-    def on_epoch_begin(self, training: Training) -> None:
-        self.events.append(f"epoch {training.epoch} begins")
+        def event(training: Training, *record: Record) -> None:
+            self.events.append(f"{name.removeprefix('on_')} {training.epoch} {training.step}")
+            training.stopping = training.epoch == 2
 
-    def on_batch_begin(self, training: Training) -> None:
-        self.events.append(f"batch after step {training.step}")
-
-    def on_batch_end(self, training: Training) -> None:
-        self.events.append(f"step {training.step} done")
-
-    def on_validation_begin(self, training: Training) -> None:
-        self.events.append("validation begins")
-
-    def on_epoch_end(self, training: Training, record: Record) -> None:
-        self.events.append(f"epoch {record['epoch']} ends")
-        training.stopping = training.epoch == 2
-
-    def on_train_end(self, training: Training) -> None:
-        self.events.append("train ends")
+        return event
 
 
 def test_callbacks_are_called_in_order_and_can_end_the_training(blobs: Data) -> None:
     diary = Diary()
     history = fit(network(), *blobs, rng=RNG(0), batch_size=20, epochs=9, callbacks=[diary])
     assert diary.events == [
-        "train begins",
-        "epoch 1 begins",
-        "batch after step 0", "step 1 done", "batch after step 1", "step 2 done",
-        "validation begins", "epoch 1 ends",
-        "epoch 2 begins",
-        "batch after step 2", "step 3 done", "batch after step 3", "step 4 done",
-        "validation begins", "epoch 2 ends",
-        "train ends",
+        "train_begin 0 0",
+        "epoch_begin 1 0", "batch_begin 1 0", "batch_end 1 1", "batch_begin 1 1", "batch_end 1 2",
+        "validation_begin 1 2", "epoch_end 1 2",
+        "epoch_begin 2 2", "batch_begin 2 2", "batch_end 2 3", "batch_begin 2 3", "batch_end 2 4",
+        "validation_begin 2 4", "epoch_end 2 4",
+        "train_end 2 4",
     ]  # fmt: skip
     assert len(history) == 2
 
@@ -312,7 +262,7 @@ def test_early_stopping_puts_the_best_epoch_back_after_a_divergence(blobs: Data)
     with pytest.raises(DivergedError, match="epoch 2"):
         fit(net, *blobs, rng=RNG(0), batch_size=8, epochs=9, callbacks=callbacks)
     assert np.array_equal(net.params, remember.weights[0])
-    assert diary.events[-1] == "train ends"
+    assert diary.events[-1] == "train_end 2 6"
 
 
 def test_weight_average_of_two_steps_by_head() -> None:
