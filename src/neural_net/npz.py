@@ -21,7 +21,7 @@ UNREADABLE = (  # the errors of zipfile and of NumPy's readers
 
 
 class NpzError(ValueError):
-    """An npz file cannot be read; the message says what is wrong, and in which array."""
+    """An npz file cannot be read; the message says why, and may repeat text from the file, printable or not."""
 
 
 # Writing

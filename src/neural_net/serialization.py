@@ -21,7 +21,7 @@ FORMAT = 1
 
 
 class StorageError(ValueError):
-    """A saved network cannot be read; the message names the file and what is wrong with it."""
+    """A saved network cannot be read; the message names the file and may repeat text from it, printable or not."""
 
 
 def save(network: Network, folder: Path | str, extra: Mapping[str, Any] | None = None) -> None:

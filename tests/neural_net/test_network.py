@@ -11,18 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural_net import (
-    BatchNorm,
-    Identity,
-    LayerNorm,
-    Linear,
-    Network,
-    ReLU,
-    Residual,
-    Tanh,
-    dense_layers,
-    fit,
-)
+from neural_net import BatchNorm, Identity, LayerNorm, Linear, Network, ReLU, Residual, Tanh, dense_layers, fit
 
 ALL_KINDS = [
     {"reshape": {"shape": [8, 2]}},

@@ -6,16 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural_net import (
-    Callback,
-    Diagnostics,
-    EarlyStopping,
-    Network,
-    StateError,
-    Training,
-    WeightAverage,
-    dense_layers,
-)
+from neural_net import Callback, Diagnostics, EarlyStopping, Network, StateError, Training, WeightAverage, dense_layers
 from neural_net.callbacks import Record
 
 RNG = np.random.default_rng
