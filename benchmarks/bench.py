@@ -5,7 +5,7 @@ hits all of them. One and two threads are measured in processes of their own, he
 processor's time counts: it leaves out other programs' turns, and is what a clock on the wall shows on a machine with
 nothing else to do, since no contestant ever waits. On two cores it is the clock on the wall. Both are kept.
 
-Written are ``benchmarks/results/bench.{json,md,png}`` and the table in README.md; the exit status is 1 if a contestant
+Written are ``benchmarks/results/bench.{json,md,png}`` and the table in docs/speed.md; the exit status is 1 if a contestant
 learned more or less than ours. docs/speed.md says more.
 """
 
@@ -39,7 +39,7 @@ BATCHES = (32, 128, 512, 0)  # 0: all rows
 GOALS = {"PyTorch": 5.0, "scikit-learn": 4.0}  # geometric means, one thread
 TOLERANCE = 0.02  # of test accuracy, between ours and any other
 SECONDS_A_TURN = 0.05  # a turn is as many epochs as take about so long with ours
-BEGIN, END = "<!-- make bench writes this table -->", "<!-- to here -->"  # in README.md
+BEGIN, END = "<!-- make bench writes this table -->", "<!-- to here -->"  # in docs/speed.md
 ORIGINAL = 0.958  # test accuracy of the original project, which took 60 to 100 s
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -302,7 +302,7 @@ def _busy(rows: list[dict[str, Any]]) -> float:
 
 
 def core(records: list[dict[str, Any]]) -> str:
-    """What README.md shows: the plot, and milliseconds an epoch on one thread."""
+    """What docs/speed.md shows: the plot, and milliseconds an epoch on one thread."""
     rows = [record for record in records if record["kind"] == "training" and record["threads"] == 1]
     names = list(rows[0]["seconds_an_epoch"])
     cells = [
@@ -315,13 +315,13 @@ def core(records: list[dict[str, Any]]) -> str:
     ]
     means = {name: statistics.geometric_mean(r) for name, r in ratios(records, 1).items()}
     cells.append(["times ours, geometric mean", "", *(f"**{means.get(name, 1):.2f}**" for name in names)])
-    plot = "![Milliseconds an epoch over the batch size, one panel a network](benchmarks/results/bench.png)"
-    more = "[All results](benchmarks/results/bench.md): accuracies, latency and the goals."
+    plot = "![Milliseconds an epoch over the batch size, one panel a network](../benchmarks/results/bench.png)"
+    more = "[All results](../benchmarks/results/bench.md): accuracies, latency and the goals."
     told = "Milliseconds an epoch, one thread:"
     return "\n".join([plot, "", told, "", *_table(["hidden", "batch", *names], cells), "", machine_line(records), more])
 
 
-def write_readme(text: str, path: Path = ROOT / "README.md") -> None:
+def write_page(text: str, path: Path = ROOT / "docs" / "speed.md") -> None:
     """Put the text between the two marks."""
     before, rest = path.read_text(encoding="utf-8").split(BEGIN)
     path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
@@ -430,7 +430,7 @@ def main() -> None:
         (RESULTS / "bench.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
         (RESULTS / "bench.md").write_text(text, encoding="utf-8")
         draw(records, RESULTS / "bench.png")
-        write_readme(core(records))
+        write_page(core(records))
     if faults := unequal(records):
         sys.exit("The contestants did not learn equally much:\n" + "\n".join(faults))
 
