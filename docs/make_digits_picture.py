@@ -1,0 +1,65 @@
+"""Draw docs/images/digits.png, the picture at the top of the README: a typical digit of each kind as the pen wrote it.
+
+Run from the top of the project, after `dvc repro split`: `python docs/make_digits_picture.py`.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+from figures import results
+from pen.features import FEATURE_SETS
+from pen.strokes import Strokes, read_strokes
+
+SPLIT, IMAGE = Path("data/split"), Path(__file__).parent / "images" / "digits.png"
+COLOURS = results.PEN(np.linspace(0, 1, 64))
+
+
+def typical(X: np.ndarray, y: np.ndarray) -> list[int]:
+    """For each digit the row that is nearest to the median of its kind."""
+    distance = np.empty(len(y))
+    for digit in range(10):
+        rows = X[y == digit]
+        distance[y == digit] = np.abs(rows - np.median(rows, axis=0)).sum(axis=1)
+    return [int(np.flatnonzero(y == digit)[np.argmin(distance[y == digit])]) for digit in range(10)]
+
+
+def draw(strokes: Strokes) -> Figure:
+    """Ten digits in a row: the path from dark to bright, dotted where the pen is up, and the table's eight points."""
+    figure = Figure(figsize=(10.0, 1.45))
+    features = FEATURE_SETS["table"]
+    moments = np.tile(np.linspace(0, 1, features.n_points), (len(strokes.points), 1))
+    eight = features.at(strokes, moments)
+    for i, axes in enumerate(figure.subplots(1, len(strokes.points), subplot_kw={"aspect": "equal"})):
+        draw_digit(axes, strokes.points[i], strokes.stroke[i], eight[i])
+        axes.text(0, -1.58, str(i), ha="center", va="center", color=results.MUTED, size=11)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.0, top=1.0, wspace=0.0)
+    return figure
+
+
+def draw_digit(axes: Axes, points: np.ndarray, stroke: np.ndarray, eight: np.ndarray) -> None:
+    axes.set(xlim=(-1.2, 1.2), ylim=(-1.9, 1.2))
+    axes.set_axis_off()
+    parts, down = np.stack([points[:-1], points[1:]], axis=1), np.diff(stroke) == 0
+    axes.add_collection(LineCollection(list(parts[~down]), colors=results.MUTED, linewidths=1.5, linestyles=":"))
+    ink = LineCollection(list(parts[down]), colors=COLOURS[:-1][down], linewidths=3.2, capstyle="round")
+    axes.add_collection(ink)
+    axes.scatter(*eight.T, s=26, color=results.PAPER, edgecolors=results.INK, linewidths=1.2, zorder=3)
+    axes.scatter(*eight[0], s=34, color=results.INK, zorder=4)
+
+
+def main() -> None:
+    with np.load(SPLIT / "train.npz") as arrays:
+        rows = typical(arrays["X"], arrays["y"])
+    with results.style():
+        IMAGE.write_bytes(results.png(draw(read_strokes(SPLIT / "train_ink.npz").take(np.array(rows)))))
+
+
+if __name__ == "__main__":
+    main()
