@@ -1,17 +1,14 @@
 """Draw docs/images/digits.png, the picture at the top of the README: a typical digit of each kind as the pen wrote it.
 
-Run from the top of the project, after `dvc repro split`: `python docs/make_digits_picture.py`.
+Run from the top of the project, after `dvc repro split`: `PYTHONPATH=src python docs/make_digits_picture.py`.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from figures import results
 from pen.features import FEATURE_SETS
