@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.datasets import load_digits
 
-import diagnostics_figures
-import figures
+from figures import diagnostics, results
 from neural_net import Diagnostics, DivergedError, Network, Training, dense_layers
 
 IMAGES = Path(__file__).parent / "images"
-COLOURS = (figures.VERMILLION, figures.BLUE)  # the failure, the cure
+COLOURS = (results.VERMILLION, results.BLUE)  # the failure, the cure
 
 
 class Example(NamedTuple):
@@ -92,12 +91,12 @@ def run(
 
 def draw(example: Example, runs: dict[str, Run]) -> Figure:
     """The quantity of the failure, beside that of the cure on the same scale, and both losses."""
-    figure = figures.sheet(3.7, example.title, example.what_to_see)
+    figure = results.sheet(3.7, example.title, example.what_to_see)
     *panels, loss = figure.subplots(1, 3)
     failure, cure = runs.values()
     for axes, mine, other in ((panels[0], failure, cure), (panels[1], cure, failure)):
-        diagnostics_figures.panel(axes, mine.records, example.quantity, beside=other.records)
-        axes.set_ylabel(diagnostics_figures.TITLES[example.quantity].lower())
+        diagnostics.panel(axes, mine.records, example.quantity, beside=other.records)
+        axes.set_ylabel(diagnostics.TITLES[example.quantity].lower())
     for axes, name, colour in zip(panels, runs, COLOURS, strict=True):
         axes.set_title(name, weight="bold", color=colour)
     draw_losses(loss, runs)
@@ -111,7 +110,7 @@ def draw_losses(axes: Axes, runs: dict[str, Run]) -> None:
         axes.plot(range(1, epochs + 1), result.losses, color=colour, linewidth=1.8)
         if result.end:
             axes.text(epochs, result.losses[-1], "  then NaN", color=colour, va="center")
-    diagnostics_figures.scale(axes, np.concatenate([result.losses for result in runs.values()]), logarithmic=True)
+    diagnostics.scale(axes, np.concatenate([result.losses for result in runs.values()]), logarithmic=True)
     axes.set_title("Training loss", weight="bold")
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -120,7 +119,7 @@ def draw_losses(axes: Axes, runs: dict[str, Run]) -> None:
 
 def table(example: Example, runs: dict[str, Run]) -> list[str]:
     """The failure and its cure in numbers, as the lines of a Markdown table."""
-    what = diagnostics_figures.TITLES[example.quantity].lower()
+    what = diagnostics.TITLES[example.quantity].lower()
     lines = [
         f"| | {what}, first layer | {what}, last layer | training loss | training accuracy |",
         "|---|---|---|---|---|",
@@ -136,8 +135,8 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     for name, example in EXAMPLES.items():
         runs = {case: run(**example.settings | settings) for case, settings in example.cases.items()}
-        with figures.style():
-            (IMAGES / f"{name}.png").write_bytes(figures.png(draw(example, runs)))
+        with results.style():
+            (IMAGES / f"{name}.png").write_bytes(results.png(draw(example, runs)))
         messages = [result.end for result in runs.values() if result.end]
         sys.stdout.write("\n".join([example.title, *table(example, runs), *messages, "", ""]))
 

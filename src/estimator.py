@@ -11,9 +11,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-import custom  # noqa: F401 (so that parameters may name the parts in it)
 from neural_net import EarlyStopping, Network, Training, dense_layers, make_loss, make_optimizer
-from neural_net.base import count
+from neural_net.parts import check_count
 from utils import split_data
 
 Array = NDArray[Any]
@@ -102,7 +101,7 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
             DivergedError: at the first NaN or infinity.
         """
         if self.early_stopping is not None:
-            count(self, early_stopping=self.early_stopping)
+            check_count(self, early_stopping=self.early_stopping)
         X, y, weight = self._checked(X, y, sample_weight, new=True)
         classes, numbers = np.unique(y, return_inverse=True)
         self._begin(X, classes)

@@ -5,26 +5,24 @@ file or a URL) or, where that is not set, the folder shared/pendigits beside the
 UCI. Nothing is written before everything is verified.
 """
 
-import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
-
 import os
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 
-import stage
-import synthetic
-from params import load_params
-from pendigits import ARCHIVE, ARCHIVE_URL, CITATION, LICENSE, TEST, TRAINING, eight_points, format_ink, format_table
-from sources import SourceError, is_complete, read_source
-from stage import StageError
-
-RAW = Path("data/raw")
+from data_sets import synthetic
+from data_sets.download import SourceError, is_complete, read_source
+from data_sets.pendigits import ARCHIVE, ARCHIVE_URL, CITATION, LICENSE, TEST, TRAINING, format_table
+from data_sets.unipen import format_ink
+from pen.ink import eight_points
+from pipeline.errors import StageError
+from pipeline.params import load_params
+from pipeline.paths import RAW
+from runtime import script
+from runtime.files import replace_folder
 
 
 class NoSourceError(StageError):
@@ -61,7 +59,7 @@ def make_synthetic(folder: Path, rows_per_writer: int) -> None:
         contents[part.table] = format_table(eight_points(ink), ink.digit)
         contents[part.ink] = format_ink(ink)
     replace_folder(folder, contents)
-    stage.say(f"{folder}: made {len(inks[0]):,} digits by 30 writers and {len(inks[1]):,} by 14 others")
+    script.say(f"{folder}: made {len(inks[0]):,} digits by 30 writers and {len(inks[1]):,} by 14 others")
 
 
 def find_sources(environment: Mapping[str, str]) -> list[Source]:
@@ -92,20 +90,20 @@ def fetch_pendigits(folder: Path = RAW / "pendigits", sources: Sequence[Source] 
     """
     sources = find_sources(os.environ) if sources is None else sources
     if is_complete(folder) and not any(source.chosen for source in sources):
-        stage.say(f"{folder} is complete and verified: nothing to fetch")
+        script.say(f"{folder} is complete and verified: nothing to fetch")
         return
     failures: list[str] = []
     for source in sources:
         if failures:
-            stage.say(f"warning: {failures[-1]}; trying {source}")
+            script.say(f"warning: {failures[-1]}; trying {source}")
         try:
             contents = read_source(source.place)
         except SourceError as error:
             failures.append(f"{source}: {error}")
             continue
         replace_folder(folder, contents)
-        stage.say(f"{folder}: {len(contents)} files from {source}, verified by sha256")
-        stage.say(f"data: {CITATION}; {LICENSE}")
+        script.say(f"{folder}: {len(contents)} files from {source}, verified by sha256")
+        script.say(f"data: {CITATION}; {LICENSE}")
         return
     raise NoSourceError(_NOTHING_FOUND.format(failures="\n".join(f"  - {failure}" for failure in failures)))
 
@@ -131,47 +129,5 @@ def _without_secrets(place: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-# --- Writing ---------------------------------------------------------------------------------------
-
-
-def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Make a folder of the files given, in place of the one that may be there: all of it or, on any fault, nothing.
-
-    The new folder is filled beside the old one and then takes its name; another run waits meanwhile.
-
-    Raises:
-        OSError: naming the folder, if it cannot be written.
-    """
-    try:
-        with stage.locked(folder.parent):
-            bench = stage.part_of(folder)
-            shutil.rmtree(bench, ignore_errors=True)  # of a run that was killed
-            try:
-                new, old = bench / "new", bench / "old"
-                new.mkdir(parents=True)
-                for name, content in contents.items():
-                    (new / name).write_bytes(content)
-                _exchange(folder, new, old)
-            finally:
-                shutil.rmtree(bench, ignore_errors=True)
-    except (FileExistsError, NotADirectoryError):
-        raise StageError(f"{folder} cannot be made: a file is in the place of a folder above it") from None
-    except OSError as error:
-        error.filename, error.filename2 = str(folder), None
-        raise
-
-
-def _exchange(folder: Path, new: Path, old: Path) -> None:
-    """Give ``new`` the name of ``folder``, which becomes ``old`` if there is one, and comes back if that fails."""
-    with suppress(FileNotFoundError):
-        folder.rename(old)
-    try:
-        new.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        raise
-
-
 if __name__ == "__main__":
-    stage.run(main)
+    script.run(main)

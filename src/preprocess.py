@@ -1,30 +1,29 @@
-"""Stage preprocess: check the data set's files against each other, join the writers in, scale the coordinates.
+"""Stage preprocess: data/raw -> data/processed: files checked against each other, with writers, scaled coordinates, ink.
 
 The ink is kept too: augmentation makes new rows of it, and with ``features: ink`` the network reads it.
 """
 
-import starting  # noqa: F401 (a Ctrl-C from here on is said in a line)
-
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-import stage
-from params import load_params
-from pendigits import COLUMNS, TEST, TRAINING, DataError, Ink, Part, parse_ink, parse_table
-from stage import StageError
-from strokes import format_strokes, strokes_of
+from data_sets.pendigits import FEATURES, TEST, TRAINING, Part, parse_table
+from data_sets.unipen import parse_ink
+from pen.ink import DataError, Ink
+from pen.strokes import strokes_of
+from pipeline import paths
+from pipeline.errors import StageError
+from pipeline.params import load_params
+from pipeline.rows import strokes_npz
+from pipeline.tables import table_csv
+from runtime import script
+from runtime.files import write_bytes
 from utils import scale_features
-
-RAW = Path("data/raw")
-PROCESSED = Path("data/processed")
 
 
 def main() -> None:
     """Make data/processed/training.csv, test.csv, and training_ink.npz and test_ink.npz, from data/raw/<dataset>."""
     params = load_params()
-    folder = RAW / params.dataset
+    folder = paths.RAW / params.dataset
     for part, name in ((TRAINING, "training"), (TEST, "test")):
         try:
             X, digit = parse_table((folder / part.table).read_bytes(), part.table)
@@ -33,9 +32,9 @@ def main() -> None:
             features, writer = preprocess(X, digit, ink, part, n_rows)
         except DataError as error:
             raise StageError(f"{error}; to get the data anew, remove {folder} and run `dvc repro`") from None
-        stage.write_bytes(PROCESSED / f"{name}.csv", format_csv(features, digit, writer))
-        stage.write_bytes(PROCESSED / f"{name}_ink.npz", format_strokes(strokes_of(ink)))
-        stage.say(f"{name}: {len(digit):,} digits by {part.writers} writers")
+        write_bytes(paths.PROCESSED / f"{name}.csv", format_csv(features, digit, writer))
+        write_bytes(paths.PROCESSED / f"{name}_ink.npz", strokes_npz(strokes_of(ink)))
+        script.say(f"{name}: {len(digit):,} digits by {part.writers} writers")
 
 
 def preprocess(
@@ -45,7 +44,7 @@ def preprocess(
 
     Args:
         X: (n, 16) from 0 to 100; digit: (n,).
-        part: whose files they are.
+        part: the part of the data set that the files belong to.
         n_rows: how many rows there must be.
 
     Returns:
@@ -53,7 +52,7 @@ def preprocess(
         tablet's.
 
     Raises:
-        DataError: if rows are missing, table and ink do not tell the same digits, or the writers are not the part's.
+        DataError: if rows are missing, table and ink disagree on a digit, or the writers are not the part's.
     """
     for name, found in ((part.table, len(digit)), (part.ink, len(ink))):
         if found != n_rows:
@@ -70,11 +69,12 @@ def preprocess(
 
 
 def format_csv(features: NDArray[np.float64], digit: NDArray[np.int64], writer: NDArray[np.int64]) -> bytes:
-    """Write a table with a header; the shortest decimals that give the very same numbers when read again."""
-    rows = zip(features.tolist(), digit.tolist(), writer.tolist(), strict=True)
-    lines = [",".join([*map(repr, row), str(digit), str(writer)]) for row, digit, writer in rows]
-    return "\n".join([",".join(COLUMNS), *lines, ""]).encode()
+    """The table: a row a digit, with its coordinates, the digit and the writer."""
+    import pandas as pd
+
+    columns = dict(zip(FEATURES, features.T, strict=True))
+    return table_csv(pd.DataFrame(columns | {"digit": digit, "writer": writer}))
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    script.run(main)

@@ -1,4 +1,4 @@
-"""Small array helpers, for the stages and for readers."""
+"""Small helpers for arrays and for text, for the stages and for readers."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,3 +80,14 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     if y_true.shape != y_pred.shape or not y_true.size:
         raise ValueError(f"accuracy: labels of shape {y_true.shape} against predictions of shape {y_pred.shape}")
     return float(np.mean(y_true == y_pred))
+
+
+def printable(text: object) -> str:
+    """Text that may come from a file or a request, with ``?`` for all that a terminal could act on."""
+    return "".join(letter if letter.isprintable() else "?" for letter in str(text))
+
+
+def one_line(text: object, most: int = 600) -> str:
+    """Text in one printable line of ``most`` characters at most."""
+    shown = printable(" ".join(str(text).split()))
+    return shown if len(shown) <= most else shown[: most - 3] + "..."

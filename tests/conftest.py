@@ -10,9 +10,9 @@ import pytest
 import yaml
 from hypothesis import settings
 
-import pendigits
-import stage
-import synthetic
+from data_sets import pendigits, synthetic
+from pen.ink import Ink
+from runtime.signals import STOPS
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ settings.load_profile("fuzz" if "FUZZ" in os.environ else "project")  # FUZZ=100
 
 
 @pytest.fixture(scope="session")
-def small_inks() -> tuple[pendigits.Ink, pendigits.Ink]:
+def small_inks() -> tuple[Ink, Ink]:
     """The built-in data set with 10 rows a writer: 300 digits for training, 140 for the test."""
     return synthetic.make_data_set(10, np.random.default_rng(0))
 
@@ -46,7 +46,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def signals() -> Iterator[None]:
     """What the signals did before is what they do after the test."""
-    before = {number: signal.getsignal(number) for number in stage.STOPS}
+    before = {number: signal.getsignal(number) for number in STOPS}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

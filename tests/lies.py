@@ -43,24 +43,19 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
 from lzw_writer import compress  # noqa: E402
 
-import champion  # noqa: E402
-import checkpoint  # noqa: E402
-import compare  # noqa: E402
-import doctor  # noqa: E402
-import lzw  # noqa: E402
-import model  # noqa: E402
-import params  # noqa: E402
-import pendigits  # noqa: E402
-import preprocess  # noqa: E402
-import serve  # noqa: E402
-import sources  # noqa: E402
-import split  # noqa: E402
-import stage  # noqa: E402
-import strokes  # noqa: E402
-import synthetic  # noqa: E402
-import tracking  # noqa: E402
-import train  # noqa: E402
+import preprocess
+import split
+import train
+from commands import champion, compare, doctor, serve
+from data_sets import download, lzw, pendigits, synthetic, unipen
 from neural_net import Network, StateError, Training, WeightAverage, dense_layers  # noqa: E402
+from pen import augmentation, recognizer, strokes
+from pen.features import FEATURE_SETS
+from pen.ink import DataError, Ink, eight_points, join_strokes
+from pipeline import configure, errors, params, paths
+from pipeline.rows import read_rows
+from runtime import checkpoint, script
+from tracking.store import _connected, _mark_in, faults_said, open_store
 
 SECONDS = 5.0  # of CPU time that one input may take
 MEMORY = 300_000_000  # bytes that a target's process may take on top of what it has when it begins
@@ -226,7 +221,7 @@ FLOATS = [float("nan"), float("inf"), -1.0, 0.0, 1e30]
 # --- The data's files ------------------------------------------------------------------------------------------------
 
 
-def small_ink() -> pendigits.Ink:
+def small_ink() -> Ink:
     return synthetic.make_data_set(10, np.random.default_rng(0))[0]
 
 
@@ -255,7 +250,7 @@ def damaged_lines(rng: Random, content: bytes) -> bytes:
 
 def tables() -> list[Any]:
     ink = small_ink()
-    whole = pendigits.format_table(pendigits.eight_points(ink), ink.digit)
+    whole = pendigits.format_table(eight_points(ink), ink.digit)
     lines = whole.splitlines(keepends=True)
     honest = [b"".join(lines[:8]), lines[0], b"".join(lines[:3]).replace(b"\n", b"\r\n")]
     return [*honest, *honest, b"0," * 100_000, b" " * 100_000]
@@ -276,7 +271,7 @@ def inks() -> list[Any]:
 
     def written(n: int) -> bytes:
         writer, number = np.arange(n) % 2 + 1, np.arange(n) // 2 + 1
-        return pendigits.format_ink(pendigits.join_strokes(digits[:n], small.digit[:n], writer, number))
+        return unipen.format_ink(join_strokes(digits[:n], small.digit[:n], writer, number))
 
     long = b'.SEGMENT DIGIT 0-999999998 ? "1"\n.COMMENT 1 1 1\n.PEN_DOWN\n' + b"1 1\n" * 20_000
     honest = [written(4), written(2).replace(b"\n", b"\r\n"), written(6)]
@@ -284,8 +279,8 @@ def inks() -> list[Any]:
 
 
 def read_ink(content: bytes) -> None:
-    ink = pendigits.parse_ink(content, "pendigits-orig.tra")
-    points = pendigits.eight_points(ink)
+    ink = unipen.parse_ink(content, "pendigits-orig.tra")
+    points = eight_points(ink)
     check(points.shape == (len(ink), 16) and points.min() >= 0 and points.max() <= 100)
     Path("ink.npz").write_bytes(strokes.format_strokes(strokes.strokes_of(ink)))
     drawn = strokes.read_strokes(Path("ink.npz"))
@@ -293,7 +288,7 @@ def read_ink(content: bytes) -> None:
     X, writer = preprocess.preprocess(points, ink.digit, ink, TWO_WRITERS, len(ink))
     check(np.isfinite(X).all() and abs(X).max() <= 1 and set(writer) == {1, 2})
     preprocess.format_csv(X, ink.digit, writer)
-    bent = strokes.Augmentation(*[0.25] * 4, *[1.0] * 7, 0.2, 1.0)(drawn, ink.digit, np.random.default_rng(0))
+    bent = augmentation.Augmentation(*[0.25] * 4, *[1.0] * 7, 0.2, 1.0)(drawn, ink.digit, np.random.default_rng(0))
     check(bent.shape == X.shape and np.isfinite(bent).all() and abs(bent).max() <= 1)
 
 
@@ -320,8 +315,8 @@ NAMES = [
 
 
 def archives() -> list[Any]:
-    sources.MEMBERS = tuple(
-        pendigits.Member(name, len(content), stage.hashlib.sha256(content).hexdigest())
+    download.MEMBERS = tuple(
+        pendigits.Member(name, len(content), script.hashlib.sha256(content).hexdigest())
         for name, content in CONTENTS.items()
     )
     plain = [[name, content, 0, zipfile.ZIP_DEFLATED] for name, content in CONTENTS.items()]
@@ -387,7 +382,7 @@ def wide(rng: Random, archive: bytes) -> bytes:
 
 
 def read_archive(content: bytes) -> None:
-    check(sources.read_archive(content, "the.zip") == CONTENTS)
+    check(download.read_archive(content, "the.zip") == CONTENTS)
 
 
 def lzws() -> list[Any]:
@@ -430,7 +425,7 @@ VALUES = [
 
 
 def params_files() -> list[Any]:
-    train.MOST_PARAMETERS = 2_000_000  # of 50 million, which 2 cores take seconds to draw
+    configure.MOST_PARAMETERS = 2_000_000  # of 50 million, which 2 cores take seconds to draw
     shipped = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"hidden_layers": [64, 32]}
     text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in shipped.items())
     laughs = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
@@ -473,7 +468,7 @@ def every_value_of_every_key() -> list[bytes]:
 def read_params(content: bytes) -> None:
     path = Path("params.yaml")
     path.write_bytes(content)
-    train.check_names(params.load_params(path))
+    configure.check_names(params.load_params(path))
 
 
 # --- What stages hand on ---------------------------------------------------------------------------------------------
@@ -483,7 +478,7 @@ def splits() -> list[Any]:
     """A part of data/split and its ink, as arrays and as bytes."""
     ink, n = small_ink(), 6
     drawn = strokes.strokes_of(ink).take(np.arange(n))
-    X = preprocess.scale_features(pendigits.eight_points(ink)[:n]).astype(np.float32)
+    X = preprocess.scale_features(eight_points(ink)[:n]).astype(np.float32)
     rows = split.Rows(X, ink.digit[:n], ink.writer[:n], np.arange(n))
     files = split.format_npz(rows), strokes.format_strokes(drawn)
     return [(rows._asdict(), drawn._asdict()), files]
@@ -499,31 +494,31 @@ def mutate_split(rng: Random, seed: Any) -> tuple[bytes, bytes]:
 
 def read_split(files: tuple[bytes, bytes]) -> None:
     """What train, evaluate and plot read."""
-    train.SPLIT = Path("split")
-    train.SPLIT.mkdir(exist_ok=True)
+    paths.SPLIT = Path("split")
+    paths.SPLIT.mkdir(exist_ok=True)
     for name, content in zip(("train.npz", "train_ink.npz"), files, strict=True):
-        (train.SPLIT / name).write_bytes(content)
-    rows = train.read_rows("train", "table")
+        (paths.SPLIT / name).write_bytes(content)
+    rows = read_rows("train", "table")
     check(rows.X.shape == (len(rows.y), 16) and set(rows.y) <= set(range(10)) and rows.strokes)
     assert rows.strokes
-    new = strokes.Augmentation(*[0.25] * 4, *[1.0] * 7, 0.2, 1.0)(rows.strokes, rows.y, np.random.default_rng(0))
+    new = augmentation.Augmentation(*[0.25] * 4, *[1.0] * 7, 0.2, 1.0)(rows.strokes, rows.y, np.random.default_rng(0))
     check(np.isfinite(new).all())
-    train.load_rows(train.SPLIT / "train.npz", 16, ("X", "y", "row", "writer"))
+    train.load_rows(paths.SPLIT / "train.npz", 16, ("X", "y", "row", "writer"))
 
 
 # --- Models and checkpoints ------------------------------------------------------------------------------------------
 
 
-def small_model(features: str = "table") -> model.PenDigitsModel:
+def small_model(features: str = "table") -> recognizer.PenDigitsModel:
     layers = dense_layers([6], 10, normalization="batch_norm", dropout=0.1)
-    network = Network(layers, strokes.FEATURE_SETS[features].size, rng=np.random.default_rng(0))
-    return model.PenDigitsModel(network, "synthetic", features=features)
+    network = Network(layers, FEATURE_SETS[features].size, rng=np.random.default_rng(0))
+    return recognizer.PenDigitsModel(network, "synthetic", features=features)
 
 
 def models() -> list[Any]:
     made = []
-    for features in strokes.FEATURE_SETS:
-        model.save_model(small_model(features), Path("models"))
+    for features in FEATURE_SETS:
+        recognizer.save_model(small_model(features), Path("models"))
         with np.load("models/network.npz") as arrays:
             made.append([json.loads(Path("models/network.json").read_text()), dict(arrays)])
     return made
@@ -601,7 +596,7 @@ def fits(value: Any) -> bool:
 def read_model(files: tuple[bytes, bytes]) -> None:
     for name, content in zip(("network.json", "network.npz"), files, strict=True):
         Path("models", name).write_bytes(content)
-    loaded = model.load_model(Path("models"))
+    loaded = recognizer.load_model(Path("models"))
     digits = np.full((2, 16), 50) if loaded.features == "table" else [[[[0, 0], [3, 4]]], [[[0, 0]], [[1, 1]]]]
     check(loaded.predict_proba(digits).shape == (2, 10))
 
@@ -638,7 +633,7 @@ def checkpoints() -> list[Any]:
 
 def signed(data: bytes) -> bytes:
     """Content with the right checksum, as someone would make who means harm."""
-    return checkpoint.MAGIC + stage.hashlib.sha256(data).hexdigest().encode() + b"\n" + data
+    return checkpoint.MAGIC + script.hashlib.sha256(data).hexdigest().encode() + b"\n" + data
 
 
 def mutate_checkpoint(rng: Random, seed: Any) -> bytes:
@@ -677,7 +672,7 @@ def stores() -> list[Any]:
     from mlflow.entities import LoggedModelOutput, Metric, Param
 
     os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{DATABASE.absolute()}"
-    client, experiment_id = tracking.open_store()
+    client, experiment_id = open_store()
     told = {"hidden_layers": "[64, 32]", "activation": "gelu", "lr": "0.003"}
     tags = {"dataset": "pendigits", "data.sha256": "ab", "git.commit": "c" * 40, "model.sha256": "ef"}
     for number, lr in enumerate(["0.003", "0.01", "0.03", "0.1"]):
@@ -695,7 +690,7 @@ def stores() -> list[Any]:
         client.set_terminated(run_id, end_time=1_700_000_000_500)
         if number == 0:
             champion.crown(client, client.get_run(run_id))
-    with tracking._connected(DATABASE) as database:
+    with _connected(DATABASE) as database:
         return [{table: [*map(list, database.execute(f"select * from {table}"))] for table in TABLES}]  # noqa: S608
 
 
@@ -728,7 +723,7 @@ def mutate_store(rng: Random, seed: Any) -> Any:
 
 def read_store(tables: Any) -> None:
     """What `make doctor`, `make compare` and `make champion` do with what MLflow's tables hold."""
-    with tracking._connected(DATABASE) as database:
+    with _connected(DATABASE) as database:
         database.execute("pragma synchronous = off")
         for table, rows in tables.items():
             database.execute(f"delete from {table}")  # noqa: S608
@@ -740,14 +735,14 @@ def read_store(tables: Any) -> None:
     said = [found.what for found in doctor.check_store(Path.cwd())]
     refused = None
     try:
-        with tracking.faults_said():
-            store = tracking.open_store()
+        with faults_said():
+            store = open_store()
             finished = compare.finished_runs(store)
             if finished:
                 said += [*compare.table(finished), *compare.advice(finished, {}, {"some"})]
                 compare.named(finished, finished[0].info.run_name)
             said.append(champion.crown(store.client, champion.candidate(finished, [])))
-    except stage.StageError as error:
+    except errors.StageError as error:
         refused = error
     for line in said:
         check(line.isprintable() and len(line) < 2000, line)
@@ -775,7 +770,7 @@ def mutate_database(rng: Random, content: bytes) -> bytes:
 def read_database(content: bytes) -> None:
     path = Path("other.db")
     path.write_bytes(content)
-    mark = tracking._mark_in(path)
+    mark = _mark_in(path)
     check(mark is None or isinstance(mark, int))
     fault = doctor.database_fault(path) if content else None
     if fault:
@@ -873,10 +868,10 @@ def predict(body: Any, features: str = "table") -> None:
         from mlflow.exceptions import MlflowException
         from mlflow.pyfunc import scoring_server
 
-        import serving
+        from tracking import served_model
     if features not in served:
-        served[features] = serving.PenDigits()
-        served[features]._model, served[features]._one_at_a_time = small_model(features), serving.threading.Lock()
+        served[features] = served_model.PenDigits()
+        served[features]._model, served[features]._one_at_a_time = small_model(features), served_model.threading.Lock()
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     asked = [] if isinstance(body, tuple) else [body]
     if isinstance(body, tuple):
@@ -911,16 +906,16 @@ def check(holds: object, what: object = "not what it should be") -> None:
 
 
 TARGETS = {
-    "tables": Target(tables, damaged_lines, read_table, pendigits.DataError),
-    "ink": Target(inks, damaged_lines, read_ink, pendigits.DataError),
-    "archive": Target(archives, mutate_archive, read_archive, sources.SourceError),
+    "tables": Target(tables, damaged_lines, read_table, DataError),
+    "ink": Target(inks, damaged_lines, read_ink, DataError),
+    "archive": Target(archives, mutate_archive, read_archive, download.SourceError),
     ".Z streams": Target(lzws, damaged, read_lzw, lzw.LzwError),
-    "params.yaml": Target(params_files, mutate_params, read_params, stage.ParamsError, lines=2 * len(KEYS)),
-    "data/split": Target(splits, mutate_split, read_split, stage.StageError),
-    "model files": Target(models, mutate_model, read_model, stage.StageError),
+    "params.yaml": Target(params_files, mutate_params, read_params, errors.ParamsError, lines=2 * len(KEYS)),
+    "data/split": Target(splits, mutate_split, read_split, errors.StageError),
+    "model files": Target(models, mutate_model, read_model, errors.StageError),
     "checkpoints": Target(checkpoints, mutate_checkpoint, read_checkpoint, RefusedError),
-    "runs in MLflow": Target(stores, mutate_store, read_store, stage.StageError),
-    "mlflow.db": Target(databases, mutate_database, read_database, stage.StageError),
+    "runs in MLflow": Target(stores, mutate_store, read_store, errors.StageError),
+    "mlflow.db": Target(databases, mutate_database, read_database, errors.StageError),
     "bodies, make serve": Target(bodies, damaged_body, answer, RefusedError),
     "bodies, MLflow": Target(bodies, mutate_for_mlflow, predict, RefusedError),
     "ink, MLflow": Target(ink_bodies, mutate_for_mlflow, partial(predict, features="ink"), RefusedError),

@@ -7,10 +7,10 @@ from typing import Any
 import bench
 import contestants
 import numpy as np
-import pipeline
 import pytest
 import scale
 
+import pipeline
 from neural_net.activations import softmax
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from calibration import fit_temperature, rejection
+from pen.calibration import fit_temperature, rejection
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])

@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_end_to_end import ROOT, prepare, run
 
-import checkpoint
-import stage
-from checkpoint import (
+from neural_net import Callback, Network, StateError, Training, WeightAverage, dense_layers
+from runtime import checkpoint, files
+from runtime import signals as signals_module
+from runtime.checkpoint import (
     MAGIC,
     MOST_FILES,
     Checkpoint,
@@ -35,7 +36,6 @@ from checkpoint import (
     release,
     unpack,
 )
-from neural_net import Callback, Network, StateError, Training, WeightAverage, dense_layers
 
 RNG = np.random.default_rng
 X, Y = RNG(1).normal(size=(37, 4)), RNG(2).integers(0, 3, 37)
@@ -335,7 +335,7 @@ def test_a_disk_that_takes_nothing_does_not_stop_a_training(
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(stage, "write_bytes", full)
+    monkeypatch.setattr(files, "write_bytes", full)
     assert len(training(Checkpoint(tmp_path / "file", every=0)).run()) == 3
     said = "warning: the checkpoint cannot be written (No space left on device); the training goes on\n"
     assert capsys.readouterr().out == said
@@ -403,7 +403,7 @@ def test_a_stop_that_comes_as_several_signals_is_one(tmp_path: Path) -> None:
 
 
 def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage, "TOGETHER", 0)
+    monkeypatch.setattr(signals_module, "TOGETHER", 0)
     with pytest.raises(KeyboardInterrupt, match=r"^$"), checkpoints(tmp_path, "key") as made:
         training(Interrupt(signal.SIGINT, 7), Interrupt(signal.SIGTERM, 7), made("training")).run()
     with pytest.raises(KeyboardInterrupt, match=r"^$"), checkpoints(tmp_path, "key"):

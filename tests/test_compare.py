@@ -9,10 +9,10 @@ import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-import champion
-import compare
-import tracking
-from stage import StageError, one_line
+from commands import champion, compare
+from pipeline.errors import StageError
+from tracking.run import flat
+from utils import one_line
 
 
 def run(name: str, accuracy: float = 0.9, loss: float = 0.5, **other: Any) -> Any:
@@ -86,9 +86,9 @@ LAYERS = [{"conv1d": {"filters": 48, "pad": None}}, "activation", {"conv1d": {"f
 @pytest.mark.parametrize("made", [run, experiment])
 def test_what_is_no_experiment_of_dvc_is_made_again_from_its_parameters(made: Any) -> None:
     params = {"hidden_layers": LAYERS, "lr": 0.02, "optimizer.adam.beta1": 0.8, "schedule": "cosine", "clip_norm": None}
-    here = tracking.flat({"hidden_layers": [32], "lr": 0.1, "schedule": "one_cycle", "seed": 0, "clip_norm": 1})
+    here = flat({"hidden_layers": [32], "lr": 0.1, "schedule": "one_cycle", "seed": 0, "clip_norm": 1})
     one = made("one")
-    one.data.params = tracking.flat({**params, "seed": 0})
+    one.data.params = flat({**params, "seed": 0})
     command = shlex.split(compare.command_for(one, here, {"other"}))
     assert command[:3] == ["dvc", "exp", "run"]
     assert command[3::2] == ["-S"] * len(params)

@@ -36,7 +36,9 @@ from neural_net import (
     registry,
     save,
 )
-from params import check_params
+from pipeline import configure
+from pipeline.params import check_params
+from pipeline.rows import Rows
 
 ROOT = Path(__file__).parent.parent
 DOCS = (ROOT / "docs/custom.md").read_text()
@@ -91,11 +93,11 @@ def test_params_yaml_can_name_it() -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     small = {"hidden_layers": [8], "lr": 0.02, "epochs": 5}
     params = check_params(values | small | {"activation": {"squareplus": {"b": 1.0}}})
-    train.check_names(params)
+    configure.check_names(params)
     rng = np.random.default_rng(0)
     y = np.arange(200) % 10
     X = (rng.normal(0, 0.1, (200, 16)) + np.cos(np.outer(y, np.arange(1, 17)))).clip(-1, 1).astype(np.float32)
-    model, history = train.train(params, train.Rows(X, y), train.Rows(X[:50], y[:50]), on_epoch=lambda record: None)
+    model, history = train.train(params, Rows(X, y), Rows(X[:50], y[:50]), on_epoch=lambda record: None)
     assert [type(layer).__name__ for layer in model.network.layers].count("UserActivation") == 1
     assert history["train_loss"][-1] < 0.9 * history["train_loss"][0]
 

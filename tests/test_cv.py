@@ -6,11 +6,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-import cv
-import stage
 import train
-from params import Params, ParamsError, load_params
-from strokes import strokes_of
+from pen.strokes import strokes_of
+from pipeline import errors
+from pipeline.params import Params, ParamsError, load_params
+from pipeline.rows import Rows
+from studies import cross_validate
 
 ROOT = Path(__file__).parent.parent
 PARAMS = load_params(ROOT / "params.yaml")
@@ -19,20 +20,22 @@ LOG_TINY = -np.log(np.finfo(np.float32).tiny)
 
 
 def test_every_writer_is_in_one_fold_and_the_folds_are_about_equal() -> None:
-    fold = cv.fold_of(WRITER, 3)
+    fold = cross_validate.fold_of(WRITER, 3)
     assert {len(set(fold[WRITER == writer])) for writer in range(1, 8)} == {1}
     assert sorted(np.bincount(fold) // 3) == [2, 2, 3]
-    np.testing.assert_array_equal(cv.fold_of(WRITER[::-1], 3), fold[::-1])
+    np.testing.assert_array_equal(cross_validate.fold_of(WRITER[::-1], 3), fold[::-1])
 
 
 @pytest.mark.parametrize("folds", [1, 8])
 def test_folds_that_cannot_be(folds: int) -> None:
-    with pytest.raises(stage.StageError, match=f"from 2 to the number of writers, 7, got {folds}"):
-        cv.fold_of(WRITER, folds)
+    with pytest.raises(errors.StageError, match=f"from 2 to the number of writers, 7, got {folds}"):
+        cross_validate.fold_of(WRITER, folds)
 
 
 def test_values_are_overridden_as_yaml() -> None:
-    found = cv.overridden(PARAMS, ["lr=0.5", "hidden_layers=[8, {dropout: {rate: 0.1}}]", "early_stopping=null"])
+    found = cross_validate.overridden(
+        PARAMS, ["lr=0.5", "hidden_layers=[8, {dropout: {rate: 0.1}}]", "early_stopping=null"]
+    )
     assert (found.lr, found.hidden_layers, found.early_stopping) == (0.5, [8, {"dropout": {"rate": 0.1}}], None)
     assert found.activation == PARAMS.activation
 
@@ -48,21 +51,21 @@ def test_values_are_overridden_as_yaml() -> None:
 )
 def test_bad_changes_are_refused(change: str, message: str) -> None:
     with pytest.raises(ParamsError) as error:
-        cv.overridden(PARAMS, [change])
+        cross_validate.overridden(PARAMS, [change])
     assert str(error.value).startswith(message)
 
 
 def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = train.Rows(np.zeros((21, 16), np.float32), WRITER % 10)
+    rows = Rows(np.zeros((21, 16), np.float32), WRITER % 10)
     seen: list[tuple[int, set[int]]] = []
 
-    def spy(params: Params, training: train.Rows, validation: None, on_epoch: object) -> tuple[SimpleNamespace, None]:
+    def spy(params: Params, training: Rows, validation: None, on_epoch: object) -> tuple[SimpleNamespace, None]:
         seen.append((params.seed, set(training.y.tolist())))
         always_one = np.tile(np.eye(10)[1], (21, 1))
         return SimpleNamespace(probabilities=lambda X: always_one[: len(X)]), None
 
     monkeypatch.setattr(train, "train", spy)
-    result = cv.cross_validate(PARAMS.model_copy(update={"seed": 5}), rows, WRITER, folds=7, seeds=2)
+    result = cross_validate.cross_validate(PARAMS.model_copy(update={"seed": 5}), rows, WRITER, folds=7, seeds=2)
     assert [seed for seed, _ in seen] == [5] * 7 + [6] * 7
     left_out = [set(range(1, 8)) - digits for _, digits in seen]  # the digits name the writers here
     assert sorted(map(tuple, left_out[:7])) == [(writer,) for writer in range(1, 8)]
@@ -72,22 +75,22 @@ def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPat
     assert result.log_loss == pytest.approx(6 / 7 * LOG_TINY / 20 + np.log1p(9 * np.exp(-LOG_TINY / 20)), rel=1e-3)
 
     seen.clear()
-    cv.cross_validate(PARAMS, rows, WRITER, folds=7, seeds=1, most_writers=2)
+    cross_validate.cross_validate(PARAMS, rows, WRITER, folds=7, seeds=1, most_writers=2)
     for (_, digits), out in zip(seen, left_out[:7], strict=True):
         assert len(digits) == 2
         assert not digits & out
 
 
 def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
-    import pendigits
+    from pen.ink import eight_points
 
     ink = small_inks[0]
-    X = ((pendigits.eight_points(ink) - 50) / 50).astype(np.float32)
+    X = ((eight_points(ink) - 50) / 50).astype(np.float32)
     params = PARAMS.model_copy(
         update={"epochs": 10, "lr": 0.01, "hidden_layers": [32], "batch_size": 16, "weight_average": None}
     )
-    rows = train.Rows(X, ink.digit, strokes_of(ink))
-    result = cv.cross_validate(params, rows, ink.writer, folds=2, seeds=2)
+    rows = Rows(X, ink.digit, strokes_of(ink))
+    result = cross_validate.cross_validate(params, rows, ink.writer, folds=2, seeds=2)
     assert result.accuracy.shape == result.loss.shape == (2, 2)
     assert result.accuracy.mean() > 0.3
     assert not np.array_equal(result.loss[0], result.loss[1])
@@ -95,7 +98,9 @@ def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
 
 def test_table_shows_means_and_standard_errors() -> None:
     accuracy = np.array([[0.90, 0.94], [0.92, 0.96]])
-    text = cv.table(cv.Result(accuracy, 1 - accuracy, {4: 0.1, 7: 0.25}, 0.5, 0.0625), apart=[7])
+    text = cross_validate.table(
+        cross_validate.Result(accuracy, 1 - accuracy, {4: 0.1, 7: 0.25}, 0.5, 0.0625), apart=[7]
+    )
     assert "   1        91.00   0.0900" in text
     assert "mean        93.00   0.0700" in text
     assert "over folds: accuracy 2.00" in text  # 91 and 95: a deviation of 2.83, by the root of 2

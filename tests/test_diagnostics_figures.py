@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-import diagnostics_figures
-import figures
+from figures import diagnostics, results
 from neural_net import Diagnostics, Network, dense_layers, fit
 
 
@@ -33,11 +32,11 @@ def texts(axes: Any) -> list[str]:
 
 def test_every_quantity_has_a_panel_with_every_layer() -> None:
     watch = watched(dense_layers([8, 8], 3, "relu"))
-    with figures.style():
-        figure = diagnostics_figures.quantities(watch.records, "digits")
-        figures.png(figure)
+    with results.style():
+        figure = diagnostics.quantities(watch.records, "digits")
+        results.png(figure)
     panels = {axes.get_title(loc="left") or axes.get_title(): axes for axes in figure.axes}
-    assert list(panels) == list(diagnostics_figures.TITLES.values())
+    assert list(panels) == list(diagnostics.TITLES.values())
     assert sorted(texts(panels["Weight norm"])) == ["linear1", "linear2", "linear3"]
     assert sorted(texts(panels["Dead units"])) == ["relu1", "relu2"]
     line = panels["Gradient norm"].lines[0]
@@ -49,12 +48,12 @@ def test_the_same_records_give_the_same_bytes() -> None:
     pictures = []
     for _ in range(2):
         watch = watched(dense_layers([8], 3))
-        with figures.style():
+        with results.style():
             drawn = (
-                diagnostics_figures.quantities(watch.records, "x"),
-                diagnostics_figures.histograms(watch.histograms(), "x"),
+                diagnostics.quantities(watch.records, "x"),
+                diagnostics.histograms(watch.histograms(), "x"),
             )
-            pictures.append([figures.png(figure) for figure in drawn])
+            pictures.append([results.png(figure) for figure in drawn])
     assert pictures[0] == pictures[1]
 
 
@@ -66,17 +65,17 @@ def test_the_same_records_give_the_same_bytes() -> None:
 @pytest.mark.parametrize("quantity", ["gradient_norm", "update_ratio", "dead_share", "activation_mean"])
 @pytest.mark.filterwarnings("error")
 def test_a_panel_bears_any_numbers(quantity: str, values: list[float]) -> None:
-    with figures.style():
+    with results.style():
         figure = Figure()
-        diagnostics_figures.panel(figure.subplots(), records(quantity, linear1=values, linear2=values), quantity)
-        figures.png(figure)
+        diagnostics.panel(figure.subplots(), records(quantity, linear1=values, linear2=values), quantity)
+        results.png(figure)
 
 
 def test_panels_beside_each_other_have_one_scale() -> None:
     large, small = records("gradient_norm", linear1=[1e3, 1e2]), records("gradient_norm", linear1=[1.0, 2.0])
     left, right = Figure().subplots(1, 2)
-    diagnostics_figures.panel(left, large, "gradient_norm", beside=small)
-    diagnostics_figures.panel(right, small, "gradient_norm", beside=large)
+    diagnostics.panel(left, large, "gradient_norm", beside=small)
+    diagnostics.panel(right, small, "gradient_norm", beside=large)
     assert left.get_ylim() == right.get_ylim()
     assert left.get_ylim()[0] < 1
     assert left.get_ylim()[1] > 1e3
@@ -86,9 +85,9 @@ def test_panels_beside_each_other_have_one_scale() -> None:
 def test_names_of_many_layers_keep_apart() -> None:
     many = records("weight_norm", **{f"linear{i}": [1.0, 1.0] for i in range(1, 31)})
     axes = Figure().subplots()
-    diagnostics_figures.panel(axes, many, "weight_norm")
+    diagnostics.panel(axes, many, "weight_norm")
     heights = sorted(text.get_position()[1] for text in axes.texts)
-    assert len(heights) == diagnostics_figures.MOST_NAMES
+    assert len(heights) == diagnostics.MOST_NAMES
     assert texts(axes)[0] == "linear1"
     assert texts(axes)[-1] == "linear30"
     assert min(np.diff(heights)) > 0.09
@@ -98,9 +97,9 @@ def test_names_of_many_layers_keep_apart() -> None:
 
 def test_histograms_have_a_row_a_layer() -> None:
     bins = watched(dense_layers([8, 8], 3, "relu", normalization="batch_norm")).histograms()
-    with figures.style():
-        figure = diagnostics_figures.histograms(bins, "digits")
-        figures.png(figure)
+    with results.style():
+        figure = diagnostics.histograms(bins, "digits")
+        results.png(figure)
     names = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert names == ["linear1", "batchnorm1", "linear2", "batchnorm2", "linear3"]
     assert len(figure.axes) == 2 * len(names)

@@ -14,9 +14,9 @@ from typing import Any
 import psutil
 import pytest
 
-import doctor
-import tracking
-from doctor import Finding
+from commands import doctor
+from commands.doctor import Finding
+from tracking.run import abandoned_runs
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -112,7 +112,7 @@ def test_runs_are_abandoned_when_their_process_here_is_gone() -> None:
         search_runs=lambda *_: gone + alive, set_terminated=lambda run_id, status: closed.append((run_id, status))
     )
     store: Any = SimpleNamespace(client=client, experiment_id="1")
-    assert tracking.abandoned_runs(store) == gone
+    assert abandoned_runs(store) == gone
     doctor.close_abandoned(store)
     assert closed == [(run.info.run_id, "KILLED") for run in gone]
     zombie.wait()

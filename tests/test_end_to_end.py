@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from strokes import FEATURE_SETS
+from pen.features import FEATURE_SETS
 
 ROOT = Path(__file__).parent.parent
 STAGES = ["fetch", "preprocess", "split", "train", "evaluate", "plot"]

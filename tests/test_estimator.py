@@ -15,7 +15,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from estimator import NeuralNetClassifier
 from neural_net import DivergedError, ReLU, Step
-from params import Params
+from pipeline.params import Params
 
 IRIS = load_iris(return_X_y=True)
 

@@ -25,7 +25,8 @@ import pytest
 import yaml
 from project_copy import copy_project
 
-import tracking
+from tracking.run import ORIGIN
+from tracking.store import Store, open_store
 
 ROOT = Path(__file__).parent.parent
 MORE = [".dvc/.gitignore", ".dvc/plots", "requirements.lock", "Makefile"]
@@ -46,7 +47,7 @@ class Checkout:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.losses = 0  # of the store
-        dropped = {"MLFLOW_TRACKING_URI", "PENDIGITS_TRACKING", "PYTHONPATH", "DVC_ROOT", *tracking.ORIGIN.values()}
+        dropped = {"MLFLOW_TRACKING_URI", "PENDIGITS_TRACKING", "PYTHONPATH", "DVC_ROOT", *ORIGIN.values()}
         self.environment = {key: value for key, value in os.environ.items() if key not in dropped}
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
@@ -119,16 +120,16 @@ class Checkout:
 
 
 @contextlib.contextmanager
-def store_of(checkout: Checkout) -> Iterator[tracking.Store]:
+def store_of(checkout: Checkout) -> Iterator[Store]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(checkout.folder))
         # MLflow keeps a database open by its address; spelled otherwise, one that was lost is not read any more.
         database = f"sqlite:///{checkout.folder}{'/.' * checkout.losses}/mlflow.db"
         patch.setenv("MLFLOW_TRACKING_URI", checkout.environment.get("MLFLOW_TRACKING_URI", database))
-        yield tracking.open_store()
+        yield open_store()
 
 
-def content(store: tracking.Store, run: Any) -> dict[str, Any]:
+def content(store: Store, run: Any) -> dict[str, Any]:
     def files(place: str | None = None) -> set[str]:
         listed = store.client.list_artifacts(run.info.run_id, place)
         return {file.path for file in listed if not file.is_dir} | {

@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 import fetch
-import pendigits
-import sources
-import stage
+from data_sets import download, pendigits, unipen
 from fetch import NoSourceError, Source
-from stage import StageError
+from pen.ink import eight_points
+from pipeline.errors import StageError
+from runtime import files, script
 
 FILES = {member.name: f"the content of {member.name}".encode() for member in pendigits.MEMBERS}
 SRC = Path(fetch.__file__).parent
@@ -30,7 +30,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     members = [
         pendigits.Member(name, len(content), hashlib.sha256(content).hexdigest()) for name, content in FILES.items()
     ]
-    monkeypatch.setattr(sources, "MEMBERS", members)
+    monkeypatch.setattr(download, "MEMBERS", members)
 
 
 @pytest.fixture
@@ -40,9 +40,9 @@ def no_uci(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def download(url: str) -> bytes:
         asked.append(url)
-        raise sources.SourceError("no connection")
+        raise download.SourceError("no connection")
 
-    monkeypatch.setattr(sources, "download", download)
+    monkeypatch.setattr(download, "download", download)
     return asked
 
 
@@ -156,7 +156,7 @@ def test_broken_mirror_is_said_and_uci_asked(
 ) -> None:
     folder = tmp_path / "pendigits"
     monkeypatch.setattr(
-        fetch, "read_source", lambda place: FILES if place == "https://uci" else sources.read_source(place)
+        fetch, "read_source", lambda place: FILES if place == "https://uci" else download.read_source(place)
     )
     fetch.fetch_pendigits(folder, [Source("PENDIGITS_MIRROR", "/nowhere", chosen=True), Source("UCI", "https://uci")])
     assert contents_of(folder) == FILES
@@ -194,7 +194,7 @@ def test_replace_folder(tmp_path: Path, old: dict[str, bytes] | None) -> None:
     folder = tmp_path / "raw" / "pendigits"
     if old is not None:
         make_folder(folder, old)
-    fetch.replace_folder(folder, FILES)
+    files.replace_folder(folder, FILES)
     assert contents_of(folder) == FILES
     assert os.listdir(folder.parent) == ["pendigits"]  # noqa: PTH208 (hidden files too)
     assert folder.stat().st_mode & 0o777 == (tmp_path / "raw").stat().st_mode & 0o777, "as readable as any folder"
@@ -218,7 +218,7 @@ def test_a_fault_leaves_the_folder_as_it_was(
 
     monkeypatch.setattr(Path, operation, failing)
     with pytest.raises(type(fault)) as error:
-        fetch.replace_folder(folder, FILES)
+        files.replace_folder(folder, FILES)
     monkeypatch.undo()
     assert everything_in(tmp_path) == ["raw", "raw/pendigits", "raw/pendigits/pendigits.tra"]
     assert contents_of(folder) == {"pendigits.tra": b"old"}
@@ -242,7 +242,7 @@ def test_a_folder_that_cannot_be_written_is_said(
 
     monkeypatch.setattr(step, refused)
     with pytest.raises(SystemExit) as end:
-        stage.run(lambda: fetch.replace_folder(tmp_path / "pendigits", FILES))
+        script.run(lambda: files.replace_folder(tmp_path / "pendigits", FILES))
     assert end.value.code == 1
     assert f"{tmp_path}/pendigits: {words}" in capsys.readouterr().err
 
@@ -251,7 +251,7 @@ def test_a_folder_that_cannot_be_written_is_said(
 def test_a_folder_without_permission_is_said(tmp_path: Path, capsys: Any) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(SystemExit):
-        stage.run(lambda: fetch.replace_folder(tmp_path / "pendigits", FILES))
+        script.run(lambda: files.replace_folder(tmp_path / "pendigits", FILES))
     tmp_path.chmod(0o700)
     assert "pendigits: no permission" in capsys.readouterr().err
 
@@ -260,13 +260,13 @@ def test_a_folder_without_permission_is_said(tmp_path: Path, capsys: Any) -> Non
 def test_file_in_the_place_of_a_folder_above(tmp_path: Path, folder: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StageError, match="cannot be made: a file is in the place of a folder"):
-        fetch.replace_folder(tmp_path / folder, FILES)
+        files.replace_folder(tmp_path / folder, FILES)
 
 
 def test_another_run_at_the_same_moment_waits(tmp_path: Path) -> None:
     with ThreadPoolExecutor() as pool:
-        with stage.locked(tmp_path):
-            other = pool.submit(fetch.replace_folder, tmp_path / "pendigits", FILES)
+        with files.locked(tmp_path):
+            other = pool.submit(files.replace_folder, tmp_path / "pendigits", FILES)
             assert not wait([other], 0.1).done
             assert everything_in(tmp_path) == []
         other.result(10)
@@ -275,7 +275,7 @@ def test_another_run_at_the_same_moment_waits(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
     make_folder(tmp_path / ".pendigits.part/new", {"pendigits.tra": b"half"})
-    fetch.replace_folder(tmp_path / "pendigits", FILES)
+    files.replace_folder(tmp_path / "pendigits", FILES)
     assert os.listdir(tmp_path) == ["pendigits"]  # noqa: PTH208 (hidden files too)
     assert contents_of(tmp_path / "pendigits") == FILES
 
@@ -302,8 +302,8 @@ def test_synthetic_data_set(workspace: Path, capsys: Any) -> None:
     assert set(first) == set(FILES)
     assert "made 300 digits by 30 writers and 140 by 14 others" in capsys.readouterr().out
     X, digit = pendigits.parse_table(first["pendigits.tra"], "pendigits.tra")
-    ink = pendigits.parse_ink(first["pendigits-orig.tra"], "pendigits-orig.tra")
-    assert (pendigits.eight_points(ink) == X).all()
+    ink = unipen.parse_ink(first["pendigits-orig.tra"], "pendigits-orig.tra")
+    assert (eight_points(ink) == X).all()
     assert (ink.digit == digit).all()
     fetch.main()
     assert contents_of(folder) == first
@@ -327,7 +327,7 @@ def test_script_with_the_mirror(workspace: Path, mirror: Path) -> None:
     (workspace / "params.yaml").write_text(yaml.safe_dump(params))
     run = run_script(workspace, PENDIGITS_MIRROR=str(mirror))
     assert (run.returncode, run.stderr) == (0, "")
-    assert sources.is_complete(workspace / "data" / "raw" / "pendigits")
+    assert download.is_complete(workspace / "data" / "raw" / "pendigits")
 
 
 def test_import_is_quick_and_brings_no_heavy_module() -> None:

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lzw_writer import compress
 
-import lzw
-import pendigits
+from data_sets import lzw, pendigits
 
 # The first 64 bytes of the archive's pendigits-orig.tra.Z, which the data set's authors packed.
 START_OF_THE_INK = bytes.fromhex(

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-import mend
-import stage
-from stage import StageError
+from pipeline import paths
+from pipeline.errors import StageError
+from runtime import repair
 
 WHOLE = b"""schema: '2.0'
 stages:
@@ -28,48 +28,48 @@ stages:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(mend, "PATIENCE", 0)
+    monkeypatch.setattr(repair, "PATIENCE", 0)
     monkeypatch.chdir(tmp_path)
     Path(".dvc/tmp").mkdir(parents=True)
 
 
 def test_whole_files_stay_and_missing_ones_are_no_fault(capsys: pytest.CaptureFixture[str]) -> None:
-    mend.mend()
-    stage.LOCK_FILE.write_bytes(WHOLE)
-    mend.RUNNING.write_text("{}")
-    mend.mend()
-    assert stage.LOCK_FILE.read_bytes() == WHOLE
-    assert mend.RUNNING.exists()
+    repair.mend()
+    paths.LOCK_FILE.write_bytes(WHOLE)
+    repair.RUNNING.write_text("{}")
+    repair.mend()
+    assert paths.LOCK_FILE.read_bytes() == WHOLE
+    assert repair.RUNNING.exists()
     assert capsys.readouterr().out == ""
 
 
 def test_a_pipe_is_not_waited_for() -> None:
-    os.mkfifo(mend.RUNNING)
+    os.mkfifo(repair.RUNNING)
     with pytest.raises(StageError, match="rwlock is not a file"):
-        mend.mend()
+        repair.mend()
 
 
 @pytest.mark.parametrize("length", [0, 3, 14, 24, 60, 75, 85])
 def test_a_cut_lock_file_is_removed(length: int, capsys: pytest.CaptureFixture[str]) -> None:
-    stage.LOCK_FILE.write_bytes(WHOLE[:length])
-    mend.mend()
-    assert not stage.LOCK_FILE.exists()
+    paths.LOCK_FILE.write_bytes(WHOLE[:length])
+    repair.mend()
+    assert not paths.LOCK_FILE.exists()
     assert "dvc.lock was cut off" in capsys.readouterr().out
 
 
 def test_a_cut_lock_file_is_as_evaluate_found_it(capsys: pytest.CaptureFixture[str]) -> None:
     """With the training's entry, which what is committed may lack."""
-    stage.KEPT_LOCK_FILE.write_bytes(WHOLE)
-    stage.LOCK_FILE.write_bytes(WHOLE[:75])
-    mend.mend()
-    assert stage.LOCK_FILE.read_bytes() == WHOLE
+    paths.KEPT_LOCK_FILE.write_bytes(WHOLE)
+    paths.LOCK_FILE.write_bytes(WHOLE[:75])
+    repair.mend()
+    assert paths.LOCK_FILE.read_bytes() == WHOLE
     assert "dvc.lock was cut off" in capsys.readouterr().out
 
 
 def test_an_empty_rwlock_is_removed() -> None:
-    mend.RUNNING.touch()
-    mend.mend()
-    assert not mend.RUNNING.exists()
+    repair.RUNNING.touch()
+    repair.mend()
+    assert not repair.RUNNING.exists()
 
 
 def test_an_rwlock_of_processes_that_are_gone_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,46 +78,46 @@ def test_an_rwlock_of_processes_that_are_gone_is_removed(capsys: pytest.CaptureF
 
     def rwlock(*pids: int) -> None:
         holders = [{"pid": pid, "cmd": "dvc repro"} for pid in pids]
-        mend.RUNNING.write_text(json.dumps({"write": {}, "read": {"/p/data": holders}}))
+        repair.RUNNING.write_text(json.dumps({"write": {}, "read": {"/p/data": holders}}))
 
     rwlock(ended.pid, os.getpid())
-    mend.mend()
-    assert mend.RUNNING.exists()
-    os.utime(mend.RUNNING, (1e9, 1e9))  # older than this process, which then only has the number of another
-    mend.mend()
-    assert not mend.RUNNING.exists()
+    repair.mend()
+    assert repair.RUNNING.exists()
+    os.utime(repair.RUNNING, (1e9, 1e9))  # older than this process, which then only has the number of another
+    repair.mend()
+    assert not repair.RUNNING.exists()
     rwlock(ended.pid)
-    mend.mend()
-    assert not mend.RUNNING.exists()
+    repair.mend()
+    assert not repair.RUNNING.exists()
     with subprocess.Popen([sys.executable, "-c", ""]) as zombie:
         while psutil.Process(zombie.pid).status() != psutil.STATUS_ZOMBIE:
             time.sleep(0.01)
         rwlock(zombie.pid)
-        mend.mend()
-    assert not mend.RUNNING.exists()
+        repair.mend()
+    assert not repair.RUNNING.exists()
     assert capsys.readouterr().out.count("was left by `dvc repro`, which was killed; it is removed") == 3
 
 
 def test_a_dvc_at_work_keeps_its_rwlock_whatever_the_clock_says() -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "dvc", "repro"]) as dvc:
-        mend.RUNNING.write_text(json.dumps({"write": {"/p/data": {"pid": dvc.pid, "cmd": "dvc repro"}}, "read": {}}))
-        os.utime(mend.RUNNING, (1e9, 1e9))
-        mend.mend()
+        repair.RUNNING.write_text(json.dumps({"write": {"/p/data": {"pid": dvc.pid, "cmd": "dvc repro"}}, "read": {}}))
+        os.utime(repair.RUNNING, (1e9, 1e9))
+        repair.mend()
         dvc.kill()
-    assert mend.RUNNING.exists()
+    assert repair.RUNNING.exists()
 
 
 def test_a_lock_of_git_is_removed_when_nobody_is_at_work(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    mend.INDEX_LOCK.parent.mkdir()
-    mend.INDEX_LOCK.touch()
+    repair.INDEX_LOCK.parent.mkdir()
+    repair.INDEX_LOCK.touch()
     work = tmp_path / "git"
     work.write_text("import time; time.sleep(60)")
     with subprocess.Popen([sys.executable, str(work)]) as at_work:
         try:
-            mend.mend()
-            assert mend.INDEX_LOCK.exists()
+            repair.mend()
+            assert repair.INDEX_LOCK.exists()
         finally:
             at_work.kill()
-    mend.mend()
-    assert not mend.INDEX_LOCK.exists()
+    repair.mend()
+    assert not repair.INDEX_LOCK.exists()
     assert "it is removed" in capsys.readouterr().out

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model import PenDigitsModel, load_model, save_model
 from neural_net import Network, dense_layers
-from stage import StageError
-from strokes import FEATURE_SETS
+from pen.features import FEATURE_SETS
+from pen.recognizer import PenDigitsModel, load_model, save_model
+from pipeline.errors import StageError
 
 RAW = np.random.default_rng(0).integers(0, 101, (20, 16))
 

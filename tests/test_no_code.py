@@ -14,13 +14,14 @@ import pytest
 from test_checkpoint import signed
 from test_end_to_end import ROOT
 
-import tracking
 import train
-from checkpoint import Checkpoint, CheckpointError, unpack
-from neural_net import storage
-from params import ParamsError, load_params
-from stage import StageError
-from strokes import read_strokes
+from neural_net import serialization
+from pen.strokes import read_strokes
+from pipeline.errors import StageError
+from pipeline.params import ParamsError, load_params
+from runtime.checkpoint import Checkpoint, CheckpointError, unpack
+from tracking import messages
+from tracking.run import read_params
 
 SOURCES = sorted(path for folder in ("src", "benchmarks", ".ci") for path in (ROOT / folder).rglob("*.py"))
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "jsonpickle", "torch"}
@@ -66,13 +67,13 @@ def test_a_planted_pickle_is_refused_and_does_not_run(tmp_path: Path, monkeypatc
     weights = np.array([[Planted()], [Planted()]], dtype=object)
     np.savez("network.npz", **{"linear1.W": weights, "linear1.b": np.zeros(1, "f4")})
     np.savez("state.npz", json=np.array([Planted()], dtype=object))
-    with pytest.raises(storage.StorageError):
-        storage.load(Path())
+    with pytest.raises(serialization.StorageError):
+        serialization.load(Path())
     with pytest.raises(CheckpointError):
         unpack(signed(Path("state.npz").read_bytes()))
     Path("network.npz").write_bytes(pickle.dumps(Planted()))
-    with pytest.raises(storage.StorageError):
-        storage.load(Path())
+    with pytest.raises(serialization.StorageError):
+        serialization.load(Path())
     with pytest.raises(CheckpointError):
         unpack(signed(pickle.dumps(Planted())))
     assert not Path("it ran").exists()
@@ -96,7 +97,7 @@ READERS: dict[str, tuple[Callable[[Path], object], type[Exception]]] = {
     "rows": (lambda path: train.load_rows(path, 16, ("X", "y")), StageError),
     "ink": (read_strokes, StageError),
     "params.yaml": (load_params, ParamsError),
-    "a run's params.yaml": (lambda path: tracking.read_params(path.parent), ParamsError),
+    "a run's params.yaml": (lambda path: read_params(path.parent), ParamsError),
 }
 
 
@@ -155,7 +156,7 @@ def test_mlflow_is_told_to_unpickle_no_model(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "MLmodel").write_text(MLMODEL)
     (tmp_path / "model" / "python_model.pkl").write_bytes(pickle.dumps(Planted()))
-    environment = os.environ | tracking.ENVIRONMENT
+    environment = os.environ | messages.ENVIRONMENT
     done = subprocess.run(
         [sys.executable, "-c", LOAD], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )

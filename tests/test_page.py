@@ -22,8 +22,10 @@ import fetch
 import plot
 import preprocess
 import split
-import tracking
 import train
+from pipeline import paths
+from tracking.run import ORIGIN, ensure_run
+from tracking.store import open_store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 RUNS: dict[str, dict[str, Any]] = {
@@ -92,20 +94,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     params |= {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [64, 32], "epochs": 20}
     params |= {"batch_size": 32, "weight_average": None, "refit": False}
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("MLFLOW_TRACKING_URI", *tracking.ORIGIN.values()):
+        for name in ("MLFLOW_TRACKING_URI", *ORIGIN.values()):
             patch.delenv(name, raising=False)
         patch.setenv("DVC_ROOT", str(folder))
         patch.setattr(sys, "path", list(sys.path))  # to which MLflow adds the code of each model
         patch.chdir(folder)
-        store = tracking.open_store()
+        store = open_store()
         for name, changes in RUNS.items():
             Path("params.yaml").write_text(yaml.safe_dump(params | changes))
             for script in (train, evaluate, plot) if curves else (fetch, preprocess, split, train, evaluate, plot):
                 script.main()
-            with Path(tracking.HISTORY).open(newline="") as stream:
+            with Path(paths.HISTORY).open(newline="") as stream:
                 rows = list(csv.DictReader(stream))
             curves[f"synthetic-{name}"] = {curve: [float(row[curve]) for row in rows] for curve in CURVES}
-            run = tracking.ensure_run(store, Path(), {"dvc.exp_name": name, "dvc.baseline_rev": "c0ffee"})
+            run = ensure_run(store, Path(), {"dvc.exp_name": name, "dvc.baseline_rev": "c0ffee"})
             assert run
             store.client.set_tag(run.id, "mlflow.runColor", COLOURS[len(curves) - 1])  # a dot clicked sets it too
         with made_ui(tmp_path_factory.mktemp("elsewhere")) as address:

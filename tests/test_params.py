@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from params import Params, ParamsError, check_params, load_params
+from pipeline.params import Params, ParamsError, check_params, load_params
 
 SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).parent.parent / "params.yaml").read_text())
 

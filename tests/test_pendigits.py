@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import lzw
-import pendigits
-from pendigits import DataError, Ink
+from data_sets import lzw, pendigits, unipen
+from pen.ink import DataError, Ink, eight_points, join_strokes, resample, stretch
 
 ROW = b" 47,100, 27, 81, 57, 37, 26,  0,  0, 23, 56, 53,100, 90, 40, 98, 8\n"
 
@@ -94,7 +93,7 @@ def test_an_empty_table_is_refused() -> None:
 
 
 def test_a_digit_in_two_strokes() -> None:
-    ink = pendigits.parse_ink(SEGMENT, "pendigits-orig.tra")
+    ink = unipen.parse_ink(SEGMENT, "pendigits-orig.tra")
     assert len(ink) == 1
     assert [stroke.tolist() for stroke in ink[0]] == [[[100, 200], [100, 100]], [[150, 180]]]
     assert (ink.digit.tolist(), ink.writer.tolist(), ink.number.tolist()) == ([4], [12], [224])
@@ -109,7 +108,7 @@ def inks(draw: st.DrawFn) -> Ink:
         draw(st.lists(st.integers(low, high), min_size=len(samples), max_size=len(samples)))
         for low, high in ((0, 9), (1, 44), (1, 250))
     )
-    return pendigits.join_strokes(samples, digit, writer, number)
+    return join_strokes(samples, digit, writer, number)
 
 
 def assert_same_ink(one: Ink, other: Ink) -> None:
@@ -119,8 +118,8 @@ def assert_same_ink(one: Ink, other: Ink) -> None:
 
 @given(ink=inks(), newline=st.sampled_from([b"\n", b"\r\n"]))
 def test_ink_round_trip(ink: Ink, newline: bytes) -> None:
-    content = pendigits.format_ink(ink).replace(b"\n", newline)
-    assert_same_ink(pendigits.parse_ink(content, "ink"), ink)
+    content = unipen.format_ink(ink).replace(b"\n", newline)
+    assert_same_ink(unipen.parse_ink(content, "ink"), ink)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +145,7 @@ def test_ink_round_trip(ink: Ink, newline: bytes) -> None:
 )
 def test_bad_ink_is_named(content: bytes, fault: str) -> None:
     with pytest.raises(DataError, match=f"^pendigits-orig.tra, {fault}"):
-        pendigits.parse_ink(content, "pendigits-orig.tra")
+        unipen.parse_ink(content, "pendigits-orig.tra")
 
 
 # --- Garbage ---------------------------------------------------------------------------------------
@@ -180,12 +179,12 @@ def test_garbage_in_a_table_is_a_data_error(content: bytes) -> None:
 @given(content=st.one_of(st.binary(max_size=300), damaged(SEGMENT), damaged(SEGMENT.replace(b"0-1", b"0"))))
 def test_garbage_in_ink_is_a_data_error(content: bytes) -> None:
     try:
-        ink = pendigits.parse_ink(content, "garbage")
+        ink = unipen.parse_ink(content, "garbage")
     except DataError:
         return
     assert ink.strokes[-1] == len(ink.points)
     assert all(len(stroke) for i in range(len(ink)) for stroke in ink[i])
-    assert pendigits.eight_points(ink).shape == (len(ink), 16)
+    assert eight_points(ink).shape == (len(ink), 16)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +194,7 @@ def test_garbage_in_ink_is_a_data_error(content: bytes) -> None:
 )
 def test_long_garbage_takes_no_time(content: bytes) -> None:
     start = time.monotonic()
-    for parse in (pendigits.parse_table, pendigits.parse_ink):
+    for parse in (pendigits.parse_table, unipen.parse_ink):
         with pytest.raises(DataError) as error:
             parse(content, "garbage")
         assert len(str(error.value)) < 250
@@ -206,12 +205,12 @@ def test_long_garbage_takes_no_time(content: bytes) -> None:
 
 
 def one(*strokes: list[tuple[int, int]]) -> Ink:
-    return pendigits.join_strokes([strokes], [0], [1], [1])
+    return join_strokes([strokes], [0], [1], [1])
 
 
 def test_eight_points_by_hand() -> None:
     # 30 units up, the pen lifted and set down 40 units to the right: 70 units, a point every 10.
-    points = pendigits.eight_points(one([(0, 0), (0, 30)], [(40, 30)]))
+    points = eight_points(one([(0, 0), (0, 30)], [(40, 30)]))
     assert points.reshape(8, 2).tolist() == [
         [0, 0], [0, 33], [0, 67], [0, 100],
         [25, 100], [50, 100], [75, 100], [100, 100],
@@ -220,22 +219,22 @@ def test_eight_points_by_hand() -> None:
 
 def test_points_are_cut_down_to_whole_units_before_the_axes_are_stretched() -> None:
     # x 0, 1.14, 2.29, ..., 8 becomes 0, 1, 2, 3, 4, 5, 6, 8
-    points = pendigits.eight_points(one([(0, 0), (8, 0)]))
+    points = eight_points(one([(0, 0), (8, 0)]))
     assert points[0, ::2].tolist() == [0, 12, 25, 38, 50, 62, 75, 100]
 
 
 def test_an_axis_without_movement_becomes_the_middle() -> None:
-    assert pendigits.eight_points(one([(5, 5), (5, 9)]))[0, ::2].tolist() == [50] * 8
-    assert pendigits.eight_points(one([(5, 5)])).tolist() == [[50] * 16]
+    assert eight_points(one([(5, 5), (5, 9)]))[0, ::2].tolist() == [50] * 8
+    assert eight_points(one([(5, 5)])).tolist() == [[50] * 16]
 
 
 def test_stretch_by_hand() -> None:
     paths = np.array([[[2.0, -1.0], [4.0, 1.0], [3.0, 0.0]]])
-    assert pendigits.stretch(paths).tolist() == [[[0, 0], [100, 100], [50, 50]]]
+    assert stretch(paths).tolist() == [[[0, 0], [100, 100], [50, 50]]]
 
 
 def test_resample_ends_at_the_ends() -> None:
-    paths = pendigits.resample(one([(3, 4), (9, 12), (0, 0)], [(7, 7), (1, 2)]), 5)
+    paths = resample(one([(3, 4), (9, 12), (0, 0)], [(7, 7), (1, 2)]), 5)
     assert paths.shape == (1, 5, 2)
     assert paths[0, 0].tolist() == [3, 4]
     assert paths[0, -1].tolist() == [1, 2]
@@ -243,13 +242,13 @@ def test_resample_ends_at_the_ends() -> None:
 
 @given(ink=inks())
 def test_a_sample_does_not_depend_on_its_neighbours(ink: Ink) -> None:
-    together = pendigits.resample(ink, 8)
-    alone = [pendigits.resample(pendigits.join_strokes([ink[i]], [0], [1], [1]), 8)[0] for i in range(len(ink))]
+    together = resample(ink, 8)
+    alone = [resample(join_strokes([ink[i]], [0], [1], [1]), 8)[0] for i in range(len(ink))]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
 
 
 def test_no_ink_is_no_rows() -> None:
-    assert pendigits.eight_points(pendigits.join_strokes([], [], [], [])).shape == (0, 16)
+    assert eight_points(join_strokes([], [], [], [])).shape == (0, 16)
 
 
 # --- The real data ---------------------------------------------------------------------------------
@@ -271,21 +270,21 @@ class TestRealData:
     def test_files_are_written_as_they_are_read(self, real: dict[str, bytes], part: pendigits.Part) -> None:
         table = pendigits.parse_table(real[part.table], part.table)
         assert pendigits.format_table(*table) == real[part.table]
-        ink = pendigits.parse_ink(real[part.ink], part.ink)
+        ink = unipen.parse_ink(real[part.ink], part.ink)
         _, lexicon, rest = real[part.ink].partition(b".LEXICON")
-        assert pendigits.format_ink(ink) == lexicon + rest
+        assert unipen.format_ink(ink) == lexicon + rest
 
     def test_every_row_is_what_eight_points_makes_of_its_ink(
         self, real: dict[str, bytes], part: pendigits.Part
     ) -> None:
         X, digit = pendigits.parse_table(real[part.table], part.table)
-        ink = pendigits.parse_ink(real[part.ink], part.ink)
+        ink = unipen.parse_ink(real[part.ink], part.ink)
         np.testing.assert_array_equal(ink.digit, digit)
         # Not one row of the 10,992 differs here; another machine's rounding may move a few points.
-        assert np.mean(np.any(pendigits.eight_points(ink) != X, axis=1)) < 0.001
+        assert np.mean(np.any(eight_points(ink) != X, axis=1)) < 0.001
 
     def test_rows_and_writers(self, real: dict[str, bytes], part: pendigits.Part) -> None:
-        ink = pendigits.parse_ink(real[part.ink], part.ink)
+        ink = unipen.parse_ink(real[part.ink], part.ink)
         assert len(ink) == part.rows
         fewer = {1: 249, 17: 247, 27: 249, 30: 249} if part.writers == 30 else {2: 249, 14: 249}
         assert Counter(ink.writer.tolist()) == {w: fewer.get(w, 250) for w in range(1, part.writers + 1)}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import plot
-from model import PenDigitsModel, save_model
 from neural_net import BatchNorm, Linear, Network, Residual
-from stage import StageError
+from pen.recognizer import PenDigitsModel, save_model
+from pipeline.errors import StageError
 
 PICTURES = {"confusion.png", "curves.png", "first_layer.png", "mistakes.png", "weights.png", "writers.png"}
 PARAMS = Path(__file__).parents[1] / "params.yaml"

@@ -9,16 +9,17 @@ import pytest
 import yaml
 
 import fetch
-import pendigits
 import preprocess
-import stage
-from pendigits import DataError, Ink, Part
+from data_sets import pendigits, unipen
+from data_sets.pendigits import Part
+from pen.ink import DataError, Ink, join_strokes
+from runtime import script
 
 TWO = Part("pendigits.tra", "pendigits-orig.tra", rows=3, writers=2)
 
 
 def ink_of(digits: list[int], writers: list[int]) -> Ink:
-    return pendigits.join_strokes([[[(0, 0), (9, 9)]]] * len(digits), digits, writers, range(1, len(digits) + 1))
+    return join_strokes([[[(0, 0), (9, 9)]]] * len(digits), digits, writers, range(1, len(digits) + 1))
 
 
 def test_rows_by_hand() -> None:
@@ -77,7 +78,7 @@ def test_tables_hold_what_was_fetched(fetched: Path, capsys: Any) -> None:
     raw = fetched / "data" / "raw" / "synthetic"
     for part, table in zip((pendigits.TRAINING, pendigits.TEST), tables(fetched), strict=True):
         X, digit = pendigits.parse_table((raw / part.table).read_bytes(), part.table)
-        ink = pendigits.parse_ink((raw / part.ink).read_bytes(), part.ink)
+        ink = unipen.parse_ink((raw / part.ink).read_bytes(), part.ink)
         values = np.loadtxt(table.decode().splitlines(), delimiter=",", skiprows=1)
         np.testing.assert_allclose(values[:, :16] * 50 + 50, X, atol=1e-12)
         np.testing.assert_array_equal(values[:, 16], digit)
@@ -117,7 +118,7 @@ def test_a_bad_file_is_named_and_nothing_is_written(
     path = fetched / "data" / "raw" / "synthetic" / name
     path.write_bytes(path.read_bytes().replace(old, new, 1))
     with pytest.raises(SystemExit) as end:
-        stage.run(preprocess.main)
+        script.run(preprocess.main)
     assert end.value.code == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1
@@ -131,11 +132,11 @@ def test_real_data_must_be_all_there(fetched: Path, capsys: Any) -> None:
     (fetched / "params.yaml").write_text(yaml.safe_dump(params))
     (fetched / "data" / "raw" / "synthetic").rename(fetched / "data" / "raw" / "pendigits")
     with pytest.raises(SystemExit):
-        stage.run(preprocess.main)
+        script.run(preprocess.main)
     assert "pendigits.tra holds 300 digits instead of 7,494" in capsys.readouterr().err
 
 
 def test_nothing_fetched_yet(workspace: Path, capsys: Any) -> None:
     with pytest.raises(SystemExit):
-        stage.run(preprocess.main)
+        script.run(preprocess.main)
     assert "data/raw/synthetic/pendigits.tra: does not exist; `dvc repro` makes" in capsys.readouterr().err

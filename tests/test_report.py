@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import fetch
-import pendigits
 import preprocess
-import report
 import split
-import train
-from params import load_params
-from strokes import FEATURE_SETS
+from pen.features import FEATURE_SETS
+from pen.ink import eight_points
+from pipeline.params import load_params
+from pipeline.rows import Rows, read_rows
+from studies import report
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,7 +68,7 @@ def test_it_trains_on_the_rows_of_the_last_training_of_the_pipeline(workspace: P
     for stage in (fetch, preprocess, split):
         stage.main()
     rows, test = report.load_rows(load_params())
-    expected = train.read_rows("train", features).and_also(train.read_rows("validation", features))
+    expected = read_rows("train", features).and_also(read_rows("validation", features))
     assert rows.X.shape == (300, size)
     np.testing.assert_array_equal(rows.X, expected.X)
     np.testing.assert_array_equal(rows.y, expected.y)
@@ -78,8 +78,8 @@ def test_it_trains_on_the_rows_of_the_last_training_of_the_pipeline(workspace: P
 
 
 def test_seeds_and_classifiers_on_a_few_digits(small_inks: tuple, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = [((pendigits.eight_points(ink) - 50) / 50, ink.digit) for ink in small_inks]
-    rows, test = (train.Rows(X.astype(np.float32), y) for X, y in parts)
+    parts = [((eight_points(ink) - 50) / 50, ink.digit) for ink in small_inks]
+    rows, test = (Rows(X.astype(np.float32), y) for X, y in parts)
     params = load_params(ROOT / "params.yaml").model_copy(update={"epochs": 2, "hidden_layers": [16], "batch_size": 16})
 
     class Progress:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-import restore
-import stage
-from params import load_params
+from pipeline import errors
+from pipeline.params import load_params
+from runtime import experiment, script
 
 
 def git(*arguments: str) -> str:
@@ -25,7 +25,7 @@ def repository(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git("add", "params.yaml")
     git("commit", "-q", "-m", "Begin")
     monkeypatch.setenv("DVC_EXP_NAME", "an-experiment")
-    monkeypatch.setattr(restore, "start_of_dvc", lambda: time.time() - 1)
+    monkeypatch.setattr(experiment, "start_of_dvc", lambda: time.time() - 1)
     return workspace
 
 
@@ -45,14 +45,14 @@ def stash_as_dvc_does() -> None:
 
 def refused() -> bytes:
     with pytest.raises(SystemExit) as ended:
-        stage.run(lambda: load_params() and None)
+        script.run(lambda: load_params() and None)
     assert ended.value.code == 2
     return Path("params.yaml").read_bytes()
 
 
 def test_good_params_are_left_alone(repository: Path, signals: None) -> None:
     changed = set_lr("0.125")
-    stage.run(lambda: load_params() and None)
+    script.run(lambda: load_params() and None)
     assert Path("params.yaml").read_bytes() == changed
 
 
@@ -69,7 +69,7 @@ def test_params_that_had_changed_come_back_as_they_were(repository: Path) -> Non
     assert refused() == before
 
 
-@pytest.mark.parametrize(("fault", "back"), [(stage.FruitlessError, True), (stage.StageError, False)])
+@pytest.mark.parametrize(("fault", "back"), [(errors.FruitlessError, True), (errors.StageError, False)])
 def test_params_that_diverged_come_back_and_those_that_met_another_fault_stay(
     fault: type[Exception], back: bool, repository: Path
 ) -> None:
@@ -81,7 +81,7 @@ def test_params_that_diverged_come_back_and_those_that_met_another_fault_stay(
         raise fault("of no use")
 
     with pytest.raises(SystemExit) as ended:
-        stage.run(main)
+        script.run(main)
     assert ended.value.code == 1
     assert Path("params.yaml").read_bytes() == (before if back else changed)
 
@@ -91,7 +91,7 @@ def test_a_stash_of_an_earlier_experiment_is_not_taken(repository: Path, monkeyp
     set_lr("0.125")
     stash_as_dvc_does()
     git("checkout", "params.yaml")
-    monkeypatch.setattr(restore, "start_of_dvc", lambda: time.time() + 10)
+    monkeypatch.setattr(experiment, "start_of_dvc", lambda: time.time() + 10)
     set_lr("-1")
     assert refused() == before
 
@@ -114,7 +114,7 @@ def test_outside_an_experiment_nothing_is_touched(repository: Path, monkeypatch:
 def test_the_dvc_that_runs_a_stage_is_found_among_the_processes_above(tmp_path: Path) -> None:
     inner = "import restore; print(restore.start_of_dvc())"
     (tmp_path / "dvc.py").write_text(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])")
-    environment = os.environ | {"PYTHONPATH": str(Path(restore.__file__).parent)}
+    environment = os.environ | {"PYTHONPATH": str(Path(experiment.__file__).parent)}
     said = subprocess.run(
         [sys.executable, str(tmp_path / "dvc.py")], env=environment, capture_output=True, text=True, check=True
     ).stdout

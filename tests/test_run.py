@@ -15,8 +15,9 @@ import pytest
 import yaml
 from project_copy import copy_project
 
-import run
-from stage import TOGETHER, StageError
+from commands import dvc_process, run
+from pipeline.errors import StageError
+from runtime.signals import TOGETHER
 
 ROOT = Path(__file__).parent.parent
 
@@ -136,7 +137,7 @@ def test_params_are_put_back_when_the_pipeline_fails(tmp_path: Path, monkeypatch
 def test_a_full_disk_is_named_where_dvc_fails(monkeypatch: pytest.MonkeyPatch, free: int, says: str) -> None:
     monkeypatch.setattr(run.shutil, "disk_usage", lambda place: SimpleNamespace(free=free))
     with pytest.raises(StageError, match=f"^`dvc no-such-command` failed.*{says}"):
-        run.dvc("no-such-command")
+        dvc_process.dvc("no-such-command")
 
 
 SLOW_DVC = """

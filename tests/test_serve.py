@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from lies import ROOT, ask, damaged_body
 
-import serve
-from model import PenDigitsModel, save_model
+from commands import serve
+from data_sets.pendigits import FEATURES
 from neural_net import Network, dense_layers
-from pendigits import FEATURES
-from stage import StageError
-from strokes import FEATURE_SETS
+from pen.features import FEATURE_SETS
+from pen.recognizer import PenDigitsModel, save_model
+from pipeline.errors import StageError
 
 ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
 JSON = {"Content-Type": "application/json"}

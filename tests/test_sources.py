@@ -18,10 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lzw_writer import compress
 
-import pendigits
-import sources
-from pendigits import Member
-from sources import SourceError
+from data_sets import download, pendigits
+from data_sets.download import SourceError
+from data_sets.pendigits import Member
 
 CONTENTS = {  # with sizes as easy to tell apart in an archive as in a message
     name: b"".join(b"%12d\n" % (number * number * factor) for number in range(rows))
@@ -37,7 +36,7 @@ CONTENTS = {  # with sizes as easy to tell apart in an archive as in a message
 @pytest.fixture(autouse=True)
 def small_data_set(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four small files in place of the real ones."""
-    monkeypatch.setattr(sources, "MEMBERS", members_of(CONTENTS))
+    monkeypatch.setattr(download, "MEMBERS", members_of(CONTENTS))
 
 
 def members_of(contents: dict[str, bytes]) -> list[Member]:
@@ -71,23 +70,23 @@ WEB_PAGE = b"<!DOCTYPE html>\n<html><body>Please log in to the network.</body></
 def test_folder_with_the_files_plain_compressed_or_zipped(tmp_path: Path, contents: dict[str, bytes]) -> None:
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    assert sources.read_source(str(tmp_path)) == CONTENTS
+    assert download.read_source(str(tmp_path)) == CONTENTS
 
 
 def test_zip_file_of_any_name(tmp_path: Path) -> None:
     (tmp_path / "download (1)").write_bytes(ARCHIVE)
-    assert sources.read_source(str(tmp_path / "download (1)")) == CONTENTS
+    assert download.read_source(str(tmp_path / "download (1)")) == CONTENTS
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_archive_of_plain_files_in_a_folder(method: int) -> None:
     data = zipped({f"uci/{name}": content for name, content in CONTENTS.items()}, method)
-    assert sources.read_archive(data, "x.zip") == CONTENTS
+    assert download.read_archive(data, "x.zip") == CONTENTS
 
 
 def test_the_real_mirror(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sources, "MEMBERS", pendigits.MEMBERS)
-    contents = sources.read_source(str(mirror))
+    monkeypatch.setattr(download, "MEMBERS", pendigits.MEMBERS)
+    contents = download.read_source(str(mirror))
     assert {name: len(content) for name, content in contents.items()} == {m.name: m.size for m in pendigits.MEMBERS}
 
 
@@ -125,16 +124,16 @@ def test_a_file_that_is_not_the_original_is_named(tmp_path: Path, name: str, con
         if text is not None:
             (tmp_path / file).write_bytes(text)
     with pytest.raises(SourceError, match=f"^{fault}"):
-        sources.read_source(str(tmp_path))
+        download.read_source(str(tmp_path))
 
 
 def test_there_is_nothing(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"^no such file or folder$"):
-        sources.read_source(str(tmp_path / "nothing"))
+        download.read_source(str(tmp_path / "nothing"))
     with pytest.raises(SourceError, match=r"^there is no pendigits\.tra"):
-        sources.read_source(str(tmp_path))
+        download.read_source(str(tmp_path))
     with pytest.raises(SourceError, match="File name too long"):
-        sources.read_source("x" * 5000)
+        download.read_source("x" * 5000)
 
 
 def test_large_files_are_not_read_whole(tmp_path: Path) -> None:
@@ -142,19 +141,19 @@ def test_large_files_are_not_read_whole(tmp_path: Path) -> None:
         with (tmp_path / name).open("wb") as stream:
             stream.truncate(10**12)  # takes no room on the disk
     with pytest.raises(SourceError, match=r"^big\.zip has more than 8,000,000 bytes"):
-        sources.read_source(str(tmp_path / "big.zip"))
+        download.read_source(str(tmp_path / "big.zip"))
     with pytest.raises(SourceError, match=r"^pendigits\.tra is not .*: more than 3,900 bytes"):
-        sources.read_source(str(tmp_path))
-    assert not sources.is_complete(tmp_path)
+        download.read_source(str(tmp_path))
+    assert not download.is_complete(tmp_path)
 
 
 def test_complete_is_all_files_with_the_right_contents(tmp_path: Path) -> None:
     for name, content in CONTENTS.items():
-        assert not sources.is_complete(tmp_path)
+        assert not download.is_complete(tmp_path)
         (tmp_path / name).write_bytes(content)
-    assert sources.is_complete(tmp_path)
+    assert download.is_complete(tmp_path)
     (tmp_path / "pendigits.tes").write_bytes(CONTENTS["pendigits.tes"].replace(b"2", b"3"))
-    assert not sources.is_complete(tmp_path)
+    assert not download.is_complete(tmp_path)
 
 
 # --- Archives --------------------------------------------------------------------------------------
@@ -169,13 +168,13 @@ def test_corrupt_archives_are_named_with_their_checksum() -> None:
         (WEB_PAGE, "a web page, not the archive"),
     ):
         with pytest.raises(SourceError, match=f"^uci.zip is {what}.*[( ]{len(data):,} bytes, sha256 ") as error:
-            sources.read_archive(data, "uci.zip")
+            download.read_archive(data, "uci.zip")
         assert hashlib.sha256(data).hexdigest()[:16] in str(error.value)
 
 
 def test_archive_of_something_else() -> None:
     with pytest.raises(SourceError, match=r"^iris\.zip: there is no pendigits\.tra, nor pendigits\.tra\.Z"):
-        sources.read_archive(zipped({"iris.data": b"5.1,3.5"}), "iris.zip")
+        download.read_archive(zipped({"iris.data": b"5.1,3.5"}), "iris.zip")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +183,7 @@ def test_archive_of_something_else() -> None:
 )
 def test_archive_that_leads_outside(name: str) -> None:
     with pytest.raises(SourceError, match="would land outside the folder"):
-        sources.read_archive(zipped({**ARCHIVE_CONTENTS, name: b"x"}), "x.zip")
+        download.read_archive(zipped({**ARCHIVE_CONTENTS, name: b"x"}), "x.zip")
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
@@ -195,7 +194,7 @@ def test_archive_with_links_and_devices(kind: int) -> None:
         entry.external_attr = (kind | 0o777) << 16
         archive.writestr(entry, "/etc/passwd")
     with pytest.raises(SourceError, match=r"^x\.zip: 'link' is a link or a special file"):
-        sources.read_archive(buffer.getvalue(), "x.zip")
+        download.read_archive(buffer.getvalue(), "x.zip")
 
 
 @pytest.mark.parametrize("name", ["pendigits.tra", "again/pendigits.tra"])
@@ -208,20 +207,20 @@ def test_archive_with_a_file_twice(name: str) -> None:
         else:
             archive.writestr(name, b"other")
     with pytest.raises(SourceError, match=r"pendigits\.tra is there twice"):
-        sources.read_archive(buffer.getvalue(), "x.zip")
+        download.read_archive(buffer.getvalue(), "x.zip")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_archive_compressed_in_ways_whose_reads_have_no_bound(method: int) -> None:
     with pytest.raises(SourceError, match="compressed in a way that is not used"):
-        sources.read_archive(zipped(CONTENTS, method), "x.zip")
+        download.read_archive(zipped(CONTENTS, method), "x.zip")
 
 
 def test_zip_bomb_is_read_to_the_expected_size_only(monkeypatch: pytest.MonkeyPatch) -> None:
     data = zipped({**ARCHIVE_CONTENTS, "pendigits.tra": bytes(30_000_000)})
     read = count_reads(monkeypatch)
     with pytest.raises(SourceError, match=r"pendigits\.tra is not the original: more than 3,900 bytes"):
-        sources.read_archive(data, "x.zip")
+        download.read_archive(data, "x.zip")
     assert read == [3901]
 
 
@@ -244,7 +243,7 @@ def test_archive_that_lies_about_sizes() -> None:
     assert ARCHIVE.count(size) == 2  # before the content, and in the directory
     for lie in (0, 1, 3899, 3901, 2**31, 2**32 - 1):
         with contextlib.suppress(SourceError):
-            assert sources.read_archive(ARCHIVE.replace(size, struct.pack("<L", lie)), "x.zip") == CONTENTS
+            assert download.read_archive(ARCHIVE.replace(size, struct.pack("<L", lie)), "x.zip") == CONTENTS
 
 
 @pytest.mark.parametrize("start", [2**31, 2**63, 2**64 - 1])
@@ -260,7 +259,7 @@ def test_an_entry_that_starts_beyond_the_end_of_the_world_is_refused(start: int)
     struct.pack_into("<L", data, end + 12, end + len(extra) - at)
     data[end:end] = extra
     with pytest.raises(SourceError, match="is not a sound zip archive"):
-        sources.read_archive(bytes(data), "x.zip")
+        download.read_archive(bytes(data), "x.zip")
 
 
 @st.composite
@@ -276,9 +275,9 @@ def damaged_archives(draw: st.DrawFn) -> bytes:
 @given(data=st.one_of(damaged_archives(), st.binary(max_size=200)))
 def test_damaged_archives_are_refused_or_whole(data: bytes) -> None:
     with pytest.MonkeyPatch.context() as patch:  # hypothesis calls this often, the fixtures come but once
-        patch.setattr(sources, "MEMBERS", members_of(CONTENTS))
+        patch.setattr(download, "MEMBERS", members_of(CONTENTS))
         with contextlib.suppress(SourceError):
-            assert sources.read_archive(data, "x.zip") == CONTENTS
+            assert download.read_archive(data, "x.zip") == CONTENTS
 
 
 def test_message_holds_little_of_what_is_in_an_archive() -> None:
@@ -286,7 +285,7 @@ def test_message_holds_little_of_what_is_in_an_archive() -> None:
     start = ARCHIVE.index(b"pendigits-orig.tra.Z")
     data = ARCHIVE[: start - 4] + b"\xff\x0f" + ARCHIVE[start - 2 :]
     with pytest.raises(SourceError, match=r"^x\.zip is not a sound zip archive: File name in directory") as error:
-        sources.read_archive(data, "x.zip")
+        download.read_archive(data, "x.zip")
     assert len(str(error.value)) < 300
     assert str(error.value).isprintable()
 
@@ -346,8 +345,8 @@ def serve() -> Iterator[Server]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same patience in a tenth of the time."""
     for name in ("CONNECT_TIMEOUT", "PATIENCE", "LONGEST", "LATEST_TRY"):
-        monkeypatch.setattr(sources, name, getattr(sources, name) / 10)
-    monkeypatch.setattr(sources, "WAITS", (0.0, 0.05, 0.1))
+        monkeypatch.setattr(download, name, getattr(download, name) / 10)
+    monkeypatch.setattr(download, "WAITS", (0.0, 0.05, 0.1))
 
 
 def times_asked(serve: Server) -> int:
@@ -355,13 +354,13 @@ def times_asked(serve: Server) -> int:
 
 
 def test_download(serve: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    assert sources.read_source(serve(send(ARCHIVE))) == CONTENTS
+    assert download.read_source(serve(send(ARCHIVE))) == CONTENTS
     assert capfd.readouterr() == ("", ""), "a log stays quiet"
 
 
 def test_folder_on_a_server(serve: Server) -> None:
     url = serve(send(ARCHIVE)).replace("data.zip", "mirror/")
-    assert sources.read_source(url) == CONTENTS
+    assert download.read_source(url) == CONTENTS
     assert serve.servers[0].asked == [f"/mirror/{pendigits.ARCHIVE}"]  # type: ignore[attr-defined]
 
 
@@ -369,7 +368,7 @@ def test_folder_on_a_server(serve: Server) -> None:
     "fault", [send(b"", 500), send(b"", 503), send(b"", 429), send(ARCHIVE[:99], length=len(ARCHIVE))]
 )
 def test_what_may_pass_is_tried_again(serve: Server, fault: Answer) -> None:
-    assert sources.read_source(serve(fault, fault, send(ARCHIVE))) == CONTENTS
+    assert download.read_source(serve(fault, fault, send(ARCHIVE))) == CONTENTS
     assert times_asked(serve) == 3
 
 
@@ -404,7 +403,7 @@ def test_what_may_pass_is_tried_again(serve: Server, fault: Answer) -> None:
 )
 def test_what_a_server_may_do_wrong(serve: Server, answer: Answer, fault: str, tries: int) -> None:
     with pytest.raises(SourceError, match=fault):
-        sources.read_source(serve(answer))
+        download.read_source(serve(answer))
     assert times_asked(serve) == tries
 
 
@@ -424,7 +423,7 @@ def drip(request: BaseHTTPRequestHandler) -> None:
 def test_a_server_that_stalls_is_given_up(serve: Server, answer: Answer) -> None:
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"stalled|no answer in time|timed out"):
-        sources.download(serve(answer))
+        download.download(serve(answer))
     assert time.monotonic() - start < 4  # 20 s with the real patience is 2 s here
 
 
@@ -432,24 +431,24 @@ def test_nobody_listens() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         with pytest.raises(SourceError, match=r"^no connection, or a broken one: Connection refused$"):
-            sources.download(f"http://127.0.0.1:{reserved.getsockname()[1]}/")
+            download.download(f"http://127.0.0.1:{reserved.getsockname()[1]}/")
 
 
 def test_a_name_look_up_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3))
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"^the answer stalled after 0 bytes$"):
-        sources.download("http://uci.invalid/")
+        download.download("http://uci.invalid/")
     assert time.monotonic() - start < 4
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "file:///etc/passwd", "javascript://x"])
 def test_other_kinds_of_urls(url: str) -> None:
     with pytest.raises(SourceError, match=r"^only http and https are understood$"):
-        sources.read_source(url)
+        download.read_source(url)
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a b/", "http://host:port/", "http://" + "x" * 300])
 def test_malformed_urls(url: str) -> None:
     with pytest.raises(SourceError, match=r"cannot be asked for|no connection"):
-        sources.read_source(url)
+        download.read_source(url)

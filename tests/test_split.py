@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 import fetch
 import preprocess
 import split
-import stage
-from params import Params, load_params
-from stage import StageError
-from strokes import FEATURE_SETS, read_strokes
+from pen.features import FEATURE_SETS
+from pen.strokes import read_strokes
+from pipeline.errors import StageError
+from pipeline.params import Params, load_params
+from runtime import script
 
 ROOT = Path(__file__).parent.parent
 PARAMS = load_params(ROOT / "params.yaml")
@@ -177,7 +178,7 @@ def test_a_refused_split_writes_nothing(processed: Path, capsys: Any) -> None:
     text = text.replace("split_by: writer", "split_by: random")
     (processed / "params.yaml").write_text(text.replace("validation_fraction: 0.2", "validation_fraction: 0.001"))
     with pytest.raises(SystemExit) as end:
-        stage.run(split.main)
+        script.run(split.main)
     assert end.value.code == 1
     assert capsys.readouterr().err == (
         "params.yaml: validation_fraction: 0.001 leaves no row on one side; there are 300 rows\n"

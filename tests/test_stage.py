@@ -11,8 +11,10 @@ from typing import NoReturn
 
 import pytest
 
-import stage
-from params import ParamsError
+from pipeline import errors
+from pipeline.params import ParamsError
+from runtime import files, script
+from runtime.signals import STOPS
 
 
 def raising(error: BaseException) -> NoReturn:
@@ -23,7 +25,7 @@ def raising(error: BaseException) -> NoReturn:
     ("error", "code", "words"),
     [
         (ParamsError("params.yaml: lr is missing"), 2, "params.yaml: lr is missing"),
-        (stage.StageError("the data are damaged"), 1, "the data are damaged"),
+        (errors.StageError("the data are damaged"), 1, "the data are damaged"),
         (
             OSError(errno.ENOSPC, "No space left on device", "models/network.npz"),
             1,
@@ -38,7 +40,7 @@ def test_fault_ends_the_process_with_one_line(
     error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
-        stage.run(lambda: raising(error))
+        script.run(lambda: raising(error))
     said = capsys.readouterr().err
     assert ended.value.code == code
     assert said.startswith(words)
@@ -52,10 +54,10 @@ stage.run(lambda: None)
 """
 
 
-@pytest.mark.parametrize("number", stage.STOPS)
+@pytest.mark.parametrize("number", STOPS)
 def test_a_stop_that_comes_too_late_changes_nothing(number: int) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", ENDS_SLOWLY], cwd=Path(stage.__file__).parent, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ENDS_SLOWLY], cwd=Path(script.__file__).parent, stdout=subprocess.PIPE, text=True
     )
     assert process.stdout
     assert process.stdout.readline() == "at its end\n"
@@ -68,7 +70,7 @@ def test_who_has_read_enough_may_leave() -> None:
     code = "import stage; stage.run(lambda: [stage.say('x' * 1000) for _ in range(1000)])"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
-        cwd=Path(stage.__file__).parent,
+        cwd=Path(script.__file__).parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -84,15 +86,15 @@ def test_who_has_read_enough_may_leave() -> None:
 
 def test_fault_of_the_program_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
-        stage.run(lambda: raising(ZeroDivisionError()))
+        script.run(lambda: raising(ZeroDivisionError()))
 
 
 def test_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "new" / "metrics.json"
-    stage.write_bytes(file, b"before")
+    files.write_bytes(file, b"before")
     monkeypatch.setattr(Path, "replace", lambda *_: raising(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(OSError, match="No space") as caught:
-        stage.write_bytes(file, b"after")
+        files.write_bytes(file, b"after")
     assert caught.value.filename == str(file)
     assert file.read_bytes() == b"before"
     assert [path.name for path in file.parent.iterdir()] == ["metrics.json"]
@@ -104,27 +106,27 @@ import os, signal, pathlib, stage
 pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 stage.write_bytes(pathlib.Path({str(tmp_path / "file")!r}), b"half")
 """
-    source = str(Path(stage.__file__).parent)
+    source = str(Path(script.__file__).parent)
     subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": source}, check=False)
     assert [path.name for path in tmp_path.iterdir()] == [".file.part"]
-    stage.write_bytes(tmp_path / "file", b"whole")
+    files.write_bytes(tmp_path / "file", b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_writers_of_one_file_come_one_after_the_other(tmp_path: Path) -> None:
     contents = [bytes([number]) * 1_000_000 for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(stage.write_bytes, tmp_path / "file", content) for content in contents]:
+        for done in [pool.submit(files.write_bytes, tmp_path / "file", content) for content in contents]:
             done.result()
     assert (tmp_path / "file").read_bytes() in contents
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_json_keeps_order_and_refuses_what_is_no_number(tmp_path: Path) -> None:
-    stage.write_json(tmp_path / "m.json", {"b": 1, "a": 0.5})
+    files.write_json(tmp_path / "m.json", {"b": 1, "a": 0.5})
     assert list(json.loads((tmp_path / "m.json").read_text())) == ["b", "a"]
     with pytest.raises(ValueError, match="not JSON compliant"):
-        stage.write_json(tmp_path / "m.json", {"b": float("nan")})
+        files.write_json(tmp_path / "m.json", {"b": float("nan")})
 
 
 def test_checksum_is_of_all_contents_in_order(tmp_path: Path) -> None:
@@ -132,5 +134,5 @@ def test_checksum_is_of_all_contents_in_order(tmp_path: Path) -> None:
     first.write_bytes(b"ab")
     second.write_bytes(b"c")
     # sha256 of "abc", from FIPS 180-2, appendix B.1
-    assert stage.sha256_of([first, second]).startswith("ba7816bf8f01cfea414140de5dae2223")
-    assert stage.sha256_of([second, first]) != stage.sha256_of([first, second])
+    assert files.sha256_of([first, second]).startswith("ba7816bf8f01cfea414140de5dae2223")
+    assert files.sha256_of([second, first]) != files.sha256_of([first, second])

@@ -6,20 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pendigits
-from stage import StageError
-from strokes import (
-    FEATURE_SETS,
-    N_DENSE,
-    Augmentation,
-    Strokes,
-    format_strokes,
-    is_loop,
-    points_at,
-    read_strokes,
-    stretch,
-    strokes_of,
-)
+from pen.augmentation import Augmentation, is_loop
+from pen.features import FEATURE_SETS, points_at, stretch
+from pen.ink import Ink, eight_points, join_strokes
+from pen.strokes import N_DENSE, Strokes, format_strokes, read_strokes, strokes_of
+from pipeline.errors import StageError
 
 FORM = ["apart", "bend", "rotation", "shear", "warp", "trim", "jitter"]
 ORDER = ["backwards", "reordered", "ornamented", "plain", "restarted"]
@@ -28,7 +19,7 @@ ALONE = [{kind: 0.1} for kind in FORM] + [{"aspect": 0.2, "rotation": 0.1}]
 
 def ink(*samples: list[list[tuple[int, int]]]) -> Strokes:
     count = len(samples)
-    return strokes_of(pendigits.join_strokes(samples, [0] * count, [1] * count, range(1, count + 1)))
+    return strokes_of(join_strokes(samples, [0] * count, [1] * count, range(1, count + 1)))
 
 
 ZIGZAG = [[(0, 0), (40, 100), (80, 20)]]
@@ -37,7 +28,7 @@ SQUARE = [[(0, 0), (100, 0), (100, 100), (0, 100), (0, 5)]]
 
 
 @pytest.fixture(scope="module")
-def digits(small_inks: tuple[pendigits.Ink, pendigits.Ink]) -> tuple[Strokes, np.ndarray]:
+def digits(small_inks: tuple[Ink, Ink]) -> tuple[Strokes, np.ndarray]:
     return strokes_of(small_inks[0]), small_inks[0].digit
 
 
@@ -181,13 +172,13 @@ def test_paths_are_drawn_without_what_the_pen_did_in_the_air() -> None:
 
 
 def test_without_options_it_is_false_and_makes_the_rows_of_the_table(
-    small_inks: tuple[pendigits.Ink, pendigits.Ink],
+    small_inks: tuple[Ink, Ink],
 ) -> None:
     nothing = Augmentation()
     assert not nothing
     assert all(Augmentation(**{kind: 0.1}) for kind in [*FORM, *ORDER, "aspect"])
     made = nothing(strokes_of(small_inks[0]), small_inks[0].digit, np.random.default_rng(0))
-    table = (pendigits.eight_points(small_inks[0]) - 50) / 50
+    table = (eight_points(small_inks[0]) - 50) / 50
     assert np.abs(made - table).mean() < 0.02  # a unit of the table
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-import sync
-import tracking
-from stage import StageError
+from commands import sync
+from pipeline import paths
+from pipeline.errors import StageError
+from tracking.run import _git_commit
 
 LOCK = """\
 schema: '2.0'
@@ -66,7 +67,7 @@ def test_an_experiment_is_laid_out_over_its_baseline(repository: Path, monkeypat
         sync.lay_out(clone, repository, experiment)
         assert (clone / "params.yaml").read_text().startswith("lr: 0.1\n")
         assert not (clone / "old").exists()
-        assert tracking._git_commit(clone) == experiment.baseline
+        assert _git_commit(clone) == experiment.baseline
     assert not clone.exists()
     assert git(repository, "status", "--short") == ""
 
@@ -98,10 +99,10 @@ def test_results_of_another_network_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for file in (*tracking.TRAIN_FILES, *tracking.EVALUATE_FILES, *tracking.MODEL_FILES):
+    for file in (*paths.TRAIN_FILES, *paths.EVALUATE_FILES, *paths.MODEL_FILES):
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text("")
-    (tmp_path / tracking.HISTORY).write_text("epoch,val_loss\n1,0.5\n2,0.4\n")
+    (tmp_path / paths.HISTORY).write_text("epoch,val_loss\n1,0.5\n2,0.4\n")
     return tmp_path
 
 
@@ -109,7 +110,7 @@ class Client:
     """A store with one whole run, from which a test takes something."""
 
     def __init__(self) -> None:
-        self.files = {f"metrics/{Path(file).name}" for file in tracking.TRAIN_FILES + tracking.EVALUATE_FILES}
+        self.files = {f"metrics/{Path(file).name}" for file in paths.TRAIN_FILES + paths.EVALUATE_FILES}
         self.files |= {"weights/network.npz", "weights/network.json", "curves.png"}
         self.model, self.steps = ["MLmodel"], [1, 2]
 

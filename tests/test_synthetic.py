@@ -5,16 +5,15 @@ import time
 import numpy as np
 import pytest
 
-import pendigits
-import synthetic
-from pendigits import Ink
+from data_sets import pendigits, synthetic, unipen
+from pen.ink import Ink, eight_points
 
 
 @pytest.fixture(scope="module")
 def rows() -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]:
     """X, digit and writer of 30 writers, and of 14 others, 100 rows each."""
     inks = synthetic.make_data_set(100, np.random.default_rng(1))
-    return tuple((pendigits.eight_points(ink), ink.digit, ink.writer) for ink in inks)  # type: ignore[return-value]
+    return tuple((eight_points(ink), ink.digit, ink.writer) for ink in inks)  # type: ignore[return-value]
 
 
 def nearest_neighbour(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> np.ndarray:
@@ -25,7 +24,7 @@ def nearest_neighbour(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> np.nda
 
 def test_same_seed_same_bytes() -> None:
     one, same, other = (
-        [pendigits.format_ink(ink) for ink in synthetic.make_data_set(10, np.random.default_rng(seed))]
+        [unipen.format_ink(ink) for ink in synthetic.make_data_set(10, np.random.default_rng(seed))]
         for seed in (3, 3, 4)
     )
     assert one == same
@@ -47,7 +46,7 @@ def test_form_of_the_real_data(small_inks: tuple[Ink, Ink], part: int, n_writers
     for writer in range(1, n_writers + 1):
         assert sorted(ink.number[ink.writer == writer]) == list(range(1, 11))
     assert np.mean(np.diff(ink.writer) == 0) < 0.2, "rows must be shuffled across writers"
-    X = pendigits.eight_points(ink).reshape(-1, 8, 2)
+    X = eight_points(ink).reshape(-1, 8, 2)
     assert (X.min(axis=1) == 0).all()
     assert (X.max(axis=1) == 100).all()
     assert ink.points.dtype == np.int64
@@ -59,12 +58,12 @@ def test_form_of_the_real_data(small_inks: tuple[Ink, Ink], part: int, n_writers
 
 def test_files_are_read_as_they_were_made(small_inks: tuple[Ink, Ink]) -> None:
     for ink in small_inks:
-        read = pendigits.parse_ink(pendigits.format_ink(ink), "ink")
+        read = unipen.parse_ink(unipen.format_ink(ink), "ink")
         np.testing.assert_array_equal(read.points, ink.points)
         np.testing.assert_array_equal(read.strokes, ink.strokes)
         np.testing.assert_array_equal(read.writer, ink.writer)
-        X, digit = pendigits.parse_table(pendigits.format_table(pendigits.eight_points(ink), ink.digit), "table")
-        np.testing.assert_array_equal(X, pendigits.eight_points(ink))
+        X, digit = pendigits.parse_table(pendigits.format_table(eight_points(ink), ink.digit), "table")
+        np.testing.assert_array_equal(X, eight_points(ink))
         np.testing.assert_array_equal(digit, ink.digit)
 
 
@@ -132,7 +131,7 @@ def test_rows_are_like_those_that_ink_gives() -> None:
     rng = np.random.default_rng(0)
     writers = synthetic.draw_writers(5, rng)
     digit, writer = np.tile(np.arange(10), 200), np.repeat(np.arange(1, 6), 400)
-    from_ink = pendigits.eight_points(synthetic.draw_ink(writers, digit, writer, writer, rng))
+    from_ink = eight_points(synthetic.draw_ink(writers, digit, writer, writer, rng))
     direct = synthetic.draw_rows(writers, digit, writer, rng)
     for d in range(10):
         np.testing.assert_allclose(from_ink[digit == d].mean(axis=0), direct[digit == d].mean(axis=0), atol=6)

@@ -25,14 +25,20 @@ import numpy as np
 import psutil
 import pytest
 
-import stage
-import tracking
-import ui
-from model import PenDigitsModel, save_model
+from commands import ui
 from neural_net import Network
-from params import load_params
-from strokes import FEATURE_SETS
-from train import build_network, table_csv
+from pen.features import FEATURE_SETS
+from pen.recognizer import PenDigitsModel, save_model
+from pipeline import errors, paths
+from pipeline.configure import build_network
+from pipeline.params import load_params
+from runtime import files
+from tracking import messages, recorder, reporter
+from tracking import run as run_module
+from tracking import store as store_module
+from tracking.run import EXAMPLE, ORIGIN, Run, checksum, ensure_run, flat, imported, read_params
+from tracking.store import Store, open_store, store_uri
+from train import table_csv
 
 ROOT = Path(__file__).parent.parent
 RECORDS = [
@@ -52,20 +58,18 @@ def write_training(folder: Path, seed: int = 0) -> None:
     params = load_params(folder / "params.yaml")
     network = build_network(params, np.random.default_rng(seed))
     save_model(PenDigitsModel(network, params.dataset), folder / "models")
-    stage.write_bytes(folder / tracking.HISTORY, table_csv(list(RECORDS[0]), RECORDS))
+    files.write_bytes(folder / paths.HISTORY, table_csv(list(RECORDS[0]), RECORDS))
     metrics = {"dataset": params.dataset, "n_parameters": network.n_parameters, "epochs": 3, "val_accuracy": 0.96}
-    stage.write_json(folder / tracking.TRAIN_METRICS, metrics)
+    files.write_json(folder / paths.TRAIN_METRICS, metrics)
 
 
 def write_evaluation(folder: Path, ece: float = 0.01) -> None:
-    stage.write_json(
-        folder / tracking.EVALUATE_METRICS, {"dataset": "pendigits", "test_accuracy": 0.97, "test_ece": ece}
-    )
-    stage.write_bytes(folder / tracking.EVALUATE_FILES[1], b"row,writer,digit,predicted\n0,1,4,4\n")
+    files.write_json(folder / paths.EVALUATE_METRICS, {"dataset": "pendigits", "test_accuracy": 0.97, "test_ece": ece})
+    files.write_bytes(folder / paths.EVALUATE_FILES[1], b"row,writer,digit,predicted\n0,1,4,4\n")
 
 
 def write_figures(folder: Path, picture: bytes = b"a picture") -> None:
-    stage.write_bytes(folder / tracking.FIGURES / "weights.png", picture)
+    files.write_bytes(folder / paths.FIGURES / "weights.png", picture)
 
 
 def set_param(folder: Path, key: str, value: Any) -> None:
@@ -80,8 +84,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "src").symlink_to(ROOT / "src")
     (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     set_param(tmp_path, "hidden_layers", [4])
-    for file in tracking.DATA_FILES:
-        stage.write_bytes(tmp_path / file, file.encode())
+    for file in paths.DATA_FILES:
+        files.write_bytes(tmp_path / file, file.encode())
     write_training(tmp_path)
     write_evaluation(tmp_path)
     write_figures(tmp_path)
@@ -99,18 +103,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for name in ("MLFLOW_TRACKING_URI", "PENDIGITS_TRACKING", *tracking.ORIGIN.values()):
+    for name in ("MLFLOW_TRACKING_URI", "PENDIGITS_TRACKING", *ORIGIN.values()):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("DVC_ROOT", str(home))
-    for name, value in tracking.ENVIRONMENT.items():
+    for name, value in messages.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", list(sys.path))  # to which MLflow adds the code of each model
     return monkeypatch
 
 
 @pytest.fixture
-def store(environment: pytest.MonkeyPatch) -> tracking.Store:
-    return tracking.open_store()
+def store(environment: pytest.MonkeyPatch) -> Store:
+    return open_store()
 
 
 @pytest.fixture
@@ -119,28 +123,28 @@ def origin(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"dvc.exp_name": request.node.name, "dvc.baseline_rev": "c0ffee"}
 
 
-def runs_of(store: tracking.Store, origin: dict[str, str]) -> list[Any]:
+def runs_of(store: Store, origin: dict[str, str]) -> list[Any]:
     """Newest first."""
     every = store.client.search_runs([store.experiment_id])
-    return [run for run in every if all(run.data.tags.get(tag) == origin.get(tag) for tag in tracking.ORIGIN)]
+    return [run for run in every if all(run.data.tags.get(tag) == origin.get(tag) for tag in ORIGIN)]
 
 
-def snapshots_of(store: tracking.Store, origin: dict[str, str]) -> list[dict[str, Any]]:
+def snapshots_of(store: Store, origin: dict[str, str]) -> list[dict[str, Any]]:
     return [run.to_dictionary() for run in runs_of(store, origin)]
 
 
-def files_of(store: tracking.Store, run: Any, place: str | None = None) -> set[str]:
+def files_of(store: Store, run: Any, place: str | None = None) -> set[str]:
     found: set[str] = set()
     for file in store.client.list_artifacts(run.info.run_id, place):
         found |= files_of(store, run, file.path) if file.is_dir else {file.path}
     return found
 
 
-def curve_of(store: tracking.Store, run: Any, metric: str) -> list[tuple[int, float]]:
+def curve_of(store: Store, run: Any, metric: str) -> list[tuple[int, float]]:
     return [(point.step, point.value) for point in store.client.get_metric_history(run.info.run_id, metric)]
 
 
-def content_of(store: tracking.Store, run: Any) -> dict[str, Any]:
+def content_of(store: Store, run: Any) -> dict[str, Any]:
     """All that does not depend on the moment."""
     return {
         "params": run.data.params,
@@ -152,7 +156,7 @@ def content_of(store: tracking.Store, run: Any) -> dict[str, Any]:
     }
 
 
-def test_experiment_has_a_place_a_kind_and_a_description(store: tracking.Store, home: Path) -> None:
+def test_experiment_has_a_place_a_kind_and_a_description(store: Store, home: Path) -> None:
     experiment = store.client.get_experiment(store.experiment_id)
     assert experiment.name == "pendigits"
     assert experiment.artifact_location == str(home / "mlartifacts")
@@ -160,18 +164,18 @@ def test_experiment_has_a_place_a_kind_and_a_description(store: tracking.Store, 
     assert "test_accuracy" in experiment.tags["mlflow.note.content"]
 
 
-def test_a_store_that_is_ready_is_opened_without_a_lock(store: tracking.Store, environment: pytest.MonkeyPatch) -> None:
+def test_a_store_that_is_ready_is_opened_without_a_lock(store: Store, environment: pytest.MonkeyPatch) -> None:
     def lock(path: str) -> None:
         raise AssertionError(f"locked {path}")
 
     environment.setattr("filelock.FileLock", lock)
-    assert tracking.open_store().experiment_id == store.experiment_id
+    assert open_store().experiment_id == store.experiment_id
 
 
-def test_a_deleted_experiment_comes_back_with_its_description(store: tracking.Store) -> None:
+def test_a_deleted_experiment_comes_back_with_its_description(store: Store) -> None:
     store.client.set_experiment_tag(store.experiment_id, "mlflow.note.content", "")
     store.client.delete_experiment(store.experiment_id)
-    again = tracking.open_store()
+    again = open_store()
     assert again.experiment_id == store.experiment_id
     experiment = store.client.get_experiment(store.experiment_id)
     assert experiment.lifecycle_stage == "active"
@@ -179,36 +183,36 @@ def test_a_deleted_experiment_comes_back_with_its_description(store: tracking.St
 
 
 def test_a_database_of_another_mlflow_is_kept_and_upgraded(
-    store: tracking.Store, home: Path, environment: pytest.MonkeyPatch
+    store: Store, home: Path, environment: pytest.MonkeyPatch
 ) -> None:
     with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database, database:
         database.execute("PRAGMA user_version = 3000000")
-    assert tracking.open_store().experiment_id == store.experiment_id
+    assert open_store().experiment_id == store.experiment_id
     assert (home / "mlflow.db.backup").exists()
 
 
 def test_a_damaged_database_is_named_at_once(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
-    with pytest.raises(stage.StageError, match=r"mlflow\.db is damaged"):
-        tracking.open_store()
+    with pytest.raises(errors.StageError, match=r"mlflow\.db is damaged"):
+        open_store()
 
 
 def test_a_locked_database_is_not_called_damaged(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("DVC_ROOT", str(tmp_path))
-    environment.setattr(tracking, "LOCK_SECONDS", 0.1)
+    environment.setattr(store_module, "LOCK_SECONDS", 0.1)
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
         other.execute("create table t (a)")
         other.execute("begin exclusive")
-        with pytest.raises(stage.StageError, match=r"mlflow\.db cannot be read now, database is locked"):
-            tracking.open_store()
+        with pytest.raises(errors.StageError, match=r"mlflow\.db cannot be read now, database is locked"):
+            open_store()
 
 
 # --- Runs made from files ---
 
 
-def test_a_run_made_from_files_is_complete(store: tracking.Store, origin: dict[str, str], folder: Path) -> None:
-    tracking.ensure_run(store, folder, origin)
+def test_a_run_made_from_files_is_complete(store: Store, origin: dict[str, str], folder: Path) -> None:
+    ensure_run(store, folder, origin)
     (run,) = runs_of(store, origin)
     assert run.info.status == "FINISHED"
     assert run.info.run_name == origin["dvc.exp_name"]
@@ -229,22 +233,22 @@ def test_a_run_made_from_files_is_complete(store: tracking.Store, origin: dict[s
     assert {"final_val_accuracy", "test_accuracy"} <= {metric.key for metric in model.metrics}
 
 
-def test_a_run_is_made_once(store: tracking.Store, origin: dict[str, str], folder: Path) -> None:
-    assert tracking.ensure_run(store, folder, origin)
+def test_a_run_is_made_once(store: Store, origin: dict[str, str], folder: Path) -> None:
+    assert ensure_run(store, folder, origin)
     before = snapshots_of(store, origin)
-    assert tracking.ensure_run(store, folder, origin) is None
-    assert tracking.ensure_run(store, folder, origin, with_figures=False) is None
+    assert ensure_run(store, folder, origin) is None
+    assert ensure_run(store, folder, origin, with_figures=False) is None
     assert snapshots_of(store, origin) == before
 
 
-def test_another_evaluation_is_another_run(store: tracking.Store, origin: dict[str, str], folder: Path) -> None:
-    tracking.ensure_run(store, folder, origin)
+def test_another_evaluation_is_another_run(store: Store, origin: dict[str, str], folder: Path) -> None:
+    ensure_run(store, folder, origin)
     (first,) = snapshots_of(store, origin)
     set_param(folder, "ece_bins", 10)
     write_evaluation(folder, ece=0.02)
-    tracking.ensure_run(store, folder, origin, with_figures=False)  # what the evaluate stage does
+    ensure_run(store, folder, origin, with_figures=False)  # what the evaluate stage does
     write_figures(folder, b"another picture")
-    tracking.ensure_run(store, folder, origin)  # and the plot stage
+    ensure_run(store, folder, origin)  # and the plot stage
     second, unchanged = runs_of(store, origin)
     assert unchanged.to_dictionary() == first
     assert second.data.metrics["test_ece"] == 0.02
@@ -252,162 +256,156 @@ def test_another_evaluation_is_another_run(store: tracking.Store, origin: dict[s
     assert "figures.sha256" in second.data.tags
 
 
-def test_pictures_drawn_anew_change_nothing(store: tracking.Store, origin: dict[str, str], folder: Path) -> None:
-    tracking.ensure_run(store, folder, origin)
+def test_pictures_drawn_anew_change_nothing(store: Store, origin: dict[str, str], folder: Path) -> None:
+    ensure_run(store, folder, origin)
     before = snapshots_of(store, origin)
     set_param(folder, "mistakes_shown", 3)
     write_figures(folder, b"another picture")
-    assert tracking.ensure_run(store, folder, origin) is None
+    assert ensure_run(store, folder, origin) is None
     assert snapshots_of(store, origin) == before
 
 
 def test_experiments_with_the_same_model_have_their_own_runs(
-    store: tracking.Store, origin: dict[str, str], folder: Path
+    store: Store, origin: dict[str, str], folder: Path
 ) -> None:
-    tracking.ensure_run(store, folder, origin)
+    ensure_run(store, folder, origin)
     before = snapshots_of(store, origin)
     for other in (origin | {"dvc.exp_name": "other-name"}, origin | {"dvc.baseline_rev": "decaf"}, {}):
-        assert tracking.ensure_run(store, folder, other)
+        assert ensure_run(store, folder, other)
         assert len(runs_of(store, other)) == 1
     assert snapshots_of(store, origin) == before
 
 
-def test_a_forced_run_evaluates_into_its_own_training(
-    store: tracking.Store, origin: dict[str, str], folder: Path
-) -> None:
-    tracking.ensure_run(store, folder, origin)
+def test_a_forced_run_evaluates_into_its_own_training(store: Store, origin: dict[str, str], folder: Path) -> None:
+    ensure_run(store, folder, origin)
     (first,) = runs_of(store, origin)
     train(store, folder, origin)
-    tracking.ensure_run(store, folder, origin, with_figures=False)
-    tracking.ensure_run(store, folder, origin)
+    ensure_run(store, folder, origin, with_figures=False)
+    ensure_run(store, folder, origin)
     second, unchanged = runs_of(store, origin)
     assert unchanged.to_dictionary() == first.to_dictionary()
     assert content_of(store, second) == content_of(store, first)
 
 
-def test_a_training_with_other_parameters_is_not_taken(
-    store: tracking.Store, origin: dict[str, str], folder: Path
-) -> None:
+def test_a_training_with_other_parameters_is_not_taken(store: Store, origin: dict[str, str], folder: Path) -> None:
     train(store, folder, origin)  # and then evaluate with another setting, before that run was evaluated
     set_param(folder, "ece_bins", 10)
-    tracking.ensure_run(store, folder, origin)
+    ensure_run(store, folder, origin)
     evaluated, trained = runs_of(store, origin)
     assert "evaluate.sha256" not in trained.data.tags
     assert evaluated.data.params["ece_bins"] == "10"
 
 
-def test_a_training_that_was_cut_off_is_not_taken(store: tracking.Store, origin: dict[str, str], folder: Path) -> None:
-    run = tracking.Run.start(store, folder, origin, tracking.read_params(folder), 0)
+def test_a_training_that_was_cut_off_is_not_taken(store: Store, origin: dict[str, str], folder: Path) -> None:
+    run = Run.start(store, folder, origin, read_params(folder), 0)
     run.log_training()
     run.end("KILLED")
-    tracking.ensure_run(store, folder, origin)
+    ensure_run(store, folder, origin)
     complete, cut_off = runs_of(store, origin)
     assert (complete.info.status, cut_off.info.status) == ("FINISHED", "KILLED")
     assert "evaluate.sha256" not in cut_off.data.tags
 
 
 def test_of_a_run_that_could_not_be_completed_nothing_is_left(
-    store: tracking.Store, origin: dict[str, str], folder: Path
+    store: Store, origin: dict[str, str], folder: Path
 ) -> None:
-    (folder / tracking.EVALUATE_METRICS).write_text("{")
+    (folder / paths.EVALUATE_METRICS).write_text("{")
     with pytest.raises(ValueError, match="Expecting"):
-        tracking.ensure_run(store, folder, origin)
+        ensure_run(store, folder, origin)
     assert not runs_of(store, origin)
 
 
 def test_a_run_that_lost_its_store_gives_way_to_the_complete_one(
-    store: tracking.Store, origin: dict[str, str], folder: Path
+    store: Store, origin: dict[str, str], folder: Path
 ) -> None:
     from mlflow.entities import Param
 
-    params = tracking.read_params(folder)
-    cut_off, at_work, other = (tracking.Run.start(store, folder, origin, params, tracking._now()) for _ in range(3))
-    cut_off.log_epochs([tracking.Epoch(RECORDS[0], 0)])
+    params = read_params(folder)
+    cut_off, at_work, other = (Run.start(store, folder, origin, params, messages._now()) for _ in range(3))
+    cut_off.log_epochs([messages.Epoch(RECORDS[0], 0)])
     store.client.log_batch(other.id, params=[Param("lr", "0.5")])
     for gone in (cut_off, other):
         store.client.set_tag(gone.id, "mlflow.process", f"{socket.gethostname()}:999999999")
-    made = tracking.ensure_run(store, folder, origin)
+    made = ensure_run(store, folder, origin)
     assert made
     assert {run.info.run_id for run in runs_of(store, origin)} == {made.id, at_work.id, other.id}
 
 
 def test_a_store_that_fails_now_and_then_gets_one_whole_run(
-    store: tracking.Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
+    store: Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
 ) -> None:
     from mlflow.exceptions import MlflowException
 
-    real, fails = tracking.Run._log_points, iter([True, True, False])
+    real, fails = Run._log_points, iter([True, True, False])
 
-    def away_at_first(run: tracking.Run, points: list[Any]) -> None:
+    def away_at_first(run: Run, points: list[Any]) -> None:
         real(run, points)
         if points and next(fails, False):
             raise MlflowException("the answer was lost")
 
-    stage_of.setattr(tracking.Run, "_log_points", away_at_first)
-    inbox = tracking._Inbox(io.BytesIO())
-    came = [[tracking.Epoch(record, 1000 + step)] for step, record in enumerate(RECORDS)]
-    params = tracking.read_params(folder)
+    stage_of.setattr(Run, "_log_points", away_at_first)
+    inbox = recorder._Inbox(io.BytesIO())
+    came = [[messages.Epoch(record, 1000 + step)] for step, record in enumerate(RECORDS)]
+    params = read_params(folder)
 
-    def ending() -> Iterator[list[tracking.Epoch]]:
+    def ending() -> Iterator[list[messages.Epoch]]:
         yield from came
         inbox.status = "FINISHED"
         yield []
 
     stage_of.setattr(inbox, "epochs", ending)
-    tracking._follow_training(inbox, params, tracking._now())
+    recorder._follow_training(inbox, params, messages._now())
     (run,) = runs_of(store, origin)
     assert run.info.status == "FINISHED"
-    assert run.data.params == tracking.flat(params)
+    assert run.data.params == flat(params)
     assert [step for step, _ in curve_of(store, run, "val_loss")] == [1, 2, 3]
 
 
 def test_parameters_of_another_version_of_the_code_are_shown_as_they_are(folder: Path) -> None:
     (folder / "params.yaml").write_text("momentum: 0.5\nnested: {deep: [1, 2]}\n")
-    assert tracking.flat(tracking.read_params(folder)) == {"momentum": "0.5", "nested.deep": "[1, 2]"}
+    assert flat(read_params(folder)) == {"momentum": "0.5", "nested.deep": "[1, 2]"}
 
 
-def train(store: tracking.Store, folder: Path, origin: dict[str, str]) -> None:
-    tracking.Run.start(store, folder, origin, tracking.read_params(folder), tracking._now()).complete()
+def train(store: Store, folder: Path, origin: dict[str, str]) -> None:
+    Run.start(store, folder, origin, read_params(folder), messages._now()).complete()
 
 
 # --- Runs that are followed while they run, by the side process ---
 
 
 @pytest.fixture
-def stage_of(
-    origin: dict[str, str], folder: Path, store: tracking.Store, environment: pytest.MonkeyPatch
-) -> pytest.MonkeyPatch:
+def stage_of(origin: dict[str, str], folder: Path, store: Store, environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Be a stage of the experiment, in its folder."""
     environment.chdir(folder)
-    for tag, name in tracking.ORIGIN.items():
+    for tag, name in ORIGIN.items():
         environment.setenv(name, origin[tag])
     return environment
 
 
 def test_a_followed_run_holds_what_one_made_from_its_files_holds(
-    store: tracking.Store,
+    store: Store,
     origin: dict[str, str],
     folder: Path,
     stage_of: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with tracking.training(load_params()) as run:
+    with reporter.training(load_params()) as run:
         for record in RECORDS[:2]:  # the third was lost on the way
             run.epoch(record)
-    with tracking.evaluation():
+    with reporter.evaluation():
         pass
-    with tracking.figures():
+    with reporter.figures():
         pass
     (followed,) = runs_of(store, origin)
     assert capsys.readouterr().out == f"MLflow: logged as {followed.info.run_name}\n"
     store.client.delete_run(followed.info.run_id)
-    tracking.ensure_run(store, folder, origin)
+    ensure_run(store, folder, origin)
     (made,) = runs_of(store, origin)
     assert content_of(store, followed) == content_of(store, made)
 
 
 def test_a_killed_training_is_closed_and_its_curves_have_grown(
-    store: tracking.Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
+    store: Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
 ) -> None:
     code = f"""
         import sys, time
@@ -441,7 +439,7 @@ def test_a_server_that_is_away_is_said_once_and_changes_nothing(
 ) -> None:
     address = f"127.0.0.1:{free_port()}"
     stage_of.setenv("MLFLOW_TRACKING_URI", f"http://somebody:secret@{address}")
-    with tracking.training(load_params()) as run:
+    with reporter.training(load_params()) as run:
         run.epoch(RECORDS[0])
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"MLflow: not logged (no answer from http://{address}). Nothing else is affected")
@@ -463,7 +461,7 @@ def side_process(tmp_path: Path, environment: pytest.MonkeyPatch) -> Any:
 
     def replace(code: str) -> None:
         (tmp_path / "side.py").write_text(code)
-        environment.setattr(tracking, "__file__", str(tmp_path / "side.py"))
+        environment.setattr(run_module, "__file__", str(tmp_path / "side.py"))
 
     return replace
 
@@ -479,7 +477,7 @@ for line in sys.stdin:
 
 def test_what_the_side_process_is_told_and_what_it_says(side_process: Any, capsys: pytest.CaptureFixture[str]) -> None:
     side_process(ECHO)
-    with tracking.training(load_params(ROOT / "params.yaml")) as run:
+    with reporter.training(load_params(ROOT / "params.yaml")) as run:
         run.epoch({"epoch": 1, "val_loss": np.float64(0.5)})
     begin, epoch, end = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert begin["stage"] == "train"
@@ -489,13 +487,13 @@ def test_what_the_side_process_is_told_and_what_it_says(side_process: Any, capsy
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(stage.StageError("diverged"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
+    ("error", "status"), [(errors.StageError("diverged"), "FAILED"), (KeyboardInterrupt(), "KILLED")]
 )
 def test_an_exception_is_passed_on_after_the_side_process_is_told(
     error: BaseException, status: str, side_process: Any, tmp_path: Path
 ) -> None:
     side_process(f"import sys\nsys.stdout = open({str(tmp_path / 'said')!r}, 'w')\n{ECHO}")
-    with pytest.raises(type(error)), tracking.evaluation():
+    with pytest.raises(type(error)), reporter.evaluation():
         raise error
     assert json.loads((tmp_path / "said").read_text().splitlines()[-1]) == {"end": status}
 
@@ -519,20 +517,20 @@ def test_a_stop_in_the_wait_for_the_side_process_waits_on_and_makes_the_run_a_ki
 ) -> None:
     environment.chdir(tmp_path)
     side_process(ENDS_SLOWLY)
-    with pytest.raises(KeyboardInterrupt), tracking.evaluation():
+    with pytest.raises(KeyboardInterrupt), reporter.evaluation():
         pass
     assert json.loads(Path("then").read_text()) == {"end": "KILLED"}
     assert capsys.readouterr().out == "stopping, when MLflow has been told\n"
     side_process(ENDS_SLOWLY.replace("SIGTERM)", "SIGTERM); time.sleep(1.5); os.kill(os.getppid(), signal.SIGINT)"))
     Path("then").unlink()
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt), tracking.evaluation():
+    with pytest.raises(KeyboardInterrupt), reporter.evaluation():
         pass
     assert time.monotonic() - start < 2.4, "asked twice, it was waited for"
     wait_for(Path("then").exists)
     assert json.loads(Path("then").read_text()) == {"end": "KILLED"}
     side_process(ENDS_SLOWLY)
-    with pytest.raises(KeyboardInterrupt, match="how to go on"), tracking.evaluation():
+    with pytest.raises(KeyboardInterrupt, match="how to go on"), reporter.evaluation():
         raise KeyboardInterrupt("how to go on")
     assert Path("then").exists()
 
@@ -541,7 +539,7 @@ def test_a_side_process_that_dies_is_said_with_its_last_words(
     side_process: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     side_process("import sys\nsys.exit('mlflow.exceptions.MlflowException: no store\\n\\n')")
-    with tracking.evaluation():
+    with reporter.evaluation():
         time.sleep(0.2)
     assert capsys.readouterr().out.startswith("MLflow: not logged (no store)")
 
@@ -560,7 +558,7 @@ def test_the_stages_of_one_pipeline_run_say_the_same_reason_once(
     ]:
         environment.setattr("restore.start_of_dvc", lambda begun=begun: begun)
         side_process(f"import sys\nsys.exit({reason!r})")
-        with tracking.evaluation():
+        with reporter.evaluation():
             pass
         assert capsys.readouterr().out.count(f"MLflow: not logged ({reason})") == said, (begun, reason)
 
@@ -571,7 +569,7 @@ def test_a_side_process_ends_in_order_while_the_stage_still_works(
     environment.setenv("DVC_ROOT", str(tmp_path))
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
     others = psutil.Process().children()
-    with tracking.evaluation():
+    with reporter.evaluation():
         (side,) = (child for child in psutil.Process().children() if child not in others)
         wait_for(lambda: side.status() == psutil.STATUS_ZOMBIE)
     assert "mlflow.db is damaged" in capsys.readouterr().out
@@ -588,7 +586,7 @@ def test_what_the_database_says_is_shown_without_its_statement(
     ]
     said = "\n".join(["Traceback", "ValueError: first", *lines, "(Background on this error at: https://x)", ""])
     side_process(f"import sys\nsys.exit({said!r})")
-    with tracking.evaluation():
+    with reporter.evaluation():
         pass
     assert capsys.readouterr().out.startswith("MLflow: not logged ((sqlite3.OperationalError) disk I/O error). ")
 
@@ -597,10 +595,10 @@ def test_a_side_process_that_hangs_holds_nothing_up(
     side_process: Any, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     side_process("import time\ntime.sleep(600)")
-    environment.setattr(tracking, "WAIT_SECONDS", 1)
-    environment.setattr(tracking, "SEND_SECONDS", 0)
+    environment.setattr(reporter, "WAIT_SECONDS", 1)
+    environment.setattr(messages, "SEND_SECONDS", 0)
     start = time.monotonic()
-    with tracking.training(load_params(ROOT / "params.yaml")) as run:
+    with reporter.training(load_params(ROOT / "params.yaml")) as run:
         for _ in range(2000):  # more than a pipe holds
             run.epoch(RECORDS[0])
     assert time.monotonic() - start < 30
@@ -611,8 +609,8 @@ def test_a_stop_is_not_forgotten_where_the_side_process_hangs(
     side_process: Any, environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     side_process("import os, signal, time\ntime.sleep(1)\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(600)")
-    environment.setattr(tracking, "STOP_SECONDS", 1.0)
-    with pytest.raises(KeyboardInterrupt), tracking.evaluation():
+    environment.setattr(reporter, "STOP_SECONDS", 1.0)
+    with pytest.raises(KeyboardInterrupt), reporter.evaluation():
         pass
     assert capsys.readouterr().out == "stopping, when MLflow has been told\n"
 
@@ -620,7 +618,7 @@ def test_a_stop_is_not_forgotten_where_the_side_process_hangs(
 def test_asked_again_after_a_stop_in_the_training_it_waits_no_longer(side_process: Any, tmp_path: Path) -> None:
     side_process("import os, signal, time\ntime.sleep(1.5)\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(600)")
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt, match="how to go on"), tracking.evaluation():
+    with pytest.raises(KeyboardInterrupt, match="how to go on"), reporter.evaluation():
         raise KeyboardInterrupt("how to go on")
     assert time.monotonic() - start < 10
 
@@ -630,7 +628,7 @@ def test_a_stop_as_the_side_process_says_that_it_is_done_is_told_by_how_that_end
 ) -> None:
     follow = "import os, sys\nwhile '\"end\"' not in sys.stdin.readline(): pass\nos.dup2(2, 1)\n"
     side_process(f"{follow}os._exit('FINISHED' not in sys.stdin.readline())")
-    line = tracking._line
+    line = messages._line
 
     def stopped(message: Mapping[str, Any]) -> bytes:
         ends.append(message.get("end"))
@@ -639,8 +637,8 @@ def test_a_stop_as_the_side_process_says_that_it_is_done_is_told_by_how_that_end
         return line(message)
 
     ends: list[str | None] = []
-    environment.setattr(tracking, "_line", stopped)
-    with pytest.raises(KeyboardInterrupt), tracking.evaluation():
+    environment.setattr(messages, "_line", stopped)
+    with pytest.raises(KeyboardInterrupt), reporter.evaluation():
         pass
     assert ends == [None, "FINISHED", "FINISHED", "KILLED"]
 
@@ -648,7 +646,7 @@ def test_a_stop_as_the_side_process_says_that_it_is_done_is_told_by_how_that_end
 def test_tracking_can_be_turned_off(side_process: Any, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     side_process(f"open({str(tmp_path / 'ran')!r}, 'w')")
     environment.setenv("PENDIGITS_TRACKING", "off")
-    with tracking.training(load_params(ROOT / "params.yaml")) as run:
+    with reporter.training(load_params(ROOT / "params.yaml")) as run:
         run.epoch(RECORDS[0])
     assert not (tmp_path / "ran").exists()
 
@@ -659,7 +657,7 @@ def test_a_stage_does_not_import_mlflow() -> None:
 
 
 def test_lines_that_stop_mean_that_the_stage_was_killed() -> None:
-    inbox = tracking._Inbox(io.BytesIO(b'{"stage": "train"}\n{"epoch": {"epoch": 1}, "time": 5}\n{"epoch": {"epo'))
+    inbox = recorder._Inbox(io.BytesIO(b'{"stage": "train"}\n{"epoch": {"epoch": 1}, "time": 5}\n{"epoch": {"epo'))
     assert inbox.next() == {"stage": "train"}
     assert [epoch for epochs in inbox.epochs() for epoch in epochs] == [({"epoch": 1}, 5)]
     assert inbox.status == "KILLED"
@@ -675,16 +673,16 @@ def test_the_main_checkout_is_what_dvc_says_or_the_nearest_above(
     (tmp_path / "project" / "src" / "deep").mkdir(parents=True)
     environment.chdir(tmp_path / "project" / "src" / "deep")
     environment.delenv("DVC_ROOT")
-    assert tracking.project_root() == tmp_path / "project"
+    assert paths.project_root() == tmp_path / "project"
     environment.setenv("DVC_ROOT", str(tmp_path))
-    assert tracking.store_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+    assert store_uri() == f"sqlite:///{tmp_path}/mlflow.db"
     environment.setenv("MLFLOW_TRACKING_URI", "http://team:5000")
-    assert tracking.store_uri() == "http://team:5000"
+    assert store_uri() == "http://team:5000"
 
 
 def test_parameters_become_strings() -> None:
     params = {"lr": 1e-5, "layers": [64, 32], "name": "gelu", "none": None, "on": True, "decay": {"step": 3}}
-    assert tracking.flat(params) == {
+    assert flat(params) == {
         "lr": "1e-05",
         "layers": "[64, 32]",
         "name": "gelu",
@@ -698,8 +696,8 @@ def test_a_checksum_needs_all_files(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"ab")
     (tmp_path / "b").write_bytes(b"c")
     abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # SHA-256 of "abc", FIPS 180-4
-    assert tracking.checksum(tmp_path, ["a", "b"]) == abc
-    assert tracking.checksum(tmp_path, ["a", "missing"]) == ""
+    assert checksum(tmp_path, ["a", "b"]) == abc
+    assert checksum(tmp_path, ["a", "missing"]) == ""
 
 
 # --- The model ---
@@ -713,8 +711,8 @@ def test_the_code_that_goes_with_a_model_is_what_it_imports(tmp_path: Path) -> N
         "stranger.py": "",
         "package/inner.py": "from . import stranger",
     }.items():
-        stage.write_bytes(tmp_path / name, code.encode())
-    assert {path.name for path in tracking.imported(tmp_path / "script.py")} == {"first.py", "second.py", "package"}
+        files.write_bytes(tmp_path / name, code.encode())
+    assert {path.name for path in imported(tmp_path / "script.py")} == {"first.py", "second.py", "package"}
 
 
 LOAD = """
@@ -741,20 +739,20 @@ print(json.dumps({name: model.predict(form).to_dict("records") for name, form in
 
 
 def test_the_model_loads_anywhere_without_pickle_and_takes_every_form(
-    store: tracking.Store, origin: dict[str, str], folder: Path
+    store: Store, origin: dict[str, str], folder: Path
 ) -> None:
     train(store, folder, origin)
     (output,) = runs_of(store, origin)[0].outputs.model_outputs
-    for described in tracking.project_root().rglob("MLmodel"):  # nobody reads a pickle that lies in the model's folder
+    for described in paths.project_root().rglob("MLmodel"):  # nobody reads a pickle that lies in the model's folder
         (described.parent / "python_model.pkl").write_bytes(b"cbuiltins\nexit\n(I3\ntR.")
     environment = os.environ | {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "PYTHONPATH": ""}
-    arguments = [tracking.store_uri(), f"models:/{output.model_id}", json.dumps(tracking.EXAMPLE)]
+    arguments = [store_uri(), f"models:/{output.model_id}", json.dumps(EXAMPLE)]
     loaded = subprocess.run(
         [sys.executable, "-c", LOAD, *arguments], env=environment, cwd="/", capture_output=True, text=True, check=True
     )
     answers = json.loads(loaded.stdout.splitlines()[-1])
     network = build_network(load_params(folder / "params.yaml"), np.random.default_rng(0))
-    p = PenDigitsModel(network, "pendigits").predict_proba([tracking.EXAMPLE])[0]
+    p = PenDigitsModel(network, "pendigits").predict_proba([EXAMPLE])[0]
     expected = {"digit": int(p.argmax())} | {f"p{digit}": pytest.approx(float(p[digit])) for digit in range(10)}
     assert len(answers) == 8
     for form, rows in answers.items():
@@ -773,7 +771,7 @@ print(json.dumps([model.predict(form).to_dict("records") for form in forms]))
 """
 
 
-def test_a_model_over_ink_takes_strokes(store: tracking.Store, origin: dict[str, str], folder: Path) -> None:
+def test_a_model_over_ink_takes_strokes(store: Store, origin: dict[str, str], folder: Path) -> None:
     model = PenDigitsModel(
         Network(["tanh", {"linear": {"n_out": 10}}], FEATURE_SETS["ink"].size, rng=np.random.default_rng(0)),
         "pendigits",
@@ -784,7 +782,7 @@ def test_a_model_over_ink_takes_strokes(store: tracking.Store, origin: dict[str,
     train(store, folder, origin)
     (output,) = runs_of(store, origin)[0].outputs.model_outputs
     ink = [[[[0, 0], [0, 300]], [[-50, 100], [50, 100]]], [[[5, 5], [9, 9]]]]
-    arguments = [tracking.store_uri(), f"models:/{output.model_id}", json.dumps(ink)]
+    arguments = [store_uri(), f"models:/{output.model_id}", json.dumps(ink)]
     loaded = subprocess.run(
         [sys.executable, "-c", LOAD_INK, *arguments], cwd="/", capture_output=True, text=True, check=True
     )
@@ -810,9 +808,9 @@ def test_the_model_refuses_in_words(request_: Any, reason: str, environment: pyt
     from mlflow.exceptions import MlflowException
     from mlflow.pyfunc import PythonModelContext
 
-    import serving
+    from tracking import served_model
 
-    served = serving.PenDigits()
+    served = served_model.PenDigits()
     served.load_context(PythonModelContext({"weights": str(folder / "models" / "network.npz")}, None))
     with pytest.raises(MlflowException) as refused:
         served.predict(request_)
@@ -841,7 +839,7 @@ def test_eight_first_users_at_once_lose_nothing(
         for name in names
     ]
     assert [process.wait() for process in stages] == [0] * 8
-    runs = tracking.open_store().client.search_runs(["1"])
+    runs = open_store().client.search_runs(["1"])
     assert sorted(run.info.run_name for run in runs) == names
     assert all(run.info.status == "FINISHED" and run.data.tags["model.sha256"] for run in runs)
 
@@ -868,7 +866,7 @@ def made_ui(folder: Path, how: int = signal.SIGTERM) -> Iterator[str]:
 
 
 @pytest.fixture
-def page(store: tracking.Store, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+def page(store: Store, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of the page that ``make ui`` serves, without its http://."""
     with made_ui(tmp_path, getattr(request, "param", signal.SIGTERM)) as address:
         yield address.removeprefix("http://")
@@ -920,19 +918,19 @@ def status(url: str, headers: dict[str, str], data: bytes | None = None) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [signal.SIGINT], indirect=True)
 def test_a_tracking_server_works_the_same(
-    page: str, store: tracking.Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
+    page: str, store: Store, origin: dict[str, str], folder: Path, stage_of: pytest.MonkeyPatch
 ) -> None:
     stage_of.setenv("MLFLOW_TRACKING_URI", f"http://{page.partition('/')[0]}")
-    with tracking.training(load_params()) as run:
+    with reporter.training(load_params()) as run:
         for record in RECORDS:
             run.epoch(record)
-    with tracking.evaluation():
+    with reporter.evaluation():
         pass
-    with tracking.figures():
+    with reporter.figures():
         pass
     (followed,) = runs_of(store, origin)
     store.client.delete_run(followed.info.run_id)
     stage_of.delenv("MLFLOW_TRACKING_URI")
-    tracking.ensure_run(store, folder, origin)
+    ensure_run(store, folder, origin)
     (made,) = runs_of(store, origin)
     assert content_of(store, followed) == content_of(store, made)

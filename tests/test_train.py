@@ -6,39 +6,40 @@ from typing import Any
 import numpy as np
 import pytest
 
-import pendigits
 import train
-from calibration import fit_temperature
 from neural_net import Network, dense_layers, fit
-from params import Params, load_params
-from strokes import strokes_of
+from pen.calibration import fit_temperature
+from pen.ink import Ink, eight_points
+from pen.strokes import strokes_of
+from pipeline.params import Params, load_params
+from pipeline.rows import Rows
 
 PARAMS = load_params(Path(__file__).parent.parent / "params.yaml")
 NONE = {name: 0.0 for name in Params.model_fields if name.startswith("augment_")}
 
 
 @pytest.fixture(scope="module")
-def rows(small_inks: tuple[pendigits.Ink, pendigits.Ink]) -> train.Rows:
+def rows(small_inks: tuple[Ink, Ink]) -> Rows:
     ink = small_inks[0]
-    X = ((pendigits.eight_points(ink) - 50) / 50).astype(np.float32)
-    return train.Rows(X, ink.digit, strokes_of(ink))
+    X = ((eight_points(ink) - 50) / 50).astype(np.float32)
+    return Rows(X, ink.digit, strokes_of(ink))
 
 
 @pytest.fixture(scope="module")
-def network(rows: train.Rows) -> Network:
+def network(rows: Rows) -> Network:
     """One that was trained on other rows: temperatures are between their bounds."""
     made = Network(dense_layers([24], 10, "gelu"), 16, rng=np.random.default_rng(0))
     fit(made, rows.X[100:], rows.y[100:], rng=np.random.default_rng(0), epochs=10, optimizer={"adam": {"lr": 0.01}})
     return made
 
 
-def test_without_augmentation_it_is_the_temperature_of_the_rows(network: Network, rows: train.Rows) -> None:
+def test_without_augmentation_it_is_the_temperature_of_the_rows(network: Network, rows: Rows) -> None:
     found = train.fitted_temperature(PARAMS.model_copy(update=NONE), network, rows)
     assert found == fit_temperature(network.outputs(rows.X), rows.y)
 
 
 def test_it_is_fitted_to_several_new_rows_for_each(
-    network: Network, rows: train.Rows, monkeypatch: pytest.MonkeyPatch
+    network: Network, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[Any] = []
     outputs = network.outputs

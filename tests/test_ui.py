@@ -2,15 +2,16 @@
 
 import pytest
 
-import tracking
-import ui
+from commands import ui
+from tracking import store as store_module
+from tracking.store import Store, store_uri
 
 
 @pytest.fixture(autouse=True)
 def store(monkeypatch: pytest.MonkeyPatch) -> None:
     """A store that is not asked for anything but its experiment's id."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(tracking, "open_store", lambda: tracking.Store(None, "7"))  # type: ignore[arg-type]
+    monkeypatch.setattr(store_module, "open_store", lambda: Store(None, "7"))  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_the_page_goes_to_the_next_free_port(
 ) -> None:
     monkeypatch.setattr(ui, "is_free", lambda port: port >= 5002)
     ui.main()
-    assert served == [(tracking.store_uri(), "7", 5002)]
+    assert served == [(store_uri(), "7", 5002)]
     assert capsys.readouterr().out == "Port 5000 is taken, so it is 5002.\n"
 
 

@@ -1,7 +1,14 @@
 """A modular neural network in NumPy, whose every derivative a reader can check by hand.
 
-Read in this order: base, activations, layers, losses, initializers, optimizers, schedules, network, training,
-gradcheck, npz, storage, diagnostics, registry.
+Read in this order:
+
+- parts, layer: how parts are made by name, and the contract of a layer
+- activations, initializers, layers, convolution, normalization: the layers
+- network, losses, optimizers, schedules: the other parts of a training
+- training, callbacks: the training itself
+- gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
+- npz, serialization: saved networks
+- registry, original: parts of your own, and the project's first interface
 """
 
 from .activations import (
@@ -21,28 +28,18 @@ from .activations import (
     Tanh,
     make_activation,
 )
-from .base import Layer, UnknownNameError
+from .callbacks import Callback, EarlyStopping, StateError, WeightAverage
+from .convolution import AveragePool1D, Conv1D, MaxPool1D
 from .diagnostics import Diagnostics
 from .initializers import INITIALIZERS
-from .layers import (
-    LAYERS,
-    AveragePool1D,
-    BatchNorm,
-    Chain,
-    Conv1D,
-    Dropout,
-    Flatten,
-    LayerNorm,
-    Linear,
-    MaxPool1D,
-    Reshape,
-    Residual,
-    make_layer,
-)
+from .layer import Layer
+from .layers import LAYERS, Chain, Dropout, Flatten, Linear, Reshape, Residual, make_layer
 from .losses import LOSSES, CrossEntropy, FocalLoss, Loss, MeanSquaredError, make_loss
 from .network import Network, dense_layers
+from .normalization import BatchNorm, LayerNorm
 from .optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSProp, make_optimizer
 from .original import Neural_Net
+from .parts import UnknownNameError
 from .registry import register_activation, register_layer, register_loss, register_optimizer
 from .schedules import (
     SCHEDULES,
@@ -56,18 +53,8 @@ from .schedules import (
     Warmup,
     make_schedule,
 )
-from .storage import StorageError, load, save
-from .training import (
-    Callback,
-    DivergedError,
-    EarlyStopping,
-    History,
-    StateError,
-    Training,
-    WeightAverage,
-    evaluate,
-    fit,
-)
+from .serialization import StorageError, load, save
+from .training import DivergedError, History, Training, evaluate, fit
 
 __all__ = [
     "ACTIVATIONS",

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, Layer, Shape, arguments, check, make
+from .layer import Layer
+from .parts import Array, Shape, arguments, check_below_1, check_positive, make
 
 
 class Activation(Layer):
@@ -97,7 +98,7 @@ class LeakyReLU(Activation):
 
     def __init__(self, slope: float = 0.01) -> None:
         super().__init__()
-        check(0 <= slope < 1, self, f"slope must be at least 0 and less than 1, got {slope}")
+        check_below_1(self, slope=slope)
         self.slope = slope
 
     def _value(self, z: Array, y: Array) -> None:
@@ -116,7 +117,7 @@ class ELU(Activation):
 
     def __init__(self, alpha: float = 1.0) -> None:
         super().__init__()
-        check(alpha > 0, self, f"alpha must be greater than 0, got {alpha}")
+        check_positive(self, alpha=alpha)
         self.alpha = alpha
 
     def _value(self, z: Array, y: Array) -> None:

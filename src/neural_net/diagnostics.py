@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .activations import Activation
-from .base import Array, check, copy_like
-from .training import Callback, Record, Training
+from .callbacks import Callback, Record
+from .parts import Array, check, copy_like
+from .training import Training
 
 #: What is measured, and what it says.
 QUANTITIES = {

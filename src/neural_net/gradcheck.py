@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from .activations import ACTIVATIONS
-from .base import Array, Layer, Shape, needed_options
-from .layers import LAYERS, make_layer
+from .layer import Layer
+from .layers import LAYERS, make_layer, setup
 from .losses import LOSSES, Loss, make_loss
 from .network import Network
+from .parts import Array, Shape, needed_options
 
 STEP = 1e-4
 TOLERANCE = 1e-6
@@ -54,7 +55,7 @@ def check_layer(
     layer: Layer, shape_in: Shape, rng: np.random.Generator, batch: int = 4, training: bool = True
 ) -> float:
     """The worst relative error of a layer's gradients by its inputs and by every parameter."""
-    layer.setup(shape_in, rng, np.float64)
+    setup(layer, shape_in, rng)
     for name in layer.parameters:  # away from special values such as zero biases
         place = getattr(layer, name)
         place += rng.normal(0, 0.3, place.shape)

@@ -1,6 +1,6 @@
-"""How weights start: each initializer fills an array in place from a generator that the caller hands in.
+"""Initializers: each fills an array of weights in place from the caller's random generator.
 
-``fan_in`` and ``fan_out`` are the numbers of inputs that one output sums over, and of outputs that one input reaches.
+``fan_in`` is the number of inputs that one output sums over, ``fan_out`` the number of outputs that one input reaches.
 """
 
 import math
@@ -8,18 +8,19 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from .base import Array, Layer, Parameter, lookup
+from .layer import Layer
+from .parts import Array, lookup
 
 Initializer = Callable[[Array, int, int, np.random.Generator], None]
 
 
 def zeros(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """``w = 0``: right for biases; for weights it leaves all units of a layer alike forever."""
+    """``w = 0``: right for biases. As weights it would keep all units of a layer equal forever."""
     w[...] = 0
 
 
 def ones(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """``w = 1``: the scale of a normalisation."""
+    """``w = 1``: for the scale of a normalization."""
     w[...] = 1
 
 
@@ -34,7 +35,7 @@ def uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> No
 
 
 def xavier_normal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """``w ~ N(0, 2 / (fan_in + fan_out))`` keeps variance both ways through tanh (Glorot and Bengio 2010)."""
+    """``w ~ N(0, 2 / (fan_in + fan_out))`` keeps the variance through tanh, both ways (Glorot and Bengio 2010)."""
     w[...] = rng.normal(0.0, math.sqrt(2 / (fan_in + fan_out)), w.shape)
 
 
@@ -45,7 +46,7 @@ def xavier_uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator
 
 
 def he_normal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """``w ~ N(0, 2 / fan_in)`` keeps variance through ReLU, which zeroes half (He et al. 2015, eq. 10)."""
+    """``w ~ N(0, 2 / fan_in)`` keeps the variance through ReLU, which zeroes half (He et al. 2015, eq. 10)."""
     w[...] = rng.normal(0.0, math.sqrt(2 / fan_in), w.shape)
 
 
@@ -56,7 +57,7 @@ def he_uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) ->
 
 
 def lecun_normal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """``w ~ N(0, 1 / fan_in)``: what SELU's fixed point asks for (LeCun et al. 1998; Klambauer et al. 2017)."""
+    """``w ~ N(0, 1 / fan_in)``, required by SELU's fixed point (LeCun et al. 1998; Klambauer et al. 2017)."""
     w[...] = rng.normal(0.0, math.sqrt(1 / fan_in), w.shape)
 
 
@@ -67,10 +68,10 @@ def lecun_uniform(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator)
 
 
 def orthogonal(w: Array, fan_in: int, fan_out: int, rng: np.random.Generator) -> None:
-    """``W^T W = I``, or ``W W^T = I`` where rows are fewer: Q of a normal matrix's QR decomposition (Saxe et al. 2014).
+    """``W^T W = I``, or ``W W^T = I`` for fewer rows than columns (Saxe et al. 2014).
 
-    The signs of R's diagonal are moved into Q, without which Q would not be uniformly distributed. An array of
-    more than two axes counts as a matrix of its last axis against all the others.
+    W is Q of the QR decomposition of a normal matrix. The signs of R's diagonal are moved into Q; otherwise Q would not
+    be uniformly distributed. An array with more than two axes counts as a matrix whose columns are its last axis.
     """
     rows, columns = w.size // w.shape[-1], w.shape[-1]
     q, r = np.linalg.qr(rng.normal(size=(max(rows, columns), min(rows, columns))))
@@ -98,14 +99,17 @@ def check_initializer(name: str) -> None:
     lookup("init", {**INITIALIZERS, "auto": None}, name)
 
 
-def initialize(w: Array, parameter: Parameter, layer: Layer, rng: np.random.Generator) -> None:
-    """Fill ``w`` by its parameter's initializer; ``auto`` is what suits the activation after the layer."""
-    name = suited_to(layer) if parameter.init == "auto" else parameter.init
-    lookup("init", INITIALIZERS, name)(w, parameter.fan_in, parameter.fan_out, rng)
+def initialize(layer: Layer, rng: np.random.Generator) -> None:
+    """Draw all parameters of a layer and of the layers inside it; ``auto`` suits the activation after the layer."""
+    for name, parameter in layer.parameters.items():
+        init = suited_to(layer) if parameter.init == "auto" else parameter.init
+        lookup("init", INITIALIZERS, init)(getattr(layer, name), parameter.fan_in, parameter.fan_out, rng)
+    for child in layer.children():
+        initialize(child, rng)
 
 
 def suited_to(layer: Layer) -> str:
-    """The initializer's name that the next activation after ``layer`` asks for; Xavier where weights come before it."""
+    """The initializer for the next activation after ``layer``; Xavier's if other weights come before an activation."""
     for follower in _after(layer):
         suited = getattr(follower, "suited_init", None)
         if suited:
@@ -116,7 +120,7 @@ def suited_to(layer: Layer) -> str:
 
 
 def _after(layer: Layer) -> Iterator[Layer]:
-    """The layers that come after this one in its chain; before each the layers inside it."""
+    """The layers after this one in its chain, each preceded by the layers inside it."""
     follower = layer.follower
     while follower is not None:
         yield from _inside(follower)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array, as_numbers, check, make, of_type
+from .parts import Array, as_numbers, check, check_below_1, make, of_type
 
 
 class Loss:
@@ -137,9 +137,7 @@ class CrossEntropy(Loss):
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
-        check(
-            0 <= label_smoothing < 1, self, f"label_smoothing must be at least 0 and less than 1, got {label_smoothing}"
-        )
+        check_below_1(self, label_smoothing=label_smoothing)
         if class_weights is not None:
             usable = len(class_weights) > 0 and all(np.isfinite(w) and w > 0 for w in class_weights)
             check(usable, self, f"class_weights must be numbers greater than 0, got {list(class_weights)}")

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .activations import UserActivation, make_activation, softmax
-from .base import Array, Layer, Shape, as_numbers, check, count
+from .initializers import initialize
+from .layer import Layer, Parameter
 from .layers import Chain, Linear, Residual, make_layer
+from .parts import Array, Shape, as_numbers, check, check_count
 
 
 class Network:
@@ -83,7 +85,7 @@ class Network:
         """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights."""
         check(bool(shape_in), self, "a sample must hold at least one number, got the shape ()")
         for n in shape_in:
-            count(self, n_in=n)
+            check_count(self, n_in=n)
         shape_in = tuple(int(n) for n in shape_in)
         shape_out = self.chain.build(shape_in)
         if len(shape_out) != 1:
@@ -99,7 +101,7 @@ class Network:
         for _, _, parameter in self.parameters():
             self.decays[start : start + parameter.size] = parameter.decay
             start += parameter.size
-        self.chain.initialize(self.rng)
+        initialize(self.chain, self.rng)
 
     # The function itself
 
@@ -176,7 +178,7 @@ class Network:
 
     # Its parts
 
-    def parameters(self) -> Iterator[tuple[Layer, str, Any]]:
+    def parameters(self) -> Iterator[tuple[Layer, str, Parameter]]:
         """Every parameter as (layer, name, declaration), in the order of the vector."""
         for layer in self.walk():
             for name, parameter in layer.parameters.items():

@@ -1,36 +1,80 @@
-"""Files of arrays, as ``np.savez`` writes them, read as what may come from anywhere.
+"""Files of arrays: npz files whose bytes depend on the arrays alone, read without trusting their content.
 
-Nothing in them can run code, and nothing is ever larger than the file: a header of a few bytes can claim any shape, and
-a compressed array unfold to any size. Ours are not compressed, and an array is a view of its bytes. This file needs
-none of the others here, so that a stage can read arrays without depending on the network.
+Reading runs no code from the file and never needs more memory than the file's size, whatever its headers claim: the
+arrays are not compressed, and each is a view of the file's bytes. This module imports no other one of the package.
 """
 
+import hashlib
 import io
+import json
 import tokenize
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_HEADER = 1000  # letters; ours have 118
-UNREADABLE = (  # what zipfile and NumPy's readers raise
+UNREADABLE = (  # the errors of zipfile and of NumPy's readers
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, RuntimeError, OSError),
     *(zipfile.BadZipFile, SyntaxError, tokenize.TokenError, Warning),
 )
 
 
 class NpzError(ValueError):
-    """An npz file cannot be read; the message says what is wrong with it, and where."""
+    """An npz file cannot be read; the message says what is wrong, and in which array."""
+
+
+# Writing
+
+
+def npz_bytes(arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The content of an uncompressed npz file, which ``np.load`` reads too.
+
+    Equal arrays give equal bytes with every Python and on every platform: the zip's date and its notes about the system
+    are constants, and arrays are written little-endian and in C order.
+    """
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
+            member.create_system = 3  # Unix
+            member.create_version = member.extract_version = 20  # zip 2.0
+            member.external_attr = 0o600 << 16
+            data = io.BytesIO()
+            np.lib.format.write_array(data, _normal(array), version=(1, 0), allow_pickle=False)
+            archive.writestr(member, data.getvalue())
+    return content.getvalue()
+
+
+def content_sha256(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """A checksum of names, dtypes, shapes and numbers, independent of the order of the names and of the file format."""
+    checksum = hashlib.sha256()
+    for name in sorted(arrays):
+        array = _normal(arrays[name])
+        checksum.update(json.dumps([name, np.lib.format.dtype_to_descr(array.dtype), array.shape]).encode())
+        checksum.update(array.tobytes())
+    return checksum.hexdigest()
+
+
+def _normal(array: NDArray[Any]) -> NDArray[Any]:
+    """The array little-endian and in C order; ValueError for Python objects, which have no bytes of their own."""
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        raise ValueError("an array of Python objects cannot be written")
+    return np.asarray(array, array.dtype.newbyteorder("<"), order="C")
+
+
+# Reading
 
 
 def read_npz(content: bytes) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file's content, by their names; they cannot be written to.
+    """The arrays of an npz file's content, by name; they are read-only.
 
     Raises:
-        NpzError: if it is none, or damaged, or compressed, or has arrays of Python's objects.
+        NpzError: if the content is damaged, compressed or no npz file, or has arrays of Python objects.
     """
     try:
         archive = zipfile.ZipFile(io.BytesIO(content))
@@ -59,7 +103,7 @@ def _arrays(archive: zipfile.ZipFile) -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def _array(data: bytes) -> NDArray[Any]:
-    """What ``np.save`` has written, if the bytes are just as many as its header says."""
+    """The array in the content of a npy file, if it has exactly as many bytes as its header says."""
     stream = io.BytesIO(data)
     version = np.lib.format.read_magic(stream)
     old = version == (1, 0)
@@ -67,7 +111,7 @@ def _array(data: bytes) -> NDArray[Any]:
         raise ValueError(f"its header has {length} letters")
     read = np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # NumPy's, of a header that it had to take apart as old Pythons wrote it
+        warnings.simplefilter("error")  # NumPy warns about headers that it reads in the way of an old Python
         shape, in_fortran_order, dtype = read(stream)
     if min(shape, default=0) < 0:
         raise ValueError(f"its shape is {shape}")

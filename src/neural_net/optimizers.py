@@ -1,49 +1,50 @@
 """Optimizers: each turns a gradient into a change of the parameters, by a few lines of vector arithmetic.
 
-``step`` is the same for all: clip the gradient, then shrink the weights and ``_update`` as the method says, block by
-block of the network's parameter vector, so that a block's passes find it in the cache. In the steady state a step
-allocates nothing.
+``step`` is the same for all: clip the gradient, shrink the weights, then ``_update`` as the method says. It works on
+one block of the parameter vector after the other, so that a block stays in the processor's cache meanwhile. After the
+first step, a step allocates no memory.
 """
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .base import Array, check, copy_like, make, of_type
+from .parts import Array, check, check_below_1, check_positive, copy_like, make, of_type
 
 _BLOCK = 32768  # numbers: five float32 vectors of these fit into a processor's second cache
-_STEPS_UNTIL_FAINT = 100
-_MOST_NUMBERS = 4
+_STEPS_UNTIL_ROUNDING = 100
 _VECTORS = ("_params", "_grads", "_decays", "_blocks")
 
 
+@dataclass(eq=False)
 class Optimizer:
-    """What all optimizers share.
+    """The base of all optimizers, and the options that they share.
 
     Args:
         lr: the learning rate, a factor of every change.
-        weight_decay: before the update, weights shrink by ``lr * weight_decay`` of themselves, apart from the gradient
-            ("decoupled", Loshchilov and Hutter 2019); biases and normalisation do not.
-        clip_norm: gradients longer than this are scaled down to it (Pascanu et al. 2013).
-        clip_value: each number of the gradient is held within plus and minus this.
+        weight_decay: before the update, weights shrink by ``lr * weight_decay`` of themselves, separately from the
+            gradient ("decoupled", Loshchilov and Hutter 2019). Biases and normalization do not shrink.
+        clip_norm: a longer gradient is scaled down to this length (Pascanu et al. 2013).
+        clip_value: each number of the gradient is clipped to between minus and plus this.
     """
 
-    _states: tuple[str, ...] = ()  # the names of the vectors that the method remembers
+    lr: float = 0.001
+    _: KW_ONLY
+    weight_decay: float = 0.0
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
-    def __init__(
-        self,
-        lr: float = 0.001,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        check(lr > 0, self, f"lr must be greater than 0, got {lr}")
-        check(weight_decay >= 0, self, f"weight_decay must be at least 0, got {weight_decay}")
-        check(clip_norm is None or clip_norm > 0, self, f"clip_norm must be greater than 0, got {clip_norm}")
-        check(clip_value is None or clip_value > 0, self, f"clip_value must be greater than 0, got {clip_value}")
-        self.lr, self.weight_decay, self.clip_norm, self.clip_value = lr, weight_decay, clip_norm, clip_value
+    _states: ClassVar[tuple[str, ...]] = ()  # the names of the vectors that the method keeps from step to step
+
+    def __post_init__(self) -> None:
+        """Check the options, and start without any steps taken."""
+        check_positive(self, lr=self.lr)
+        check(self.weight_decay >= 0, self, f"weight_decay must be at least 0, got {self.weight_decay}")
+        clips = {"clip_norm": self.clip_norm, "clip_value": self.clip_value}
+        check_positive(self, **{name: clip for name, clip in clips.items() if clip is not None})
         self.t = 0
         self.state: dict[str, Array] = {}
         self._params: Array | None = None
@@ -52,12 +53,12 @@ class Optimizer:
         """Change ``params`` in place.
 
         Args:
-            params, grads: vectors of one length; ``grads`` is changed too where clipping asks for it.
+            params, grads: vectors of one length; clipping changes ``grads`` too.
             decays: a vector with 1 where weight decay acts and 0 elsewhere; None: it acts everywhere.
-            factor: what the schedule makes of the learning rate at this step.
+            factor: the schedule's factor of the learning rate for this step.
 
         Raises:
-            ValueError: if the steps before were on another number of parameters.
+            ValueError: if the earlier steps were on another number of parameters.
         """
         if not self.t:
             self._start(params)
@@ -67,35 +68,40 @@ class Optimizer:
                 f"handed {len(params)}; reset() makes it forget them"
             )
         self.t += 1
-        lr = self.lr * factor
+        lr = float(self.lr * factor)
         if self.clip_value is not None:
             np.clip(grads, -self.clip_value, self.clip_value, out=grads)
         if self.clip_norm is not None:
             norm = _norm(grads)
             if norm > self.clip_norm:
-                np.multiply(grads, self.clip_norm / norm, out=grads)
+                grads *= self.clip_norm / norm
         if params is not self._params or grads is not self._grads or decays is not self._decays:
             self._cut(params, grads, decays)
         for block, gradient, decay, state in self._blocks:
             if self.weight_decay:
-                (share,) = self._numbers(lr * self.weight_decay)
-                shrink = np.multiply(block, share, out=state["scratch"])
+                shrink = np.multiply(block, float(lr * self.weight_decay), out=state["scratch"])
                 if decay is not None:
-                    np.multiply(shrink, decay, out=shrink)
-                np.subtract(block, shrink, out=block)
+                    shrink *= decay
+                block -= shrink
             self._update(block, gradient, lr, **state)
-        if self.t % _STEPS_UNTIL_FAINT == 0:
-            self._drop_the_faint()
+        if self.t % _STEPS_UNTIL_ROUNDING == 0:
+            self._round_to_zero()
+
+    def _update(self, params: Array, grads: Array, lr: float, **state: Array) -> None:
+        """The method itself, on one block of each vector. Each number is updated independently of the others.
+
+        The vectors named in ``_states`` come as keyword arguments, and ``scratch`` is a vector to write into.
+        """
+        raise NotImplementedError
 
     def _start(self, params: Array) -> None:
+        """Make the vectors that the method keeps, filled with 0."""
         self.state = {name: np.zeros_like(params) for name in self._states}
         self._size, self._scratch = len(params), np.empty(min(len(params), _BLOCK), params.dtype)
         self._params = None
-        numbers = np.zeros(_MOST_NUMBERS, params.dtype)
-        self._places = tuple(numbers[i, ...] for i in range(_MOST_NUMBERS))
 
     def _cut(self, params: Array, grads: Array, decays: Array | None) -> None:
-        """Cut all vectors into blocks: once, and not in each step."""
+        """Cut all vectors into blocks, once instead of in every step."""
         self._params, self._grads, self._decays, self._blocks = params, grads, decays, []
         for start in range(0, len(params), _BLOCK):
             part = slice(start, start + _BLOCK)
@@ -103,42 +109,26 @@ class Optimizer:
             state["scratch"] = self._scratch[: len(params) - start]
             self._blocks.append((params[part], grads[part], None if decays is None else decays[part], state))
 
-    def _numbers(self, *values: float) -> tuple[Array, ...]:
-        """The numbers as arrays of shape () in the parameters' dtype, which hold until the next call.
+    def _round_to_zero(self) -> None:
+        """Turn numbers below about 1e-28 in the kept vectors into 0, by rounding; other numbers stay the same.
 
-        With them NumPy calculates as with Python's numbers, but begins in half the time: no types are to be resolved.
-        """
-        for place, value in zip(self._places, values, strict=False):
-            place[...] = value
-        return self._places[: len(values)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles hold what is remembered, once, and not the network's vectors."""
-        return {name: value for name, value in vars(self).items() if name not in _VECTORS} | {"_params": None}
-
-    def _drop_the_faint(self) -> None:
-        """Make numbers of less than about 1e-28 in the remembered vectors 0, by rounding; others stay as they are.
-
-        What a dead unit leaves behind would shrink step by step to numbers below 1e-38, with which a processor
-        calculates a hundred times as slowly.
+        The gradient of a dead unit is 0, so its kept numbers shrink step by step, to below 1e-38 at last. A processor
+        is a hundred times slower with such numbers.
         """
         for vector in self.state.values():
-            np.add(vector, 1e-20, out=vector)
-            np.subtract(vector, 1e-20, out=vector)
+            vector += 1e-20
+            vector -= 1e-20
 
-    def _update(self, params: Array, grads: Array, lr: float, **state: Array) -> None:
-        """The method itself, for a block of each vector: each number by itself, whatever its neighbours.
-
-        The remembered vectors come by name, with ``scratch`` to write into.
-        """
-        raise NotImplementedError
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy the kept vectors once, and leave out the network's."""
+        return {name: value for name, value in vars(self).items() if name not in _VECTORS} | {"_params": None}
 
     def get_state(self) -> dict[str, Any]:
-        """What is remembered from step to step, to go on later; the vectors are the optimizer's own."""
+        """Everything that is kept from step to step, to continue later; the vectors are the optimizer's own."""
         return {"t": self.t, "vectors": dict(self.state)}
 
     def set_state(self, params: Array, state: Mapping[str, Any]) -> None:
-        """Take back what ``get_state`` gave; ValueError if that was of another optimizer, or for other parameters."""
+        """Restore the result of ``get_state``; ValueError if it is of another optimizer or for other parameters."""
         vectors = state["vectors"]
         if (
             type(state["t"]) is not int
@@ -148,146 +138,126 @@ class Optimizer:
             raise ValueError(f"not what {type(self).__name__} remembers: t = {state['t']}, {', '.join(vectors)}")
         kept = {name: copy_like(params, vectors[name]) for name in vectors}
         self._start(params)
-        self.t, self.state, self._params = state["t"], kept, None
+        self.t, self.state = state["t"], kept
 
     def reset(self) -> None:
         """Forget all steps taken."""
         self.t, self.state = 0, {}
 
 
+@dataclass(eq=False)
 class SGD(Optimizer):
     """``w -= lr * g``; with momentum ``v = momentum * v + g``, ``w -= lr * v`` (Sutskever et al. 2013).
 
     With ``nesterov`` the velocity looks a step ahead: ``w -= lr * (g + momentum * v)``.
     """
 
+    lr: float = 0.01
+    _: KW_ONLY
+    momentum: float = 0.0
+    nesterov: bool = False
+
     _states = ("velocity",)
 
-    def __init__(
-        self,
-        lr: float = 0.01,
-        momentum: float = 0.0,
-        nesterov: bool = False,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(lr, weight_decay, clip_norm, clip_value)
-        check(0 <= momentum < 1, self, f"momentum must be at least 0 and less than 1, got {momentum}")
-        check(momentum > 0 or not nesterov, self, "nesterov needs a momentum greater than 0")
-        self.momentum, self.nesterov = momentum, nesterov
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_below_1(self, momentum=self.momentum)
+        check(self.momentum > 0 or not self.nesterov, self, "nesterov needs a momentum greater than 0")
 
     def _update(  # type: ignore[override]
         self, params: Array, grads: Array, lr: float, velocity: Array, scratch: Array
     ) -> None:
         direction = grads
         if self.momentum:
-            np.multiply(velocity, self.momentum, out=velocity)
-            np.add(velocity, grads, out=velocity)
+            velocity *= self.momentum
+            velocity += grads
             direction = velocity
             if self.nesterov:
                 np.multiply(velocity, self.momentum, out=scratch)
                 direction = np.add(scratch, grads, out=scratch)
-        np.multiply(direction, lr, out=scratch)
-        np.subtract(params, scratch, out=params)
+        params -= np.multiply(direction, lr, out=scratch)
 
 
+@dataclass(eq=False)
 class Adagrad(Optimizer):
     """``s += g^2``, ``w -= lr * g / (sqrt(s) + eps)`` (Duchi et al. 2011)."""
 
+    lr: float = 0.01
+    _: KW_ONLY
+    eps: float = 1e-10
+
     _states = ("squares",)
 
-    def __init__(
-        self,
-        lr: float = 0.01,
-        eps: float = 1e-10,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(lr, weight_decay, clip_norm, clip_value)
-        check(eps > 0, self, f"eps must be greater than 0, got {eps}")
-        self.eps = eps
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(self, eps=self.eps)
 
     def _update(  # type: ignore[override]
         self, params: Array, grads: Array, lr: float, squares: Array, scratch: Array
     ) -> None:
-        np.multiply(grads, grads, out=scratch)
-        np.add(squares, scratch, out=squares)
-        _divided_step(params, grads, squares, lr, self.eps, scratch)
+        squares += np.multiply(grads, grads, out=scratch)
+        direction = _divide_by_root(grads, squares, self.eps, scratch)
+        direction *= lr
+        params -= direction
 
 
+@dataclass(eq=False)
 class RMSProp(Optimizer):
     """``s = rho * s + (1 - rho) * g^2``, ``w -= lr * g / (sqrt(s) + eps)`` (Tieleman and Hinton 2012).
 
     With momentum ``v = momentum * v + g / (sqrt(s) + eps)``, ``w -= lr * v``.
     """
 
+    _: KW_ONLY
+    rho: float = 0.99
+    momentum: float = 0.0
+    eps: float = 1e-8
+
     _states = ("squares", "velocity")
 
-    def __init__(
-        self,
-        lr: float = 0.001,
-        rho: float = 0.99,
-        momentum: float = 0.0,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(lr, weight_decay, clip_norm, clip_value)
-        check(0 <= rho < 1, self, f"rho must be at least 0 and less than 1, got {rho}")
-        check(0 <= momentum < 1, self, f"momentum must be at least 0 and less than 1, got {momentum}")
-        check(eps > 0, self, f"eps must be greater than 0, got {eps}")
-        self.rho, self.momentum, self.eps = rho, momentum, eps
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_below_1(self, rho=self.rho, momentum=self.momentum)
+        check_positive(self, eps=self.eps)
 
     def _update(  # type: ignore[override]
         self, params: Array, grads: Array, lr: float, squares: Array, velocity: Array, scratch: Array
     ) -> None:
         np.multiply(grads, grads, out=scratch)
-        np.multiply(scratch, 1 - self.rho, out=scratch)
-        np.multiply(squares, self.rho, out=squares)
-        np.add(squares, scratch, out=squares)
-        if not self.momentum:
-            _divided_step(params, grads, squares, lr, self.eps, scratch)
-            return
-        np.sqrt(squares, out=scratch)
-        np.add(scratch, self.eps, out=scratch)
-        np.divide(grads, scratch, out=scratch)
-        np.multiply(velocity, self.momentum, out=velocity)
-        np.add(velocity, scratch, out=velocity)
-        np.multiply(velocity, lr, out=scratch)
-        np.subtract(params, scratch, out=params)
+        scratch *= 1 - self.rho
+        squares *= self.rho
+        squares += scratch
+        direction = _divide_by_root(grads, squares, self.eps, scratch)
+        if self.momentum:
+            velocity *= self.momentum
+            velocity += direction
+            direction = velocity
+        params -= np.multiply(direction, lr, out=scratch)
 
 
+@dataclass(eq=False)
 class Adam(Optimizer):
     """``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, ``w -= lr * mhat / (sqrt(vhat) + eps)``.
 
-    b1 and b2 are ``beta1`` and ``beta2``; ``mhat = m / (1 - b1^t)`` and ``vhat = v / (1 - b2^t)`` undo the start from
-    zero (Kingma and Ba 2015, algorithm 1).
+    b1 and b2 are ``beta1`` and ``beta2``; ``mhat = m / (1 - b1^t)`` and ``vhat = v / (1 - b2^t)`` correct for the start
+    from zero (Kingma and Ba 2015, algorithm 1).
 
-    The code keeps ``M = m / (1 - b1)`` and ``V = v / (1 - b2)``, which saves a product each; the constants go into
-    two numbers of the step: ``w -= a * M / (sqrt(V) + e)`` with ``c = sqrt((1 - b2^t) / (1 - b2))``,
+    The code keeps ``M = m / (1 - b1)`` and ``V = v / (1 - b2)``, which saves two products for each number. The
+    constants go into two numbers of the step: ``w -= a * M / (sqrt(V) + e)`` with ``c = sqrt((1 - b2^t) / (1 - b2))``,
     ``a = lr * c * (1 - b1) / (1 - b1^t)``, ``e = eps * c``.
     """
 
+    _: KW_ONLY
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
     _states = ("mean", "square")
 
-    def __init__(
-        self,
-        lr: float = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(lr, weight_decay, clip_norm, clip_value)
-        check(0 <= beta1 < 1, self, f"beta1 must be at least 0 and less than 1, got {beta1}")
-        check(0 <= beta2 < 1, self, f"beta2 must be at least 0 and less than 1, got {beta2}")
-        check(eps > 0, self, f"eps must be greater than 0, got {eps}")
-        self.beta1, self.beta2, self.eps = beta1, beta2, eps
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_below_1(self, beta1=self.beta1, beta2=self.beta2)
+        check_positive(self, eps=self.eps)
 
     def _update(  # type: ignore[override]
         self, params: Array, grads: Array, lr: float, mean: Array, square: Array, scratch: Array
@@ -295,73 +265,61 @@ class Adam(Optimizer):
         b1, b2 = self.beta1, self.beta2
         c = math.sqrt((1 - b2**self.t) / (1 - b2))
         a = lr * c * (1 - b1) / (1 - b1**self.t)
-        rate1, rate2, step, eps = self._numbers(b1, b2, a, self.eps * c)
-        np.multiply(mean, rate1, out=mean)
-        np.add(mean, grads, out=mean)
-        np.multiply(grads, grads, out=scratch)
-        np.multiply(square, rate2, out=square)
-        np.add(square, scratch, out=square)
-        _divided_step(params, mean, square, step, eps, scratch)
+        mean *= b1
+        mean += grads
+        square *= b2
+        square += np.multiply(grads, grads, out=scratch)
+        direction = _divide_by_root(mean, square, self.eps * c, scratch)
+        direction *= a
+        params -= direction
 
 
+@dataclass(eq=False)
 class AdamW(Adam):
     """``w -= lr * weight_decay * w``, then Adam's step (Loshchilov and Hutter 2019, algorithm 2).
 
-    It is Adam whose weight decay is 0.01 unless told otherwise.
+    It is Adam with a default weight decay of 0.01.
     """
 
-    def __init__(
-        self,
-        lr: float = 0.001,
-        beta1: float = 0.9,
-        beta2: float = 0.999,
-        eps: float = 1e-8,
-        weight_decay: float = 0.01,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(lr, beta1, beta2, eps, weight_decay, clip_norm, clip_value)
+    _: KW_ONLY
+    weight_decay: float = 0.01
 
 
+@dataclass(eq=False)
 class Lion(Optimizer):
     """``w -= lr * sign(b1 m + (1 - b1) g)``, then ``m = b2 m + (1 - b2) g`` (Chen et al. 2023, algorithm 2).
 
-    b1 and b2 are ``beta1`` and ``beta2``. Every number moves by the whole learning rate, so that it wants to be a third
-    to a tenth of Adam's.
+    b1 and b2 are ``beta1`` and ``beta2``. Every number moves by the whole learning rate, which should therefore be a
+    third to a tenth of Adam's.
     """
+
+    lr: float = 1e-4
+    _: KW_ONLY
+    beta1: float = 0.9
+    beta2: float = 0.99
 
     _states = ("mean",)
 
-    def __init__(
-        self,
-        lr: float = 1e-4,
-        beta1: float = 0.9,
-        beta2: float = 0.99,
-        weight_decay: float = 0.0,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-    ) -> None:
-        super().__init__(lr, weight_decay, clip_norm, clip_value)
-        check(0 <= beta1 < 1, self, f"beta1 must be at least 0 and less than 1, got {beta1}")
-        check(0 <= beta2 < 1, self, f"beta2 must be at least 0 and less than 1, got {beta2}")
-        self.beta1, self.beta2 = beta1, beta2
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_below_1(self, beta1=self.beta1, beta2=self.beta2)
 
     def _update(  # type: ignore[override]
         self, params: Array, grads: Array, lr: float, mean: Array, scratch: Array
     ) -> None:
         np.subtract(mean, grads, out=scratch)  # b m + (1 - b) g = b (m - g) + g
-        np.multiply(scratch, self.beta1, out=scratch)
-        np.add(scratch, grads, out=scratch)
+        scratch *= self.beta1
+        scratch += grads
         np.sign(scratch, out=scratch)
-        np.multiply(scratch, lr, out=scratch)
-        np.subtract(params, scratch, out=params)
-        np.subtract(mean, grads, out=mean)
-        np.multiply(mean, self.beta2, out=mean)
-        np.add(mean, grads, out=mean)
+        scratch *= lr
+        params -= scratch
+        mean -= grads
+        mean *= self.beta2
+        mean += grads
 
 
 def _norm(v: Array) -> float:
-    """``sqrt(sum(v^2))``, also where squares overflow: a long gradient must be clipped, not lost."""
+    """``sqrt(sum(v^2))``, even if the squares overflow: a long gradient must be clipped, not lost."""
     with np.errstate(over="ignore"):
         square = float(np.dot(v, v))
     if math.isfinite(square):
@@ -370,13 +328,11 @@ def _norm(v: Array) -> float:
     return largest * math.sqrt(float(np.dot(v / largest, v / largest))) if math.isfinite(largest) else largest
 
 
-def _divided_step(params: Array, direction: Array, squares: Array, lr: Any, eps: Any, scratch: Array) -> None:
-    """``params -= lr * direction / (sqrt(squares) + eps)``."""
+def _divide_by_root(gradient: Array, squares: Array, eps: float, scratch: Array) -> Array:
+    """``gradient / (sqrt(squares) + eps)``, in ``scratch``."""
     np.sqrt(squares, out=scratch)
-    np.add(scratch, eps, out=scratch)
-    np.divide(direction, scratch, out=scratch)
-    np.multiply(scratch, lr, out=scratch)
-    np.subtract(params, scratch, out=params)
+    scratch += eps
+    return np.divide(gradient, scratch, out=scratch)
 
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {

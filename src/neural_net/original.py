@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .base import Array
 from .network import Network, dense_layers
 from .optimizers import SGD
+from .parts import Array
 from .training import Training
 
 

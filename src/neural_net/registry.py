@@ -21,10 +21,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .activations import ACTIVATIONS, Activation
-from .base import Layer, needed_options, same_class
+from .layer import Layer
 from .layers import LAYERS
 from .losses import LOSSES, Loss
 from .optimizers import OPTIMIZERS, Optimizer
+from .parts import needed_options, same_class
 
 Kind = TypeVar("Kind", bound=type)
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .base import check, make, of_type
+from .parts import check, check_below_1, check_positive, make, of_type
 
 
 class Schedule:
@@ -47,7 +47,7 @@ class Step(Schedule):
     """``factor = rate^floor(t / every)``."""
 
     def __init__(self, every: float = 10, rate: float = 0.5) -> None:
-        check(every > 0, self, f"every must be greater than 0, got {every}")
+        check_positive(self, every=every)
         check(0 < rate <= 1, self, f"rate must be greater than 0 and at most 1, got {rate}")
         self.every, self.rate = every, rate
 
@@ -110,7 +110,7 @@ class ReduceOnPlateau(Schedule):
     def __init__(self, rate: float = 0.1, patience: int = 10, threshold: float = 1e-4, floor: float = 0.0) -> None:
         check(0 < rate < 1, self, f"rate must lie strictly between 0 and 1, got {rate}")
         check(patience >= 0, self, f"patience must be at least 0, got {patience}")
-        check(0 <= threshold < 1, self, f"threshold must be at least 0 and less than 1, got {threshold}")
+        check_below_1(self, threshold=threshold)
         check(0 <= floor <= 1, self, f"floor must be at least 0 and at most 1, got {floor}")
         self.rate, self.patience, self.threshold, self.floor = rate, patience, threshold, floor
         self.start()
@@ -143,7 +143,7 @@ class Warmup(Schedule):
     """
 
     def __init__(self, schedule: Any = "constant", epochs: float = 1.0) -> None:
-        check(epochs > 0, self, f"epochs must be greater than 0, got {epochs}")
+        check_positive(self, epochs=epochs)
         self.schedule, self.epochs = make_schedule(schedule), epochs
 
     def start(self) -> None:

@@ -25,12 +25,12 @@ from neural_net import (
     Tanh,
     make_layer,
 )
-from neural_net.layers import layer_spec
+from neural_net.layers import layer_spec, setup
 
 
 def ready(layer: Layer, *shape_in: int, **parameters: Any) -> Any:
     """The layer, usable by itself in float64, with these values of its parameters."""
-    layer.setup(shape_in, np.random.default_rng(0))
+    setup(layer, shape_in, np.random.default_rng(0))
     for name, value in parameters.items():
         getattr(layer, name)[...] = value
     return layer
@@ -276,7 +276,7 @@ def test_a_layer_can_be_made_again_from_its_spec(name: str) -> None:
 def test_what_is_handed_to_a_layer_is_never_written_to(name: str, training: bool, rng: np.random.Generator) -> None:
     layer = make_layer({name: EXAMPLES.get(name, {})})
     shape = (12,) if name in ("linear", "reshape", "residual") else (6, 2)
-    layer.setup(shape, rng)
+    setup(layer, shape, rng)
     x = rng.normal(size=(4, *shape))
     x.flags.writeable = False
     grad = np.ones_like(layer.forward(x, training))
@@ -292,7 +292,7 @@ def test_a_chain_needs_a_layer() -> None:
 @pytest.mark.parametrize(("layer", "shape"), [(Linear(2), (3,)), (Conv1D(2), (3, 2))])
 @pytest.mark.parametrize("twin", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])  # noqa: S301
 def test_a_copy_of_a_layer_keeps_its_parameters_one(twin: Any, layer: Any, shape: Any) -> None:
-    layer.setup(shape, np.random.default_rng(0))
+    setup(layer, shape, np.random.default_rng(0))
     x = np.ones((1, *shape))
     before, copied = layer.forward(x).copy(), twin(layer)
     assert np.array_equal(copied.forward(x), before)

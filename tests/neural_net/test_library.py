@@ -12,7 +12,7 @@ import pytest
 
 import neural_net
 from neural_net import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES
-from neural_net.base import options
+from neural_net.parts import options
 
 FOLDER = Path(neural_net.__file__).parent
 TREES = {path.name: ast.parse(path.read_text()) for path in sorted(FOLDER.glob("*.py"))}

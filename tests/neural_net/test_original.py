@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data_sets.synthetic import make_rows
 from neural_net import Neural_Net, ReLU, Sigmoid
-from synthetic import make_rows
 from utils import scale_features
 
 ROOT = Path(__file__).parents[2]

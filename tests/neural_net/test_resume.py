@@ -18,7 +18,7 @@ from neural_net import (
     WeightAverage,
     dense_layers,
 )
-from neural_net.training import Record
+from neural_net.callbacks import Record
 
 RNG = np.random.default_rng
 X = RNG(1).normal(size=(37, 4))

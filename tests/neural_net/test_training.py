@@ -27,7 +27,7 @@ from neural_net import (
     evaluate,
     fit,
 )
-from neural_net.training import Record
+from neural_net.callbacks import Record
 
 RNG = np.random.default_rng
 Data = tuple[np.ndarray, np.ndarray]

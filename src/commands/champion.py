@@ -1,0 +1,108 @@
+"""What `make champion` does: the best run's model, or a named one's, becomes the registered model's `champion`.
+
+A model that does worse on the people held out for validation is refused; the test rows have no say. A program loads the
+champion as ``mlflow.pyfunc.load_model("models:/pendigits@champion")``.
+"""
+
+import sys
+from typing import TYPE_CHECKING
+
+from pipeline import paths
+from pipeline.errors import StageError
+from pipeline.params import load_params
+from runtime.script import say
+from tracking.store import one_line_faults, open_store
+from utils import one_line
+
+from . import compare
+
+if TYPE_CHECKING:
+    from tracking.run import MlflowClient, entities
+
+
+ALIAS = "champion"
+
+
+def main() -> None:
+    with one_line_faults():
+        store = open_store()
+        runs = compare.finished_runs(store)
+        say(crown(store.client, candidate(runs, sys.argv[1:])))
+
+
+def candidate(runs: list["entities.Run"], names: list[str]) -> "entities.Run":
+    """The named run, or the best of those on the data set of params.yaml.
+
+    Raises:
+        StageError: if there is none.
+    """
+    if names:
+        return compare.named(runs, names[0])
+    dataset = load_params(paths.project_root() / "params.yaml").dataset
+    of_dataset = [run for run in runs if run.data.tags.get("dataset") == dataset]
+    if not of_dataset:
+        raise StageError(f"there is no finished run on {dataset} yet; `make run` makes one")
+    comparable = [run for run in of_dataset if compare.comparable(run, of_dataset[0])]  # to the newest
+    return max(comparable, key=compare.merit)
+
+
+def crown(client: "MlflowClient", run: "entities.Run") -> str:
+    """Give the alias to a run's model, and say so.
+
+    Raises:
+        StageError: if the champion so far does better, or was measured on other rows.
+    """
+    if not run.outputs or not run.outputs.model_outputs:
+        raise StageError(f"{_name(run)} has no model in MLflow; `make sync` enters it")
+    model_id = run.outputs.model_outputs[0].model_id
+    name = run.data.tags["dataset"]
+    reigning = champion_of(client, name)
+    if reigning:
+        refuse_worse(run, reigning)
+    if reigning and reigning.info.run_id == run.info.run_id:
+        return f"{_name(run)} is the champion of {name} already: {_shown(run)}"
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name, description="The best network so far has the alias champion.")
+    version = client.create_model_version(name, f"models:/{model_id}", run.info.run_id, model_id=model_id)
+    client.set_registered_model_alias(name, ALIAS, version.version)
+    after = f", after {_name(reigning)}: {_shown(reigning)}" if reigning else ""
+    return f"models:/{name}@{ALIAS} is now {_name(run)}: {_shown(run)}{after}"
+
+
+def champion_of(client: "MlflowClient", name: str) -> "entities.Run | None":
+    """The run of the registered model's champion, if there is one."""
+    for registered in client.search_registered_models(f"name = '{name}'"):
+        if ALIAS in registered.aliases:
+            version = client.get_model_version(name, registered.aliases[ALIAS])
+            if not (version.run_id and isinstance(version.run_id, str)):  # it was registered by hand
+                raise StageError(
+                    f"version {one_line(version.version, 20)} of {name} in MLflow, the champion, is of no run, so none "
+                    f"can be compared with it; take the alias {ALIAS} away from it in `make ui`"
+                )
+            run = client.get_run(version.run_id)
+            compare.check_metrics(run)
+            return run
+    return None
+
+
+def refuse_worse(run: "entities.Run", reigning: "entities.Run") -> None:
+    """Raise StageError unless the run does at least as well as the champion, on the same validation rows."""
+    if not compare.comparable(run, reigning):
+        raise StageError(
+            f"refused: {_name(run)} was validated on other rows than the champion, {_name(reigning)}, "
+            "so no one can say which is better; run it with the champion's data set and split"
+        )
+    if compare.merit(run) < compare.merit(reigning):
+        raise StageError(
+            f"refused: {_name(run)} ({_shown(run)}) does worse than the champion, "
+            f"{_name(reigning)} ({_shown(reigning)})"
+        )
+
+
+def _name(run: "entities.Run") -> str:
+    return one_line(run.info.run_name, 60)
+
+
+def _shown(run: "entities.Run") -> str:
+    accuracy, negative_loss = compare.merit(run)
+    return f"validation accuracy {accuracy:.2%}, loss {-negative_loss:.4f}"

@@ -1,0 +1,211 @@
+"""What `make compare` does: runs side by side in the terminal, only the parameters that differ, and which is better.
+
+Better is what does better on the people held out for validation: choices are never made on the test rows.
+"""
+
+import difflib
+import itertools
+import json
+import math
+import shlex
+import sys
+import textwrap
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths
+from pipeline.errors import StageError
+from runtime.script import say
+from tracking.run import flat, read_params
+from tracking.store import Store, one_line_faults, open_store
+from utils import one_line
+
+from . import sync
+
+if TYPE_CHECKING:
+    from mlflow import entities
+
+
+LATEST = 4  # how many are shown when none is named
+COLUMN = 30  # the most letters across that a value takes
+ROWS = ("dataset", "synthetic_rows_per_writer", "split_by", "validation_writers", "validation_fraction", "split_seed")
+METRICS = {  # what is shown, and whether more is better
+    "final_val_accuracy": True,
+    "final_val_loss": False,
+    "test_accuracy": True,
+    "test_loss": False,
+    "test_macro_f1": True,
+    "test_ece": False,
+    "n_parameters": None,
+}
+
+
+def main() -> None:
+    with one_line_faults():
+        runs = finished_runs(open_store())
+    if len(runs) < 2:
+        raise StageError(
+            "there are not two finished runs yet; `dvc exp run -S lr=0.005` makes one, `make sync` finds lost ones"
+        )
+    chosen = [named(runs, name) for name in sys.argv[1:]] or runs[:LATEST][::-1]
+    if len(chosen) == 1:
+        chosen = [next(run for run in runs if run is not chosen[0]), *chosen]
+    for line in table(chosen):
+        say(line)
+    say("")
+    root = paths.project_root()
+    here = flat(read_params(root))
+    experiments = {experiment.name for experiment in sync.experiments_of(root)} if (root / ".git").exists() else set()
+    for line in advice(chosen, here, experiments):
+        say(line)
+
+
+def finished_runs(store: Store) -> list["entities.Run"]:
+    """Every finished and evaluated run, newest first.
+
+    Raises:
+        StageError: if one has a metric that is no number.
+    """
+    runs: list[entities.Run] = []
+    token = None
+    while token != "":
+        page = store.client.search_runs(
+            [store.experiment_id],
+            "attributes.status = 'FINISHED'",
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        runs += [run for run in page if "test_accuracy" in run.data.metrics]
+        token = page.token or ""
+    for run in runs:
+        check_metrics(run)
+    return runs
+
+
+def check_metrics(run: "entities.Run") -> None:
+    """Raise StageError if a metric is no number: SQLite takes anything, also from other programs."""
+    for key, value in run.data.metrics.items():
+        if not isinstance(value, int | float):
+            raise StageError(
+                f"MLflow's store has {one_line(value, 60)!r}, which is no number, as {one_line(key, 60)} of "
+                f"{one_line(run.info.run_name, 60)}; delete that run in `make ui`, and `make sync` makes it anew"
+            )
+
+
+def named(runs: Sequence["entities.Run"], name: str) -> "entities.Run":
+    """The newest of the runs with this name, which may be a DVC experiment's, an MLflow run's, or a run's id.
+
+    Raises:
+        StageError: if there is none.
+    """
+    known = [(run, {run.info.run_name, run.data.tags.get("dvc.exp_name", ""), run.info.run_id}) for run in runs]
+    for run, names in known:
+        if name in names:
+            return run
+    near = difflib.get_close_matches(name, [run.info.run_name for run in runs], n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`make ui` shows all;"
+    raise StageError(f"no finished run is called {name}; {hint} `make sync` enters experiments that lack their run")
+
+
+def merit(run: "entities.Run") -> tuple[float, float]:
+    """What runs are ranked by, more is better: accuracy on the validation rows, and the loss where that is the same."""
+    metrics = run.data.metrics
+    return metrics.get("final_val_accuracy", 0.0), -metrics.get("final_val_loss", float("inf"))
+
+
+def comparable(first: "entities.Run", second: "entities.Run") -> bool:
+    """Whether both were trained and measured on the same digits, of which they may read different features.
+
+    Where the features differ, or one of the checksums is an older version's, of files, the parameters of the rows tell.
+    """
+    ours, theirs = first.data, second.data
+    if ours.tags.get("data.sha256") == theirs.tags.get("data.sha256"):
+        return True
+    same_kind = ours.tags.get("checksums") == theirs.tags.get("checksums")
+    if same_kind and ours.params.get("features") == theirs.params.get("features"):
+        return False
+    return all(key in ours.params and ours.params[key] == theirs.params.get(key) for key in ROWS)
+
+
+def differing(runs: Sequence["entities.Run"]) -> dict[str, list[str]]:
+    """The parameters in which runs differ, each with its value in every run; "-" where a run has no such parameter."""
+    keys = dict.fromkeys(key for run in runs for key in run.data.params)
+    values = {key: [run.data.params.get(key, "-") for run in runs] for key in keys}
+    return {key: row for key, row in values.items() if len(set(row)) > 1}
+
+
+def table(runs: Sequence["entities.Run"]) -> list[str]:
+    """Lines of text: a column a run, its differing parameters, its metrics, and their difference to the first run's."""
+    rows = [["", *(run.info.run_name for run in runs)]]
+    different = differing(runs)
+    rows += [[key, *values] for key, values in different.items()]
+    rows += [["(no parameter differs)"]] * (not different)
+    rows += [[""]]
+    for metric in METRICS:
+        values = [run.data.metrics.get(metric) for run in runs]
+        if len(set(values)) > 1 or metric.endswith("accuracy"):
+            rows.append([metric, *(_with_delta(value, values[0], place) for place, value in enumerate(values))])
+    rows = [line for row in rows for line in _folded([one_line(cell, 300) for cell in row])]
+    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(runs) + 1)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+
+
+def _folded(row: Sequence[str]) -> list[list[str]]:
+    """A row as lines of which no cell is wider than COLUMN: hidden_layers can be long."""
+    cells = [textwrap.wrap(cell, COLUMN) or [""] for cell in row]
+    return [list(line) for line in itertools.zip_longest(*cells, fillvalue="")]
+
+
+def _with_delta(value: float | None, first: float | None, place: int) -> str:
+    if value is None:
+        return "-"
+    form = ".0f" if math.isfinite(value) and value == int(value) and abs(value) > 1 else ".4f"
+    shown = format(value, form)
+    return shown if place == 0 or first is None else f"{shown} ({format(value - first, '+' + form)})"
+
+
+def advice(runs: Sequence["entities.Run"], here: Mapping[str, str], experiments: Collection[str]) -> list[str]:
+    """Which run is the best, and what to type to have it in the workspace.
+
+    Args:
+        here: the parameters of the workspace, as MLflow keeps them.
+        experiments: the names of DVC's.
+    """
+    if not all(comparable(*pair) for pair in itertools.combinations(runs, 2)):
+        return ["These runs were measured on different rows, so their figures cannot tell which is better."]
+    best = max(runs, key=merit)
+    if all(merit(run) == merit(best) for run in runs):
+        return ["They do equally well on the people held out for validation."]
+    said = f"Better on the people held out for validation: {best.info.run_name}"
+    return [one_line(said, 120), f"  {one_line(command_for(best, here, experiments), 1000)}"]
+
+
+def command_for(run: "entities.Run", here: Mapping[str, str], experiments: Collection[str]) -> str:
+    """What to type to bring a run's parameters and results into the workspace.
+
+    Of a run that is no experiment of DVC's, the commit that it names need not hold the parameters. They are set anew,
+    and the same code trains the same network.
+    """
+    name = run.data.tags.get("dvc.exp_name")
+    if name in experiments:
+        return f"dvc exp apply {name}"
+    changed = {key: value for key, value in run.data.params.items() if here.get(key) != value}
+    options = [f"-S {shlex.quote(f'{key}={_override(value)}')}" for key, value in changed.items()]
+    return " ".join(["dvc exp run", *options]) if changed else "dvc repro  (params.yaml has its parameters)"
+
+
+def _override(text: str) -> str:
+    """A parameter's value, as MLflow keeps it, in the grammar of DVC's options: JSON, but for the keys of mappings."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return _in_grammar(value) if isinstance(value, list) else text
+
+
+def _in_grammar(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_in_grammar, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_in_grammar(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)

@@ -1,0 +1,210 @@
+"""What `make doctor` does: looks over the set-up and says for each finding what to type.
+
+It changes nothing, but for `python src/doctor.py close`, which closes the runs in MLflow whose process is gone.
+"""
+
+import re
+import sqlite3
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+from pipeline import paths
+from pipeline.configure import configure
+from pipeline.errors import ParamsError, StageError
+from pipeline.params import load_params
+from runtime.git import GitError, git_text
+from runtime.script import say
+from tracking.address import database_path, store_shown
+from tracking.run import abandoned_runs
+from tracking.store import Store, connect, one_line_faults, open_store
+from utils import one_line
+
+from . import ui
+
+FIRST_COMMIT = 'git add . && git commit -m "Begin"'
+NAME_YOURSELF = "git config user.email you@example.com && git config user.name You"
+
+
+class Finding(NamedTuple):
+    """What was found, and what to type; nothing to type where all is well."""
+
+    what: str
+    command: str = ""
+
+
+def main() -> None:
+    if sys.argv[1:] == ["close"]:
+        with one_line_faults():
+            close_abandoned(open_store())
+        return
+    root = paths.project_root()
+    findings = [finding for check in CHECKS for finding in findings_of(check, root)]
+    for what, command in findings:
+        say(f"{'look:' if command else 'well:'} {what}" + (f"\n      {command}" if command else ""))
+    if any(finding.command for finding in findings):
+        sys.exit(1)
+
+
+def findings_of(check: Callable[[Path], list[Finding]], root: Path) -> list[Finding]:
+    """The findings of one check; a check that fails is a finding itself, and the others go on."""
+    try:
+        return check(root)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is printed)
+        name = check.__name__.removeprefix("check_")
+        return [
+            Finding(f"{name} could not be checked: {type(error).__name__}: {one_line(error, 300)}", "see the message")
+        ]
+
+
+def check_git(root: Path) -> list[Finding]:
+    """Experiments need git, and a commit to start from."""
+    try:
+        git_text("rev-parse", "--is-inside-work-tree", folder=root)
+    except GitError as error:
+        if "not installed" in str(error):
+            return [Finding("git is not installed, and experiments need it", "apt-get install git")]
+        if "not a git repository" in str(error):
+            return [Finding("this is no git repository, and experiments need one", f"git init && {FIRST_COMMIT}")]
+        return [Finding(f"git cannot be asked: {error}", f"git config --global --add safe.directory {root}")]
+    try:
+        found = [Finding(f"git: on commit {git_text('rev-parse', '--short', 'HEAD', folder=root)}")]
+    except GitError:
+        return [Finding("there is no commit yet for experiments to start from", FIRST_COMMIT)]
+    try:
+        git_text("config", "user.email", folder=root)
+    except GitError:
+        found += [Finding("git does not know who you are, and DVC commits experiments", NAME_YOURSELF)]
+    return found
+
+
+def check_environment(root: Path) -> list[Finding]:
+    """What is installed must be what requirements.lock says."""
+    pinned = locked_versions((root / "requirements.lock").read_text(encoding="utf-8"))
+    wrong = []
+    for name, wanted in pinned.items():
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            continue  # for another system, or only for `make lint`; the imports at the top have worked
+        if installed != wanted:
+            wrong.append(f"{name} {installed} (lock: {wanted})")
+    if wrong:
+        shown = ", ".join(wrong[:5]) + " ..." * (len(wrong) > 5)
+        return [Finding(f"not as in requirements.lock: {shown}", "rm -rf .venv && make setup")]
+    return [Finding(f"environment: as in requirements.lock, Python {sys.version.split()[0]}")]
+
+
+def locked_versions(text: str) -> dict[str, str]:
+    """The packages in a requirements.lock that hold for this Python and system whatever the rest of the line says."""
+    from packaging.requirements import Requirement
+
+    pinned = {}
+    for line in re.findall(r"(?m)^([A-Za-z0-9].*?)\s*\\?$", text):
+        requirement = Requirement(line)
+        if not requirement.marker or requirement.marker.evaluate():
+            pinned[requirement.name] = next(iter(requirement.specifier)).version
+    return pinned
+
+
+def check_params(root: Path) -> list[Finding]:
+    """params.yaml must be one that the stages take; a refused experiment may have changed it."""
+    try:
+        configure(load_params(root / "params.yaml"))
+    except ParamsError as error:
+        return [Finding(str(error).replace("\n", "\n      "), "git checkout params.yaml")]
+    return [Finding("params.yaml: can be run")]
+
+
+def check_store(root: Path) -> list[Finding]:
+    """The database must be whole, and of the installed MLflow."""
+    if path := database_path():
+        if not path.exists():
+            return [Finding("MLflow's store: not made yet, the first run makes it")]
+        if (fault := database_fault(path)) is not None:
+            return [Finding(f"{path.name} is damaged: {fault}", f"mv {path} {path}.damaged && make sync")]
+    try:
+        with one_line_faults():
+            abandoned = abandoned_runs(open_store())
+    except StageError as error:
+        return [Finding(str(error), "unset MLFLOW_TRACKING_URI, or start the server; then make sync")]
+    found = [Finding(f"MLflow's store: sound, {store_shown()}")]
+    if abandoned:
+        names = ", ".join(one_line(run.info.run_name, 60) for run in abandoned[:5]) + " ..." * (len(abandoned) > 5)
+        found.append(
+            Finding(f"{len(abandoned)} runs say RUNNING, but their process is gone: {names}", "make doctor CLOSE=1")
+        )
+    return found
+
+
+def database_fault(path: Path) -> str | None:
+    """What SQLite finds wrong with a database; None if it is sound."""
+    try:
+        with connect(path) as database:
+            said = database.execute("PRAGMA quick_check").fetchone()[0]
+            tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        return one_line(error)
+    if said != "ok":
+        return one_line(said)
+    lacking = {"experiments", "runs", "metrics", "params", "tags", "alembic_version"} - tables
+    return f"it lacks the table {min(lacking)}" if lacking else None
+
+
+def close_abandoned(store: Store) -> None:
+    """Close as KILLED the runs whose process is gone."""
+    for run in abandoned_runs(store):
+        store.client.set_terminated(run.info.run_id, "KILLED")
+        say(f"MLflow: {one_line(run.info.run_name, 60)} is closed as KILLED")
+
+
+def check_queue(root: Path) -> list[Finding]:
+    """Experiments that failed in DVC's queue stay there until they are removed; others wait when the workers are gone.
+
+    On a machine that is very busy a worker may read a message half written, and ends after the experiment at hand.
+    """
+    tasks = queue_tasks(root) if (root / ".git").exists() else []
+    failed, waiting = (sorted(name for name, status in tasks if status == wanted) for wanted in ("Failed", "Queued"))
+    found = []
+    if failed:
+        what = f"failed in DVC's queue: {', '.join(failed)}"
+        found += [Finding(what, f"dvc queue logs {failed[0]}, and `dvc queue remove --failed` when you know why")]
+    if waiting and not workers(root):
+        found += [Finding(f"queued, but no worker is running: {', '.join(waiting)}", "dvc queue start")]
+    return found or [Finding("DVC's queue: nothing failed, nothing waits in vain")]
+
+
+def queue_tasks(root: Path) -> list[tuple[str, str]]:
+    """Name and status of each experiment in DVC's queue; one whose worker was killed says Failed."""
+    from dvc.repo import Repo
+
+    with Repo(root) as repo:
+        tasks = repo.experiments.celery_queue.status()
+    return [(task["name"] or task["rev"][:7], task["status"]) for task in tasks]
+
+
+def workers(root: Path) -> list[int]:
+    """The processes that `dvc queue start` left at work."""
+    files = (root / ".dvc/tmp/exps/celery").glob("dvc-exp-worker-*.pid")
+    pids = [int(text) for file in files if (text := file.read_text(encoding="utf-8").strip()).isdigit()]
+    return [pid for pid in pids if psutil.pid_exists(pid)]
+
+
+def check_port(root: Path) -> list[Finding]:
+    """The page goes to the next free port, so a taken one is no fault; it may be the page itself."""
+    free = ui.is_free(ui.FIRST_PORT)
+    return [Finding(f"port {ui.FIRST_PORT}: {'free' if free else 'taken; `make ui` takes the next free one'}")]
+
+
+CHECKS: tuple[Callable[[Path], list[Finding]], ...] = (
+    check_git,
+    check_environment,
+    check_params,
+    check_store,
+    check_queue,
+    check_port,
+)

@@ -1,0 +1,182 @@
+"""`make run`: the whole pipeline by `dvc repro`, then a table of the results and what to try next.
+
+Where the data set cannot be fetched, the same pipeline runs on the built-in one, and says so.
+"""
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from data_sets.download import is_complete
+from fetch import NoSourceError, fetch_pendigits
+from pipeline import paths
+from pipeline.configure import configure
+from pipeline.errors import StageError
+from pipeline.params import load_params
+from runtime.files import write_bytes
+from runtime.git import GitError, git_text
+from runtime.repair import repair
+from runtime.script import say
+
+from .dvc_process import dvc
+
+DVC_FOLDER = Path(".dvc")
+LOCK = DVC_FOLDER / "tmp" / "run.lock"
+KEPT_PARAMS = DVC_FOLDER / "tmp" / "params.yaml.kept"
+DATASET, SYNTHETIC = re.compile(rb"(?m)^dataset:[ \t]*[^\s#]+"), b"dataset: synthetic"
+
+
+def main() -> None:
+    """Run what is not up to date, and show what came out."""
+    if not DVC_FOLDER.is_dir():
+        raise StageError("there is no .dvc folder here; run from the top folder of the project")
+    LOCK.parent.mkdir(exist_ok=True)
+    with only_one():
+        put_params_back()  # where an earlier run was killed in the middle of its fallback
+        repair()
+        params = load_params()
+        configure(params)
+        tell_dvc_about_git()
+        if params.dataset == "synthetic" or data_at_hand():
+            worked = reproduce()
+        else:
+            with synthetic_params():
+                worked = reproduce()
+    say_summary(worked)
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    """Let a second `make run` in the same folder wait for the first."""
+    lock = FileLock(LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("Another `make run` is at work in this folder; waiting for it to end.")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def has_git() -> bool:
+    """Whether this folder is in a git repository, also in a subfolder of one.
+
+    Raises:
+        StageError: with git's own words, if git refuses to say, as for a checkout of another user.
+    """
+    try:
+        return git_text("rev-parse", "--is-inside-work-tree") == "true"
+    except GitError as error:
+        if "not a git repository" in str(error) or "git is not installed" in str(error):
+            return False
+        raise
+
+
+def tell_dvc_about_git() -> None:
+    """Without git, as in an unpacked source archive, DVC must be told that there is none."""
+    config = DVC_FOLDER / "config.local"
+    told = config.exists() and "no_scm" in config.read_text(encoding="utf-8")
+    if not told and not has_git():
+        dvc("config", "--local", "core.no_scm", "true")
+    elif told and has_git():
+        dvc("config", "--local", "--unset", "core.no_scm")
+
+
+def data_at_hand() -> bool:
+    """Fetch the data set; where that is not possible, print why, and whether it is there from before."""
+    try:
+        fetch_pendigits()
+        os.environ.pop("PENDIGITS_MIRROR", None)  # it has served: the stage need not read it again
+    except NoSourceError as error:
+        say(str(error))
+        if is_complete(paths.RAW / "pendigits"):
+            os.environ.pop("PENDIGITS_MIRROR", None)
+            say("The data set is there from before, complete and verified: going on with it.")
+            return True
+        say(_warning("THE DATA SET COULD NOT BE FETCHED: RUNNING ON THE BUILT-IN SYNTHETIC DIGITS INSTEAD"))
+        return False
+    return True
+
+
+def _warning(text: str) -> str:
+    return f"\n\033[1;33m{text}\033[0m\n" if sys.stdout.isatty() else f"\n*** {text} ***\n"
+
+
+@contextlib.contextmanager
+def synthetic_params() -> Iterator[None]:
+    """params.yaml with `dataset: synthetic` for the time being; afterwards it is byte for byte what it was."""
+    kept = paths.PARAMS_FILE.read_bytes()
+    if len(DATASET.findall(kept)) != 1:
+        raise StageError(f"{paths.PARAMS_FILE}: write dataset on a line of its own, so that it can be replaced")
+    write_bytes(KEPT_PARAMS, kept)
+    try:
+        write_bytes(paths.PARAMS_FILE, DATASET.sub(SYNTHETIC, kept))
+        yield
+    finally:
+        put_params_back()
+
+
+def put_params_back() -> None:
+    """Restore params.yaml from where `synthetic_params` keeps it, unless it was edited meanwhile."""
+    if not KEPT_PARAMS.exists():
+        return
+    kept = KEPT_PARAMS.read_bytes()
+    if paths.PARAMS_FILE.exists() and paths.PARAMS_FILE.read_bytes() not in (kept, DATASET.sub(SYNTHETIC, kept)):
+        say(f"{paths.PARAMS_FILE} was edited meanwhile and stays as it is; see whether dataset is the one you want")
+        KEPT_PARAMS.unlink()
+    else:
+        KEPT_PARAMS.replace(paths.PARAMS_FILE)
+
+
+def reproduce() -> bool:
+    """Run what is not up to date; returns whether there was anything."""
+    status = dvc("status", "--json", capture=True)
+    if json.loads(status or "{}") == {}:
+        return False
+    dvc("repro")
+    return True
+
+
+def say_summary(worked: bool) -> None:
+    """Print the table of results, and what to try next."""
+    training, test = (json.loads(path.read_text()) for path in (paths.TRAIN_METRICS, paths.EVALUATE_METRICS))
+    say("" if worked else "\nNothing to do: everything is up to date.\n")
+    for name, value in summary(training, test):
+        say(f"  {name:<20} {value}")
+    say("\nNext:")
+    for command, purpose in next_steps(training["dataset"], has_git()):
+        say(f"  {command:<66} {purpose}")
+
+
+def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, str]]:
+    """The lines of the table, from the metrics files."""
+    return [
+        ("data set", training["dataset"]),
+        ("rows", f"{training['n_train']} training, {training['n_validation']} validation, {test['n_test']} test"),
+        ("network", f"{training['n_parameters']:,} parameters, {training['epochs']} epochs"),
+        ("validation accuracy", f"{training['val_accuracy']:.2%}  (writers held out from training)"),
+        ("test accuracy", f"{test['test_accuracy']:.2%}  (people the network never saw)"),
+        ("pictures", str(paths.FIGURES)),
+    ]
+
+
+def next_steps(dataset: str, git: bool) -> list[tuple[str, str]]:
+    """What to try next, as commands that work here: experiments need git, and the data set that could be had."""
+    on = " -S dataset=synthetic" if dataset == "synthetic" else ""
+    experiment = f"source .venv/bin/activate && dvc exp run -S lr=0.005{on}"
+    return [
+        ("make ui", "look at this run in MLflow"),
+        (experiment, "run an experiment")
+        if git
+        else ("git init && git add . && git commit -m begin", "experiments need git"),
+        ("make test", "run the tests"),
+    ]

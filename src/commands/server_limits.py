@@ -1,0 +1,136 @@
+"""What a server of this project asks of who comes, and what one connection may cost it."""
+
+import asyncio
+import re
+import signal
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import uvicorn
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from utils import one_line
+
+
+def refusal(status: int, reason: str) -> JSONResponse:
+    """An answer in MLflow's form, which says in one line why there is no other."""
+    code = {400: "BAD_REQUEST", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 500: "INTERNAL_ERROR"}.get(
+        status, "REFUSED"
+    )
+    return JSONResponse({"error_code": code, "message": one_line(reason)}, status)
+
+
+OTHER_SITES = "pages of other sites are not answered"
+
+
+class Bounds:
+    """Refuses, before a body is read, who does not mean this server, asks for what it does not do, or sends too much.
+
+    Args:
+        app: what answers the others.
+        most_bytes: that a body may have.
+        names: of the host, one of which the Host header must have; pages of other sites reach a server on 127.0.0.1 by
+            a name of theirs that leads there.
+        does: whether the server does a method at a path, such as GET at /ping; None: ``app`` knows.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        most_bytes: int,
+        names: Iterable[str],
+        does: Callable[[str, str], bool] | None = None,
+    ) -> None:
+        self.app, self.most_bytes, self.does = app, most_bytes, does
+        self.own_host = re.compile(f"({'|'.join(map(re.escape, names))})(:[0-9]{{1,5}})?", re.IGNORECASE)
+
+    def fault(self, scope: Scope) -> tuple[int, str] | None:
+        """Why a request is refused: the status and a reason; None if it is not."""
+        headers = Headers(scope=scope)
+        hosts, told = headers.getlist("host"), headers.get("content-length", "0")
+        if len(hosts) != 1 or not self.own_host.fullmatch(hosts[0]):
+            return 400, "this server has another name"
+        foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")  # what a browser says of who asks
+        if foreign and headers.get("sec-fetch-mode") != "navigate":
+            return 403, OTHER_SITES
+        if any(origin != f"{scope['scheme']}://{hosts[0]}" for origin in headers.getlist("origin")):
+            return 403, OTHER_SITES
+        if self.does and not self.does(scope["method"], scope["path"]):
+            return 403, "this is not done here"
+        if "transfer-encoding" in headers:  # a body of a million tiny chunks would take the server minutes
+            return 411, "a body needs a Content-Length"
+        if told.isascii() and told.isdigit() and int(told[:20]) > self.most_bytes:
+            return 413, f"a body may have {self.most_bytes:,} bytes at most"
+        return None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_once(message: Message) -> None:
+            if message["type"] == "http.response.start":  # one request a connection, so that its time bounds both
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+        elif fault := self.fault(scope):
+            await refusal(*fault)(scope, receive, send_once)
+        else:
+            await self.app(scope, receive, send_once)
+
+
+def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int, **options: Any) -> None:
+    """Serve until Ctrl-C, SIGTERM or SIGHUP: at most so many connections at a time, each for so many seconds."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # of which uvicorn knows nothing
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        http=impatient(seconds, connections),
+        ws="none",
+        limit_concurrency=connections,
+        backlog=connections,  # asyncio accepts so many before it does anything else
+        log_level="warning",
+        **options,
+    )
+
+
+PIECE = 4096  # bytes that are looked at together
+
+
+def impatient(seconds: float, connections: int) -> type[H11Protocol]:
+    """Connections that are cut after so many seconds, whatever their other ends do, and take one request each.
+
+    Where there are more than twice as many as the server takes, a new one is cut at once. Else they would take all of
+    the process's file descriptors, and asyncio writes a traceback to the log each time that it cannot accept one.
+    """
+
+    class Impatient(H11Protocol):
+        cut: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > 2 * connections:
+                transport.abort()
+            else:
+                self.cut = self.loop.call_later(seconds, transport.abort)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            if self.cut:
+                self.cut.cancel()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            for at in range(0, len(data), PIECE):
+                if self._has_enough():
+                    break
+                super().data_received(data[at : at + PIECE])
+
+        def _has_enough(self) -> bool:
+            """Whether nothing that comes now is looked at: the request is whole, or is refused for its chunks."""
+            chunked = any(name == b"transfer-encoding" for name, _ in self.headers or [])
+            return chunked or self.transport.is_closing() or bool(self.cycle and not self.cycle.more_body)
+
+    return Impatient

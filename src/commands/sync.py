@@ -1,0 +1,201 @@
+"""What `make sync` does: every DVC experiment, and the workspace, gets its MLflow run, whatever was lost.
+
+An experiment is a commit under refs/exps: git holds its parameters, metrics and pictures, DVC's cache its model,
+predictions and data. Both are laid out in a temporary clone, and tracking makes the run from there, as it does after
+a training. What is in the store and whole is left alone, so doing it twice changes nothing.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import yaml
+from filelock import FileLock
+
+from pipeline import paths
+from pipeline.errors import StageError
+from pipeline.tables import read_table
+from runtime.git import git, git_text
+from runtime.script import say
+from tracking.contents import files_checksum, flat, model_checksum, model_file_checksum, read_params
+from tracking.run import ensure_run, find_runs
+from tracking.store import Store, one_line_faults, open_store
+
+if TYPE_CHECKING:
+    from mlflow import entities
+
+
+NEEDED = ("models", "metrics/predictions.csv", "data/split")  # of what DVC's cache holds
+TRACKED = ("train", "evaluate")  # the stages whose parameters a run shows as its own
+
+
+class Experiment(NamedTuple):
+    """A DVC experiment: its name, the commit it started from, and the commit that holds its results."""
+
+    name: str
+    baseline: str
+    commit: str
+
+
+def main() -> None:
+    root = paths.project_root()
+    with FileLock(root / ".dvc/tmp/sync.lock"), one_line_faults():
+        failures = sync(open_store(), root)
+    if failures:
+        raise StageError(f"{failures} could not be entered")
+
+
+def sync(store: Store, root: Path) -> int:
+    """Enter what is missing, say what was done, and return how many could not be entered."""
+    experiments = experiments_of(root)
+    entered, failures = 0, 0
+    with clone_of(root) as clone:
+        for experiment in experiments:
+            try:
+                lay_out(clone, root, experiment)
+                origin = {"dvc.exp_name": experiment.name, "dvc.baseline_rev": experiment.baseline}
+                entered += enter(store, clone, origin)
+            except (StageError, OSError, ValueError, KeyError) as error:
+                say(f"{experiment.name}: not entered: {error}")
+                failures += 1
+    n = len(experiments)
+    say(f"{n} experiment{'s' * (n != 1)}: {entered} entered, {n - entered - failures} there already")
+    say(f"workspace: {sync_workspace(store, root)}")
+    return failures
+
+
+def sync_workspace(store: Store, root: Path) -> str:
+    """Enter what the workspace holds, unless it is what an experiment has left there; returns what was done."""
+    needed: tuple[Path | str, ...] = (*paths.MODEL_FILES, *paths.SPLIT_FILES, *paths.EVALUATE_FILES, "dvc.lock")
+    missing = [file for file in needed if not (root / file).exists()]
+    if missing:
+        return f"nothing to enter, {missing[0]} is not there; `make run` makes it"
+    try:
+        check_lock(root)
+    except StageError as error:
+        return f"nothing to enter, {error}; `dvc repro` does"
+    if run := shown(store, root):
+        return f"there already, as {run.info.run_name}"
+    return "entered" if enter(store, root, {}) else "there already"
+
+
+def enter(store: Store, folder: Path, origin: Mapping[str, str]) -> bool:
+    """Give what is in ``folder`` its run; a run that has lost something is replaced. False if all was there."""
+    for run in find_runs(store, origin, folder):
+        if lost := lost_from(store, run, folder):
+            say(f"MLflow: {run.info.run_name} has lost {lost}; it is made anew")
+            store.client.delete_run(run.info.run_id)
+    return ensure_run(store, folder, origin) is not None
+
+
+def shown(store: Store, folder: Path) -> "entities.Run | None":
+    """A whole run, of whatever origin, that shows just what is in ``folder``."""
+    params = flat(read_params(folder))
+    evaluated = files_checksum(folder, [paths.EVALUATE_METRICS])
+    wanted = f"tags.`evaluate.sha256` = '{evaluated}' and status = 'FINISHED'"
+    models = model_checksum(folder), model_file_checksum(folder)
+    for run in store.client.search_runs([store.experiment_id], wanted):
+        known = run.data.tags.get("model.sha256") in models and run.data.params == params
+        if known and not lost_from(store, run, folder):
+            return run
+    return None
+
+
+def lost_from(store: Store, run: "entities.Run", folder: Path) -> str:
+    """What a finished run of the model in ``folder`` once held and holds no more; empty if it is whole."""
+    evaluated, drawn = "evaluate.sha256" in run.data.tags, "figures.sha256" in run.data.tags
+    tables = [file for file in paths.TRAIN_FILES + paths.EVALUATE_FILES * evaluated if (folder / file).exists()]
+    files = [f"weights/{file.name}" for file in paths.MODEL_FILES]
+    files += [f"metrics/{file.name}" for file in tables]
+    client, run_id = store.client, run.info.run_id
+    held = {file.path for place in ("", "weights", "metrics") for file in client.list_artifacts(run_id, place)}
+    if missing := [file for file in files if file not in held]:
+        return missing[0]
+    if drawn and not any(file.endswith(".png") for file in held):
+        return "its pictures"
+    models = run.outputs.model_outputs if run.outputs else []
+    if not models or not client.list_logged_model_artifacts(models[0].model_id):
+        return "its model"
+    epochs = set(read_table(folder / paths.HISTORY, ("epoch",))["epoch"])
+    points = {point.step for point in client.get_metric_history(run_id, "val_loss")}
+    return "" if points == epochs else "part of its curves"
+
+
+# --- Experiments as git and DVC keep them ---
+
+
+def experiments_of(root: Path) -> list[Experiment]:
+    """The experiments in this checkout, oldest first; DVC keeps them as refs/exps/<baseline, 2 + 38 digits>/<name>."""
+    lines = git_text(
+        "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps", folder=root
+    )
+    found = re.findall(r"(?m)^(\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", lines)
+    return [Experiment(name, first + rest, commit) for commit, first, rest, name in found]
+
+
+@contextlib.contextmanager
+def clone_of(root: Path) -> Iterator[Path]:
+    """A clone that borrows the checkout's objects, for the time being."""
+    with tempfile.TemporaryDirectory(prefix="sync-", dir=root / ".dvc/tmp") as folder:
+        if (root / ".git").exists():
+            git("clone", "--quiet", "--shared", "--no-checkout", str(root), folder, folder=root)
+        yield Path(folder)
+
+
+def lay_out(clone: Path, root: Path, experiment: Experiment) -> None:
+    """Make ``clone`` the folder in which the experiment ended: its files, over the commit it started from.
+
+    Raises:
+        StageError: if DVC's cache lacks something, or the parameters are not those it was run with.
+    """
+    git("update-ref", "--no-deref", "HEAD", experiment.baseline, folder=clone)
+    git("read-tree", "--reset", "-u", experiment.commit, folder=clone)
+    check_lock(clone)
+    checkout(clone, root, experiment)
+
+
+def checkout(clone: Path, root: Path, experiment: Experiment) -> None:
+    """Bring what the experiment needs from the checkout's DVC cache."""
+    from dvc.exceptions import CheckoutError, DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what DVC would log is in the exception
+    try:
+        with Repo(root) as main_repo:
+            cache = main_repo.cache.local_cache_dir
+        with Repo(clone, config={"cache": {"dir": cache}}) as repo:
+            repo.checkout(targets=[str(clone / target) for target in NEEDED], force=True)
+    except CheckoutError as error:
+        lacking = ", ".join(sorted(os.path.relpath(path, clone) for path in error.target_infos))
+        raise StageError(
+            f"DVC's cache has lost {lacking}; `dvc exp pull REMOTE {experiment.name}` brings it from a remote; "
+            f"without one, run it again: `dvc exp apply {experiment.name} && dvc exp run`"
+        ) from None
+    except DvcException as error:
+        raise StageError(str(error)) from None
+
+
+def check_lock(folder: Path) -> None:
+    """Raise StageError unless dvc.lock says that the stages ran with the parameters in params.yaml, and on each other.
+
+    One that ran before another made what it reads, as evaluate before the training was done again, has other results.
+    """
+    values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
+    stages = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    for name in TRACKED:
+        used = stages.get(name, {}).get("params", {}).get("params.yaml")
+        if used is None:
+            raise StageError(f"{name} has not run")
+        for key, value in used.items():
+            if values.get(key) != value:
+                raise StageError(f"{name} has not run with {key} = {values.get(key)} yet")
+    made = {out["path"]: out["md5"] for held in stages.values() for out in held.get("outs", [])}
+    for name, held in stages.items():
+        for read in held.get("deps", []):
+            if made.get(read["path"], read["md5"]) != read["md5"]:
+                raise StageError(f"{name} has not run on {read['path']} as it is yet")

@@ -1,0 +1,103 @@
+"""What `make ui` does: MLflow's page of the project's runs, from a server that only this machine reaches.
+
+MLflow keeps in the browser how its page looks, where no setting of a server reaches: which columns the table has,
+training or GenAI, that the Assistant need not open by itself. So the page that comes from here sets it, once; what is
+changed in the browser afterwards stays.
+"""
+
+import hashlib
+import json
+import os
+import re
+import socket
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pipeline import paths
+from runtime.script import say
+from tracking.address import store_uri
+from tracking.store import EXPERIMENT, VIEW, one_line_faults, open_store
+
+HOST, FIRST_PORT = "127.0.0.1", 5000
+MOST_BYTES = 5_000_000  # of a request
+SECONDS = 300.0  # from connection to the last byte of the answer, which may be a large file
+MOST_CONNECTIONS = 64  # at a time
+PAGE = re.compile(r"/|/(health|version|get-artifact)|/(static-files|build)/.*")
+DONE = re.compile(  # what the page asks for: searches, and changes of the runs and models there are
+    r"/(ajax-)?api/2\.0/mlflow/(experiments(?!/create)|runs(?!/create-promptlab)|metrics|artifacts/list|logged-models"
+    r"|registered-models|model-versions)(/.*)?|/(ajax-)?api/3\.0/mlflow/(server-info|traces/search)|/graphql"
+)
+
+
+def main() -> None:
+    """Say where the page is, and serve it unless MLFLOW_TRACKING_URI names a server that does."""
+    with one_line_faults():
+        experiment = open_store().experiment_id
+    uri = store_uri()
+    if uri.startswith("http"):
+        view = f"workflowType=machine_learning&viewStateShareKey={EXPERIMENT}"
+        page = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs?{view}"
+        say(f"MLFLOW_TRACKING_URI is set; its server shows the runs at {page}")
+        return
+    port = next(port for port in range(FIRST_PORT, 65536) if is_free(port))
+    if port != FIRST_PORT:
+        say(f"Port {FIRST_PORT} is taken, so it is {port}.")
+    serve(uri, experiment, port)
+
+
+def serve(uri: str, experiment: str, port: int) -> None:
+    """Become MLflow's server of the store at ``uri``, until Ctrl-C."""
+    from mlflow import server
+
+    os.environ[server.BACKEND_STORE_URI_ENV_VAR] = uri
+    os.environ[server.ARTIFACT_ROOT_ENV_VAR] = str(paths.project_root() / "mlartifacts")
+    with warnings.catch_warnings():  # MLflow and what it uses warn of each other
+        warnings.simplefilter("ignore")
+        from mlflow.server import fastapi_app
+
+        from .server_limits import Bounds, listen
+
+    index = Path(str(server.app.static_folder), "index.html").read_text(encoding="utf-8")
+    page = index.replace("<head>", f"<head><script>{local_storage_script(settings(experiment))}</script>", 1)
+    server.app.view_functions["serve"] = lambda: page
+    say(f"MLflow is at http://{HOST}:{port}/#/experiments/{experiment}/runs; Ctrl-C ends it.")
+    listen(Bounds(fastapi_app.app, MOST_BYTES, [HOST, "localhost"], does), HOST, port, SECONDS, MOST_CONNECTIONS)
+
+
+def does(method: str, path: str) -> bool:
+    """Whether this server does what is asked for.
+
+    MLflow's does much else: it takes files, and writes them where the maker of an experiment said; it calls other
+    servers and starts programs, even when asked by GET, as any page can have a browser do. A page of finished runs
+    needs nothing of that.
+    """
+    return bool(DONE.fullmatch(path) or (method in ("GET", "HEAD") and PAGE.fullmatch(path)))
+
+
+def settings(experiment: str) -> dict[str, Any]:
+    """What MLflow's page finds in the browser's localStorage, by the names that it uses there."""
+    return {
+        f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState': VIEW,
+        "mlflow.workflowType_v1": "machine_learning",
+        "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
+        "mlflow.telemetry.info.alert.dismissed_v1": True,
+        "mlflow.settings.telemetry.enabled_v1": False,
+    }
+
+
+def local_storage_script(wanted: dict[str, Any]) -> str:
+    """JavaScript that puts values into localStorage, unless it has done so before with the same ones."""
+    values = json.dumps({key: json.dumps(value) for key, value in wanted.items()})
+    mark = hashlib.sha256(values.encode()).hexdigest()[:16]
+    return (
+        f"if (localStorage.getItem('{EXPERIMENT}') !== '{mark}') {{"
+        f"Object.entries({values}).forEach(([key, value]) => localStorage.setItem(key, value));"
+        f"localStorage.setItem('{EXPERIMENT}', '{mark}')}}"
+    )
+
+
+def is_free(port: int) -> bool:
+    """Whether no one listens there."""
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) != 0

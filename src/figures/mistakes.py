@@ -1,0 +1,162 @@
+"""What the network got wrong on the test rows: the confusion matrix, accuracy by writer, mistakes as pen paths."""
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from .pen_paths import draw_paths, label, pen_sheet
+from .sheet import BLUE, DASHED, FAINT, HEADER, INK, MISTAKES, MUTED, Array, count, message, percent, sheet
+
+# ---------------------------------------------------------------------------------------------------------- mistakes
+
+
+def confusion(digit: Array, predicted: Array, n_classes: int, dataset: str) -> Figure:
+    """The confusion matrix with its counts. Colour shows the mistakes alone: the diagonal would outshine them.
+
+    Args:
+        digit, predicted: (rows,) classes from 0 to n_classes - 1.
+    """
+    counts = np.zeros((n_classes, n_classes), dtype=int)
+    np.add.at(counts, (digit, predicted), 1)
+    wrong = counts * (1 - np.eye(n_classes, dtype=int))
+    figure = sheet(7.45, f"{dataset}: which digits are taken for which", _commonest(wrong, len(digit)), width=7.2)
+    axes = figure.subplots()
+    axes.imshow(np.ma.masked_equal(wrong, 0), cmap=MISTAKES, vmin=1, vmax=max(wrong.max(), 2))
+    axes.imshow(np.ma.masked_equal(np.eye(n_classes), 0), cmap=ListedColormap([FAINT]))
+    axes.set(xlim=(-0.5, n_classes + 0.5), ylim=(n_classes + 0.2, -0.5))
+    ends, lines = (-0.5, n_classes - 0.5), np.arange(n_classes + 1) - 0.5
+    axes.hlines(lines, *ends, color=FAINT, linewidth=0.8)
+    axes.vlines(lines, *ends, color=FAINT, linewidth=0.8)
+    for row, column in np.argwhere(counts):
+        if row == column:
+            _centred(axes, column, row, counts[row, column], size=10)
+        else:
+            _centred(axes, column, row, counts[row, column], size=10, color=INK, weight="bold")
+    _name_sides(axes, n_classes)
+    _recall_and_precision(axes, counts)
+    return figure
+
+
+def _name_sides(axes: Axes, n_classes: int) -> None:
+    middle = (n_classes - 1) / 2
+    axes.text(-1.1, middle, "true digit", rotation=90, ha="right", va="center", color=MUTED)
+    _centred(axes, middle, -1.25, "predicted digit", size=9.5)
+    axes.set_xticks(range(n_classes))
+    axes.set_yticks(range(n_classes))
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0, labelsize=11, labelcolor=INK)
+    axes.spines[:].set_visible(False)
+
+
+def _recall_and_precision(axes: Axes, counts: Array) -> None:
+    beside, below = len(counts) + 0.05, len(counts) - 0.2
+    _centred(axes, beside, -0.82, "recall")
+    axes.text(-0.65, below, "precision", ha="right", va="center_baseline", color=MUTED, size=8.5)
+    for i, right in enumerate(np.diagonal(counts)):
+        for x, y, whole in ((beside, i, counts[i].sum()), (i, below, counts[:, i].sum())):
+            _centred(axes, x, y, percent(right / whole, 1) if whole else "-")
+
+
+def _centred(
+    axes: Axes, x: float, y: float, text: object, size: float = 8.5, color: str = MUTED, weight: str = "normal"
+) -> None:
+    axes.text(x, y, str(text), ha="center", va="center_baseline", color=color, size=size, weight=weight)
+
+
+def _commonest(wrong: Array, n: int) -> str:
+    if not wrong.any():
+        return f"No mistake in {count(n, 'test digit')}."
+    true, read = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    return (
+        f"{count(int(wrong.sum()), 'mistake')} in {count(n, 'test digit')}, "
+        f"most often a {true} read as {read} ({count(int(wrong.max()), 'time')}). Grey: right."
+    )
+
+
+def writers(writer: Array, correct: Array, dataset: str) -> Figure:
+    """Accuracy for each writer of the test rows, best first, with 95 % intervals, counts, and the mean of all rows.
+
+    Args:
+        writer: (rows,) the writers' numbers.
+        correct: (rows,) true where the prediction is right.
+    """
+    names, which = np.unique(writer, return_inverse=True)
+    digits, right = np.bincount(which), np.bincount(which, weights=correct).astype(int)
+    order = np.lexsort((names, -right / digits))
+    names, digits, right = names[order], digits[order], right[order]
+    low, high = wilson(right, digits)
+    mean = float(np.mean(correct))
+    people = "1 person" if len(names) == 1 else f"{len(names)} people"
+    subtitle = (
+        f"{count(len(writer), 'test digit')} by {people}. Dashed: all together, {percent(mean)}. "
+        "Bands: 95 % intervals (Wilson)."
+    )
+    height = HEADER + 1.0 + 0.28 * len(names)
+    figure = sheet(height, f"{dataset}: test accuracy by writer", subtitle, width=7.2)
+    axes = figure.subplots()
+    line = np.arange(len(names))
+    axes.axvline(100 * mean, color=MUTED, linewidth=1, linestyle=DASHED)
+    axes.hlines(line, 100 * low, 100 * high, color=BLUE, linewidth=5, alpha=0.25)
+    axes.plot(100 * right / digits, line, "o", color=BLUE, markersize=7, clip_on=False)
+    axes.set(xlabel="accuracy", xlim=(None, 100.2), ylim=(len(names) - 0.4, -0.6))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g} %"))
+    axes.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
+    axes.grid(axis="x")
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    _column(axes, -0.015, "writer", names)
+    _column(axes, 1.14, "mistakes", digits - right)
+    _column(axes, 1.25, "digits", digits)
+    return figure
+
+
+def _column(axes: Axes, place: float, header: str, numbers: Array) -> None:
+    """A column of numbers beside the lines of an axes, ``place`` being its right edge in widths of the axes."""
+    axes.text(place, 1.0, header, transform=axes.transAxes, ha="right", va="bottom", color=MUTED)
+    for line, number in enumerate(numbers):
+        axes.text(place, line, str(number), transform=axes.get_yaxis_transform(), ha="right", va="center_baseline")
+
+
+def wilson(right: Array, n: Array, z: float = 1.96) -> tuple[Array, Array]:
+    """The interval of a share, ``right`` of ``n``, each (k,): low and high, from 0 to 1; z = 1.96 gives 95 %.
+
+    ``(p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)`` with ``p = right / n``. Unlike the textbook interval
+    it stays within 0 to 1, and has a width where all are right. Source: Wilson 1927, JASA 22, 209-212.
+    """
+    p = right / n
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2) / (1 + z**2 / n)
+    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
+
+
+def mistakes(
+    paths: Array, digit: Array, predicted: Array, confidence: Array, writer: Array, shown: int, dataset: str
+) -> Figure:
+    """The mistakes that the network was surest of, drawn as the pen moved.
+
+    Args:
+        paths: (rows, points, 2) from -1 to 1, NaN where the pen was up.
+        digit, predicted, writer: (rows,).
+        confidence: (rows,) the probability of the predicted digit.
+        shown: how many mistakes, at most.
+    """
+    wrong = np.flatnonzero(digit != predicted)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:shown]
+    title = f"{dataset}: the mistakes the network was surest of"
+    if not len(worst):
+        return message(title, f"No mistake in {count(len(digit), 'test digit')}: nothing to draw.")
+    subtitle = (
+        f"{len(worst)} of {count(len(wrong), 'mistake')} in {count(len(digit), 'test digit')}, with the probability "
+        "given to the wrong digit.\nThe pen starts at the dot (dark) and ends at the arrow (bright)."
+    )
+    figure, axes, middles = pen_sheet(len(worst), title, subtitle)
+    draw_paths(axes, paths[worst] + middles[:, None], heads=True)
+    for middle, row in zip(middles, worst, strict=True):
+        sure = "> 99.9 %" if confidence[row] > 0.9995 else percent(confidence[row], 1)
+        label(axes, middle, f"{digit[row]} read as {predicted[row]}", f"{sure}, writer {writer[row]}")
+    return figure
+
+
+# --------------------------------------------------------------------------------------------------------- pen paths

@@ -1,0 +1,155 @@
+"""Callbacks: what training calls as it goes; early stopping and weight averaging are two of them."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .network import Network
+from .parts import Array, check, check_below_1, check_count, copy_like
+
+if TYPE_CHECKING:
+    from .training import Training
+
+Record = dict[str, float]
+Snapshot = tuple[Array, list[dict[str, Array]]]
+
+
+class StateError(ValueError):
+    """A state does not belong to this training; the message says what does not fit."""
+
+
+class Callback:
+    """What training calls as it goes; a subclass overrides what it needs. ``training`` is the running ``Training``."""
+
+    def on_train_begin(self, training: "Training") -> None:
+        """Before the first epoch."""
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        """Before the first batch of an epoch; ``training.epoch`` is its number, from 1."""
+
+    def on_batch_begin(self, training: "Training") -> None:
+        """Before each step; ``training.step`` steps are done."""
+
+    def on_batch_end(self, training: "Training") -> None:
+        """After each step; the gradient that it went by is still in ``training.network.grads``."""
+
+    def on_validation_begin(self, training: "Training") -> None:
+        """After the last batch of an epoch, before the epoch's losses are put together."""
+
+    def on_epoch_end(self, training: "Training", record: Record) -> None:
+        """After each epoch; ``record`` is what was measured, and ``training.stopping = True`` ends the training."""
+
+    def on_train_end(self, training: "Training") -> None:
+        """After the last epoch, and where the training diverged; not where anything else ended it."""
+
+    def get_state(self) -> dict[str, Any]:
+        """What the callback remembers from one call to the next: arrays and what json can hold."""
+        return {}
+
+    def set_state(self, training: "Training", state: Mapping[str, Any]) -> None:
+        """Take back what ``get_state`` gave; after ``on_train_begin``, when the training itself is restored."""
+
+
+class EarlyStopping(Callback):
+    """End the training ``patience`` epochs after ``monitor`` last improved, and put that epoch's weights back.
+
+    They are put back after a training that diverged, too.
+
+    Args:
+        monitor: a key of the history's records; one whose name ends in ``accuracy`` counts upwards, others downwards.
+        min_delta: an improvement smaller than this does not count.
+    """
+
+    def __init__(self, patience: int = 10, monitor: str = "val_loss", min_delta: float = 0.0) -> None:
+        check_count(self, patience=patience)
+        check(min_delta >= 0, self, f"min_delta must be at least 0, got {min_delta}")
+        self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
+
+    def on_train_begin(self, training: "Training") -> None:
+        self.best, self.best_epoch = math.inf, 0
+        self.kept: Snapshot | None = None
+
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best, "best_epoch": self.best_epoch, "kept": self.kept}
+
+    def set_state(self, training: "Training", state: Mapping[str, Any]) -> None:
+        self.best, self.best_epoch, self.kept = float(state["best"]), int(state["best_epoch"]), state["kept"]
+        if self.kept is not None:
+            now = snapshot(training.network)
+            restore(training.network, self.kept)  # which checks it
+            restore(training.network, now)
+
+    def on_epoch_end(self, training: "Training", record: Record) -> None:
+        if self.monitor not in record:
+            raise ValueError(f"EarlyStopping watches {self.monitor}, and the training measures {', '.join(record)}")
+        value = -record[self.monitor] if self.monitor.endswith("accuracy") else record[self.monitor]
+        if value < self.best - self.min_delta:
+            self.best, self.best_epoch, self.kept = value, training.epoch, snapshot(training.network)
+        elif training.epoch - self.best_epoch >= self.patience:
+            training.stopping = True
+
+    def on_train_end(self, training: "Training") -> None:
+        if self.kept is not None:
+            restore(training.network, self.kept)
+
+
+class WeightAverage(Callback):
+    """Keep ``average = decay * average + (1 - decay) * weights`` over the steps, and end with it in the network.
+
+    Polyak averaging with an exponential window (Polyak and Juditsky 1992); ``decay`` grows as ``(1 + t) / (10 + t)``
+    up to the given one, so that the start is forgotten. The average is in the network from the end of an epoch's
+    steps to the beginning of the next: it is what validation measures and what ``EarlyStopping`` keeps.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        check_below_1(self, decay=decay)
+        self.decay = decay
+
+    def on_train_begin(self, training: "Training") -> None:
+        self.average = training.network.params.copy()
+        self.scratch = np.empty_like(self.average)
+        self.steps_taken = 0
+
+    def get_state(self) -> dict[str, Any]:
+        return {"average": self.average, "steps_taken": self.steps_taken}
+
+    def set_state(self, training: "Training", state: Mapping[str, Any]) -> None:
+        self.average, self.steps_taken = copy_like(training.network.params, state["average"]), training.step
+        if state["steps_taken"] != training.step:
+            raise StateError(f"the average is of {state['steps_taken']} steps, the training of {training.step}")
+
+    def on_epoch_begin(self, training: "Training") -> None:
+        if self.steps_taken:
+            self._swap(training.network)
+
+    def on_batch_end(self, training: "Training") -> None:
+        self.steps_taken += 1
+        decay = min(self.decay, (1 + self.steps_taken) / (10 + self.steps_taken))
+        np.subtract(training.network.params, self.average, out=self.scratch)
+        self.scratch *= 1 - decay
+        self.average += self.scratch
+
+    def on_validation_begin(self, training: "Training") -> None:
+        self._swap(training.network)
+
+    def _swap(self, network: Network) -> None:
+        self.scratch[...] = network.params
+        network.params[...] = self.average
+        self.average[...] = self.scratch
+
+
+def snapshot(network: Network) -> Snapshot:
+    """A copy of all that training changes in a network."""
+    states = [{name: array.copy() for name, array in layer.state.items()} for layer in network.walk()]
+    return network.params.copy(), states
+
+
+def restore(network: Network, kept: Snapshot) -> None:
+    """Put a snapshot back, in place."""
+    params, states = kept
+    network.params[...] = copy_like(network.params, params)
+    for layer, state in zip(network.walk(), states, strict=True):
+        for name, array in layer.state.items():
+            array[...] = copy_like(array, state[name])

@@ -1,0 +1,177 @@
+"""The contract that every layer fulfils, and the layer's place in the network's parameter vector."""
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from .parts import Array, Shape, arguments
+
+
+class Parameter(NamedTuple):
+    """The declaration of one parameter array of a layer."""
+
+    shape: Shape
+    init: str
+    fan_in: int
+    fan_out: int
+    decay: bool  # weight decay shrinks weights, but neither biases nor normalization
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return math.prod(self.shape)
+
+
+class Layer:
+    """A differentiable function from a batch of arrays to a batch of arrays.
+
+    A layer is used in this order:
+
+    1. ``build`` fixes the sizes from the shape of one sample and declares the parameters.
+    2. ``bind`` gives each declared parameter its place: for a parameter ``W``, ``layer.W`` and its gradient
+       ``layer.dW`` become views into two vectors that belong to the network.
+    3. ``forward`` and ``backward`` alternate.
+
+    ``forward`` and ``backward`` return buffers of the layer. Their contents hold until the layer's next call with a
+    batch of the same size, so copy what you keep. A layer never writes to the arrays that it is given.
+
+    A subclass keeps each argument of its ``__init__`` in an attribute of the same name, so that a saved network can
+    be made again.
+    """
+
+    name = ""  # set by the network: the class's name and a number, such as linear1
+    rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
+    placed = False  # whether the layer has a place in a chain; a second place gets a copy
+    passing: tuple[str, ...] = ()  # attributes that copies leave out: the latest batch, more views of parameters
+
+    def __init__(self) -> None:
+        self.parameters: dict[str, Parameter] = {}
+        self.state: dict[str, Array] = {}  # saved with the network, but not trained, such as running means
+        self.shape_in: Shape = ()
+        self.shape_out: Shape = ()
+        self.follower: Layer | None = None  # the next layer in the chain
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self._buffers: dict[tuple[str, Shape], Array] = {}
+
+    # The function
+
+    def build(self, shape_in: Shape) -> Shape:
+        """Fix the sizes for samples of ``shape_in``, without the batch axis; returns the shape of the output."""
+        self.shape_in, self.shape_out = shape_in, self._shapes(shape_in)
+        return self.shape_out
+
+    def _shapes(self, shape_in: Shape) -> Shape:
+        """Declare the parameters and return the output's shape; ValueError if the input's shape does not fit."""
+        return shape_in
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Compute the output (batch, *shape_out) from ``x`` (batch, *shape_in)."""
+        raise NotImplementedError
+
+    def backward(self, grad_out: Array) -> Array:
+        """Compute the loss's gradient by the input from its gradient by the latest output; fill ``dW`` and the like."""
+        raise NotImplementedError
+
+    def backward_parameters(self, grad_out: Array) -> None:
+        """Fill ``dW`` and the like only. A network's first layer needs no gradient by its input."""
+        self.backward(grad_out)
+
+    def children(self) -> Iterator["Layer"]:
+        """The layers inside this one."""
+        yield from ()
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return arguments(self)
+
+    # Its place in the network's vector
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of trained elements, with those of the layers inside."""
+        return sum(parameter.size for parameter in self.parameters.values())
+
+    def declare(
+        self, name: str, shape: Shape, init: str, fan_in: int = 1, fan_out: int = 1, decay: bool = False
+    ) -> None:
+        """Announce a parameter. ``bind`` makes it the attribute ``name`` and its gradient the attribute ``d<name>``."""
+        self.parameters[name] = Parameter(shape, init, fan_in, fan_out, decay)
+
+    def bind(self, params: Array, grads: Array) -> None:
+        """Make each parameter and gradient a view into vectors of length ``n_parameters``, in order of declaration."""
+        self.adopt(params.dtype)
+        start = 0
+        for name, parameter in self.parameters.items():
+            stop = start + parameter.size
+            setattr(self, name, params[start:stop].reshape(parameter.shape))
+            setattr(self, f"d{name}", grads[start:stop].reshape(parameter.shape))
+            start = stop
+
+    # Buffers: after the first step, a step allocates no memory
+
+    def buffer(self, name: str, shape: Shape, dtype: Any = None, fill: float | None = None) -> Array:
+        """An array to write into, always the same one for the same name and shape. ``fill`` is its first content."""
+        found = self._buffers.get((name, shape))
+        if found is None:
+            if len(self._buffers) >= _MOST_BUFFERS:  # many batch sizes: start again, so that memory stays bounded
+                self._buffers.clear()
+            found = self._buffers[name, shape] = batch_array(shape, dtype or self.dtype)
+            if fill is not None:
+                found.fill(fill)
+        return found
+
+    def output(self, shape: Shape) -> Array:
+        """The buffer that ``forward`` writes its result to."""
+        return self.buffer("output", shape)
+
+    def adopt(self, dtype: np.dtype[Any]) -> None:
+        """Compute in ``dtype`` from now on; integers count as float64."""
+        self.dtype = np.result_type(dtype, np.float32)
+        self.forget()
+
+    def forget(self) -> None:
+        """Release all buffers."""
+        self._buffers.clear()
+
+    # Copies and pickles
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy the parameters once, and leave out gradients, buffers and the latest batch."""
+        own = list(self.parameters)
+        passing = {name for kind in type(self).__mro__ for name in vars(kind).get("passing", ())}
+        left_out = {"_buffers", *passing, *own, *(f"d{name}" for name in own)}
+        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        if own and own[0] in vars(self):  # bound
+            state["_parameters"] = np.concatenate([getattr(self, name).ravel() for name in own])
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Bind the copy's parameters to a vector of its own."""
+        params = state.pop("_parameters", None)
+        self.__dict__.update(state, _buffers={})
+        if params is not None:
+            kept = self.state
+            self.bind(params, np.zeros_like(params))
+            self.state = kept
+
+    if not TYPE_CHECKING:  # mypy reports attributes that a class does not declare
+
+        def __getattr__(self, name: str) -> Any:
+            """Explain that an attribute exists only after ``build`` or ``forward``."""
+            hint = "" if name.startswith("__") else _TOO_EARLY
+            raise AttributeError(f"{vars(self).get('name') or type(self).__name__} has no attribute {name}{hint}")
+
+
+_MOST_BUFFERS = 48
+_TOO_EARLY = "; a layer gets its sizes in a network, or by setup, and goes forward before it goes backward"
+
+
+def batch_array(shape: Shape, dtype: Any) -> Array:
+    """A new array for a batch: rows of numbers column by column in memory, other samples one after the other.
+
+    A sum or maximum over the few outputs of a row is then computed for all rows at once, and an input without the
+    column of ones beside it is still one piece of memory.
+    """
+    return np.empty(shape, dtype, order="F" if len(shape) == 2 else "C")

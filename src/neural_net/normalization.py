@@ -1,0 +1,126 @@
+"""Batch and layer normalization."""
+
+import numpy as np
+
+from .layer import Layer
+from .parts import Array, Shape, check_below_1, check_positive
+
+
+class Normalization(Layer):
+    """The base of batch and layer normalization: ``y = gamma * xhat + beta``, ``xhat = (x - mean) / sqrt(var + eps)``.
+
+    gamma and beta have one number for each feature (the last axis); mean and var are taken over ``_axes``.
+
+    With ``g = gamma * dL/dy`` the gradient is ``dL/dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps)``.
+    """
+
+    passing = ("xhat", "deviation")
+    eps: float
+    gamma: Array
+    beta: Array
+    dgamma: Array
+    dbeta: Array
+
+    def _shapes(self, shape_in: Shape) -> Shape:
+        self.declare("gamma", shape_in[-1:], "ones")
+        self.declare("beta", shape_in[-1:], "zeros")
+        return shape_in
+
+    def _axes(self, x: Array) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _mean(self, name: str, x: Array) -> Array:
+        """The mean over ``_axes``, which stay as axes of length 1, in the buffer of that name."""
+        axes = self._axes(x)
+        shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+        return np.mean(x, axis=axes, keepdims=True, out=self.buffer(name, shape))
+
+    def _statistics(self, x: Array) -> tuple[Array, Array]:
+        """Mean and variance over ``_axes``."""
+        mean = self._mean("mean", x)
+        squares = np.subtract(x, mean, out=self.buffer("product", x.shape))
+        squares *= squares
+        return mean, self._mean("variance", squares)
+
+    def _normalize(self, x: Array, mean: Array, variance: Array) -> Array:
+        self.deviation = np.add(variance, self.eps, out=self.buffer("deviation", variance.shape))
+        np.sqrt(self.deviation, out=self.deviation)  # sqrt(var + eps)
+        self.xhat = np.subtract(x, mean, out=self.buffer("xhat", x.shape))
+        self.xhat /= self.deviation
+        y = np.multiply(self.xhat, self.gamma, out=self.output(x.shape))
+        y += self.beta
+        return y
+
+    def _backward(self, grad_out: Array, through_statistics: bool) -> Array:
+        """The gradient by x; mean and variance count as constants unless they were computed from x."""
+        features = tuple(range(grad_out.ndim - 1))
+        product = np.multiply(grad_out, self.xhat, out=self.buffer("product", grad_out.shape))
+        product.sum(axis=features, out=self.dgamma)
+        grad_out.sum(axis=features, out=self.dbeta)
+        grad = np.multiply(grad_out, self.gamma, out=self.buffer("grad_in", grad_out.shape))  # g
+        if through_statistics:
+            slope = self._mean("slope", np.multiply(grad, self.xhat, out=product))  # mean(g * xhat)
+            grad -= self._mean("level", grad)
+            grad -= np.multiply(self.xhat, slope, out=product)
+        grad /= self.deviation
+        return grad
+
+
+class BatchNorm(Normalization):
+    """Normalize each feature over the batch, and over the points of a path (Ioffe and Szegedy 2015).
+
+    Training uses the batch's mean and variance, and updates the running ones: ``running = momentum * running + (1 -
+    momentum) * batch's`` (with the unbiased variance, as in PyTorch). Prediction uses the running ones. They are saved
+    with the network but not trained. A batch with one number for each feature has no variance and does not change them.
+    """
+
+    def __init__(self, momentum: float = 0.9, eps: float = 1e-5) -> None:
+        super().__init__()
+        check_below_1(self, momentum=momentum)
+        check_positive(self, eps=eps)
+        self.momentum, self.eps = momentum, eps
+
+    def bind(self, params: Array, grads: Array) -> None:
+        super().bind(params, grads)
+        features = self.parameters["gamma"].shape
+        self.state = {"mean": np.zeros(features, self.dtype), "variance": np.ones(features, self.dtype)}
+
+    def _axes(self, x: Array) -> tuple[int, ...]:
+        return tuple(range(x.ndim - 1))
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.by_batch = training
+        if not training:
+            return self._normalize(x, self.state["mean"], self.state["variance"])
+        mean, variance = self._statistics(x)
+        n = x.size // x.shape[-1]
+        if n > 1:
+            unbiased = variance * (n / (n - 1))
+            for name, latest in (("mean", mean), ("variance", unbiased)):
+                self.state[name] *= self.momentum
+                self.state[name] += (1 - self.momentum) * latest.reshape(-1)
+        return self._normalize(x, mean, variance)
+
+    def backward(self, grad_out: Array) -> Array:
+        return self._backward(grad_out, through_statistics=self.by_batch)
+
+
+class LayerNorm(Normalization):
+    """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` with the mean and variance of each sample's last axis.
+
+    Training and prediction are the same (Ba et al. 2016). On a path, each point is normalized over its channels.
+    """
+
+    def __init__(self, eps: float = 1e-5) -> None:
+        super().__init__()
+        check_positive(self, eps=eps)
+        self.eps = eps
+
+    def _axes(self, x: Array) -> tuple[int, ...]:
+        return (x.ndim - 1,)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        return self._normalize(x, *self._statistics(x))
+
+    def backward(self, grad_out: Array) -> Array:
+        return self._backward(grad_out, through_statistics=True)

@@ -1,0 +1,229 @@
+"""Parts by name: how a name with options becomes a layer, a loss or an optimizer, and how its options are checked."""
+
+import difflib
+import inspect
+import math
+import reprlib
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral, Real
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+Part = TypeVar("Part")
+
+
+# Options of a class
+
+
+def options(kind: type) -> dict[str, Any]:
+    """The options that a class takes, with their defaults; ``inspect.Parameter.empty`` where there is no default."""
+    if kind.__init__ is object.__init__:  # type: ignore[misc]
+        return {}
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return {name: p.default for name, p in inspect.signature(kind).parameters.items() if p.kind in kinds}
+
+
+def needed_options(kind: type) -> list[str]:
+    """The options without a default."""
+    return [name for name, default in options(kind).items() if default is inspect.Parameter.empty]
+
+
+def arguments(part: object) -> dict[str, Any]:
+    """The options that ``part`` was made with, read from its attributes of the same names.
+
+    Raises:
+        ValueError: if the part has no attribute for one of its options.
+    """
+    for name in options(type(part)):
+        check(hasattr(part, name), part, f"keep the option {name} in an attribute, self.{name}, to save the network")
+    return {name: getattr(part, name) for name in options(type(part))}
+
+
+def same_class(a: type, b: type) -> bool:
+    """Whether two classes are the same object, or come from the same lines of the same file.
+
+    Python runs a file twice if it is imported under two names (``custom`` and ``src.custom``) or reloaded. Each run
+    makes a new class.
+    """
+    return a is b or _origin(a) == _origin(b)
+
+
+def _origin(kind: type) -> tuple[str, str]:
+    module = sys.modules.get(kind.__module__)
+    return getattr(module, "__file__", None) or kind.__module__, kind.__qualname__
+
+
+# Parts by name
+
+
+class UnknownNameError(ValueError):
+    """No part has this name; the message lists the known names and the nearest one."""
+
+
+def lookup(kind: str, table: Mapping[str, Part], name: str) -> Part:
+    """The entry ``name`` of a table of parts; ``kind`` says in an error message what was looked for.
+
+    Raises:
+        UnknownNameError: if the table has no such name.
+    """
+    if name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name), table, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UnknownNameError(f"{kind} must be one of {', '.join(sorted(table))}, got {name!r}{hint}")
+
+
+def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any) -> Part:
+    """Make a part from ``"name"`` or ``{"name": {option: value}}``. A ``spec`` that is an object is returned as it is.
+
+    ``defaults`` are options to use if the part has them and ``spec`` does not set them.
+
+    Raises:
+        UnknownNameError: for an unknown name or option.
+        ValueError: for an option's value that the part rejects.
+    """
+    if isinstance(spec, str):
+        spec = {spec: {}}
+    if spec is None or isinstance(spec, type):
+        raise ValueError(f"{kind} must be a name, a name with its options, or an object, got {spec!r}")
+    if not isinstance(spec, Mapping):
+        return spec
+    if len(spec) != 1:
+        raise ValueError(f"{kind} must be a name, or one name with its options, got {dict(spec)!r}")
+    name, given = next(iter(spec.items()))
+    part = lookup(kind, table, name)
+    if not (given is None or isinstance(given, Mapping)):
+        raise ValueError(f"the options of {kind} {name} must be given by name, as {{option: value}}, got {given!r}")
+    given = dict(given or {})
+    known = options(part)
+    if given and not known:
+        raise UnknownNameError(f"{kind} {name} takes no options, got {', '.join(map(repr, given))}")
+    for option in given:
+        lookup(f"the option of {kind} {name}", known, option)
+    given = {key: value for key, value in defaults.items() if key in known} | given
+    missing = [key for key in needed_options(part) if key not in given]
+    if missing:
+        raise ValueError(f"{kind} {name} needs the option {missing[0]}")
+    try:
+        made = part(**given)
+    except TypeError as error:  # a check compared a value of the wrong type
+        _check_types(f"{kind} {name}", part, given)
+        raise ValueError(f"{kind} {name}: {error}") from None
+    _check_types(f"{kind} {name}", part, given)
+    return made
+
+
+def _check_types(owner: str, part: type, given: Mapping[str, Any]) -> None:
+    """Raise ValueError if a value does not have the type that its option declares."""
+    try:
+        hints = get_type_hints(part.__init__)  # type: ignore[misc]
+    except (NameError, TypeError):  # a user's annotations need not be types
+        return
+    for option, value in given.items():
+        allowed = _alternatives(hints.get(option, Any))
+        if all(name for name, _ in allowed) and not any(fits(value) for _, fits in allowed):
+            names = " or ".join(name for name, _ in allowed)
+            raise ValueError(f"{owner}: {option} must be {names}, got {reprlib.repr(value)}")
+
+
+def _alternatives(hint: Any) -> list[tuple[str, Callable[[Any], bool]]]:
+    """The name and the test of each type that a hint allows. The name is empty if the hint allows anything."""
+    if get_origin(hint) in (Union, UnionType):
+        return [alternative for member in get_args(hint) for alternative in _alternatives(member)]
+    if get_origin(hint) is Sequence:
+        ((name, fits),) = _alternatives(get_args(hint)[0])
+        of = f" of {name.removeprefix('a ')}s" if name else ""
+        return [(f"a list{of}", lambda value: _is_list(value) and all(map(fits, value)))]
+    return [_TYPES.get(hint, ("", lambda value: True))]
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value))
+    except OverflowError:  # a whole number beyond every float
+        return False
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+_TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    float: ("a finite number", _is_number),
+    int: ("a whole number", _is_whole),
+    bool: ("true or false", lambda value: isinstance(value, bool | np.bool_)),
+    str: ("text", lambda value: isinstance(value, str)),
+    NoneType: ("null", lambda value: value is None),
+}
+
+
+# Checks of values
+
+
+def check(condition: bool, owner: object, message: str) -> None:
+    """Raise ValueError, naming the owner's class, unless the condition holds."""
+    if not condition:
+        raise ValueError(f"{type(owner).__name__}: {message}")
+
+
+def check_positive(owner: object, **values: Any) -> None:
+    """Raise ValueError, naming the owner and the option, unless each value is greater than 0."""
+    for name, value in values.items():
+        check(value > 0, owner, f"{name} must be greater than 0, got {value}")
+
+
+def check_below_1(owner: object, **values: Any) -> None:
+    """Raise ValueError, naming the owner and the option, unless each value is at least 0 and less than 1."""
+    for name, value in values.items():
+        check(0 <= value < 1, owner, f"{name} must be at least 0 and less than 1, got {value}")
+
+
+def check_count(owner: object, **values: Any) -> None:
+    """Raise ValueError, naming the owner and the option, unless each value is a whole number of at least 1."""
+    for name, n in values.items():
+        whole = isinstance(n, int | np.integer) and not isinstance(n, bool)
+        check(whole and n >= 1, owner, f"{name} must be a whole number of at least 1, got {n!r}")
+
+
+def of_type(kind: type[Part], what: str, value: Any) -> Part:
+    """Return ``value`` if it is of that class; otherwise raise ValueError with ``what`` it should have been."""
+    fits = isinstance(value, kind)
+    if not fits:
+        raise ValueError(f"{what} must be of type {kind.__name__}, got {value!r}")
+    return value
+
+
+def copy_like(model: Array, array: Any) -> Array:
+    """A copy of ``array``; ValueError unless it is an array with the model's shape and dtype."""
+    if not isinstance(array, np.ndarray) or array.shape != model.shape or array.dtype != model.dtype:
+        raise ValueError(f"expected an array of shape {model.shape} and dtype {model.dtype}")
+    return array.copy()
+
+
+def as_numbers(values: Any, what: str) -> Array:
+    """Anything array-like as an array of real numbers; copied only if necessary.
+
+    Raises:
+        ValueError: beginning with ``what``, if the values are not real numbers.
+    """
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "OSU":
+            array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be an array of numbers: {error}") from None
+    if array.dtype.kind == "c":
+        raise ValueError(f"{what} must be real numbers, got complex ones. Complex data not supported")
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{what} must be an array of numbers, got dtype {array.dtype}")
+    return array

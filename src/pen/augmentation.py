@@ -1,0 +1,234 @@
+"""New rows from the ink of old ones: what the same hand, or another, might have written.
+
+A row of the data set is eight points of the pen's path, each axis stretched to its whole range. The ink has the strokes
+one by one, in their true proportions. So augmentation changes the ink, in the order, direction and form of its strokes,
+and the changed ink is reduced to a row again.
+"""
+
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from .features import FEATURE_SETS, FeatureSet
+from .ink import N_POINTS
+from .strokes import Floats, Mask, Strokes
+
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Deviation = Annotated[float, Field(strict=True, ge=0, le=2)]
+
+
+class Augmentation(BaseModel):
+    """Makes of every digit's strokes a row that the same person, or another, might have written.
+
+    These are the keys of ``augment`` in params.yaml. The first five are shares of the digits to which each is done, as
+    far as it can be: they change the strokes' order and direction, in which people differ most. The others are the
+    standard deviations of normal variables that are drawn for every digit. 0, the default, switches a kind off.
+
+    Attributes:
+        backwards: the whole digit is written from its end to its start.
+        reordered: the strokes are written in the opposite order, each in its own direction.
+        ornamented: a digit of one stroke gets another: a slash through 0, a foot under 1, a bar through 7.
+        plain: a 0, 1 or 7 of more than one stroke keeps only the longest.
+        restarted: a loop, one stroke that ends near its start, is begun at another of its points.
+        apart: of how far each stroke is moved, in half sides of the digit.
+        bend: of a smooth displacement, half a wave over the path, in half sides; two more, of two and of three half
+            waves, have a half and a third of it.
+        rotation: of the angle, in radians.
+        shear: of how far x moves for every unit of y.
+        aspect: of the logarithm of width by height; it matters together with rotation or shear.
+        warp: of the logarithm of the pen's speed between two of eight points at equal steps.
+        trim: of the share of the path that is left out at the start, and at the end (its absolute value).
+        jitter: of every coordinate of the points that the network reads alone, in half sides.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    backwards: Share = 0.0
+    reordered: Share = 0.0
+    ornamented: Share = 0.0
+    plain: Share = 0.0
+    restarted: Share = 0.0
+    apart: Deviation = 0.0
+    bend: Deviation = 0.0
+    rotation: Deviation = 0.0
+    shear: Deviation = 0.0
+    aspect: Deviation = 0.0
+    warp: Deviation = 0.0
+    trim: Annotated[Deviation, Field(le=0.2)] = 0.0
+    jitter: Deviation = 0.0
+
+    @model_validator(mode="after")
+    def _check_shares(self) -> "Augmentation":
+        exclusive = self.backwards + self.reordered + self.ornamented + self.plain
+        if exclusive > 1:
+            raise ValueError(f"backwards, reordered, ornamented and plain must add up to 1 at most, got {exclusive:g}")
+        return self
+
+    def __bool__(self) -> bool:
+        """Whether it does anything."""
+        return any(dict(self).values())
+
+    def __call__(
+        self,
+        strokes: Strokes,
+        digit: NDArray[np.int64],
+        rng: np.random.Generator,
+        features: FeatureSet = FEATURE_SETS["table"],
+    ) -> Floats:
+        """Draw a new row for each digit: (n, features.size)."""
+        points, stroke = self._written_otherwise(strokes, digit, rng)
+        n = len(points)
+        if self.apart:
+            moves = _normal(rng, self.apart, (n, int(stroke.max(initial=0)) + 1, 2))
+            points = points + moves[np.arange(n)[:, None], stroke]
+        if self.bend:
+            points = points + self._bends(n, points.shape[1], rng)
+        if self.rotation or self.shear or self.aspect:
+            points = points @ self._transforms(n, rng)
+        paths = features.at(Strokes(points, stroke), self._moments(n, features.n_points, rng))
+        if self.jitter:
+            paths[..., :2] += _normal(rng, self.jitter, (n, features.n_points, 2))
+        return features.rows(paths)
+
+    def _written_otherwise(self, strokes: Strokes, digit: NDArray[np.int64], rng: np.random.Generator) -> Strokes:
+        """The digits with their strokes in another order or direction, one more or fewer of them, loops restarted."""
+        chances = np.cumsum([self.backwards, self.reordered, self.ornamented, self.plain])
+        drawn = np.searchsorted(chances, rng.random(len(digit)), side="right")
+        points, stroke = strokes.points.copy(), strokes.stroke.copy()
+        several = stroke[:, -1] > 0
+        if self.restarted:
+            loops = ~several & is_loop(points) & (drawn != 2) & (rng.random(len(digit)) < self.restarted)
+            points[loops] = _restarted(points[loops], rng)
+        points[drawn == 0], stroke[drawn == 0] = points[drawn == 0, ::-1], stroke[drawn == 0, ::-1]
+        _reorder(points, stroke, several & (drawn == 1))
+        may_have_ornament = np.isin(digit, ORNAMENTED)
+        _leave_longest(points, stroke, several & may_have_ornament & (drawn == 3))
+        if self.ornamented:
+            return _ornamented(points, stroke, ~several & may_have_ornament & (drawn == 2), digit, rng)
+        return Strokes(points, stroke)
+
+    def _moments(self, n: int, n_points: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Where on the path to put the points: (n, n_points) shares of its length."""
+        moments = np.tile(np.linspace(0.0, 1.0, N_POINTS), (n, 1))
+        if self.warp:
+            durations = np.exp(_normal(rng, self.warp, (n, N_POINTS - 1)))
+            np.cumsum(durations, axis=1, out=moments[:, 1:])
+            moments /= moments[:, -1:]
+        if self.trim:
+            start, end = np.abs(_normal(rng, self.trim, (2, n, 1)))
+            moments = np.clip(start + (1 - start - end) * moments, 0, 1)
+        return moments if n_points == N_POINTS else _in_between(moments, n_points)
+
+    def _transforms(self, n: int, rng: np.random.Generator) -> Floats:
+        """One matrix a digit, (n, 2, 2), to be multiplied from the right: aspect and shear first, then rotation."""
+        angle, shear, aspect = _normal(rng, 1.0, (3, n))
+        cos, sin = np.cos(self.rotation * angle), np.sin(self.rotation * angle)
+        width, slant = np.exp(self.aspect * aspect), self.shear * shear
+        matrices = np.empty((n, 2, 2), np.float32)
+        matrices[:, 0, 0], matrices[:, 0, 1] = cos * width, sin * width
+        matrices[:, 1, 0], matrices[:, 1, 1] = slant * cos * width - sin, slant * sin * width + cos
+        return matrices
+
+    def _bends(self, n: int, n_points: int, rng: np.random.Generator) -> Floats:
+        """A smooth displacement of each point: (n, n_points, 2)."""
+        waves = np.arange(1, 4)
+        shapes = np.sin(np.pi * np.outer(np.linspace(0, 1, n_points), waves)) / waves
+        return shapes.astype(np.float32) @ _normal(rng, self.bend, (n, len(waves), 2))
+
+
+# --- Order and direction ----------------------------------------------------------------------------
+
+
+def is_loop(points: Floats) -> Mask:
+    """Whether a path, (n, points, 2), ends within 0.3 longer sides of its start: (n,)."""
+    return np.asarray(np.linalg.norm(points[:, -1] - points[:, 0], axis=1) < 0.6)
+
+
+def _restarted(points: Floats, rng: np.random.Generator) -> Floats:
+    """Begin each path, (n, points, 2), at another of its points, and go on from its end to its start."""
+    n, n_points, _ = points.shape
+    start = rng.integers(1, n_points - 1, (n, 1))
+    return points[np.arange(n)[:, None], (start + np.arange(n_points)) % n_points]
+
+
+def _reorder(points: Floats, stroke: NDArray[np.int8], rows: Mask) -> None:
+    """Write the strokes of these rows, last first, in place."""
+    order = np.argsort(-stroke[rows], axis=1, kind="stable")
+    points[rows] = np.take_along_axis(points[rows], order[..., None], axis=1)
+    stroke[rows] = np.take_along_axis(stroke[rows], order, axis=1)
+
+
+def _leave_longest(points: Floats, stroke: NDArray[np.int8], rows: Mask) -> None:
+    """Keep only the stroke of these rows that has the most points, in place: the others' points become its ends."""
+    chosen = np.flatnonzero(rows)
+    if not len(chosen):
+        return
+    counts = np.stack([(stroke[chosen] == s).sum(axis=1) for s in range(stroke.max() + 1)], axis=1)
+    kept = stroke[chosen] == counts.argmax(axis=1)[:, None]
+    first = kept.argmax(axis=1)
+    last = kept.shape[1] - 1 - kept[:, ::-1].argmax(axis=1)
+    place = np.clip(np.arange(kept.shape[1]), first[:, None], last[:, None])
+    points[chosen] = points[chosen[:, None], place]
+    stroke[chosen] = 0
+
+
+# --- Ornaments --------------------------------------------------------------------------------------
+
+ORNAMENTED = (0, 1, 7)  # the digits that some people slash, foot or cross
+
+
+def _ornamented(
+    points: Floats, stroke: NDArray[np.int8], rows: Mask, digit: NDArray[np.int64], rng: np.random.Generator
+) -> Strokes:
+    """Add a straight stroke to these rows. All rows get two points more: where nothing is added, the last one again."""
+    points = np.concatenate([points, points[:, -1:], points[:, -1:]], axis=1)
+    stroke = np.concatenate([stroke, stroke[:, -1:], stroke[:, -1:]], axis=1)
+    for ornamented, middle_and_half in zip(ORNAMENTED, (_slash, _foot, _bar), strict=True):
+        chosen = np.flatnonzero(rows & (digit == ornamented))
+        middle, half = middle_and_half(points[chosen], rng)
+        half *= rng.choice(np.array([-1, 1], np.float32), (len(chosen), 1))  # from either end
+        points[chosen, -2], points[chosen, -1] = middle - half, middle + half
+        stroke[chosen, -2:] = 1
+    return Strokes(points, stroke)
+
+
+def _slash(points: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Middle and half of a diagonal through each path, (n, 2): half to one and a third times as long as the path's."""
+    low, high = points.min(axis=1), points.max(axis=1)
+    share = rng.uniform(0.25, 0.65, (len(points), 1)).astype(np.float32)
+    return (low + high) / 2, share * (high - low) * np.exp(_normal(rng, 0.15, low.shape))
+
+
+def _foot(points: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Middle and half of a level stroke at each path's lower end, under its last point."""
+    low = points[..., 1].min(axis=1)
+    middle = np.stack([points[:, -1, 0], low + _normal(rng, 0.06, low.shape)], axis=1)
+    return middle, _level(len(points), rng)
+
+
+def _bar(points: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
+    """Middle and half of a level stroke across each path, at a height around its middle."""
+    low, high = points[..., 1].min(axis=1), points[..., 1].max(axis=1)
+    height = low + (high - low) * rng.uniform(0.35, 0.6, len(points)).astype(np.float32)
+    nearest = np.abs(points[..., 1] - height[:, None]).argmin(axis=1)
+    return points[np.arange(len(points)), nearest], _level(len(points), rng)
+
+
+def _level(n: int, rng: np.random.Generator) -> Floats:
+    half = np.zeros((n, 2), np.float32)
+    half[:, 0] = rng.uniform(0.4, 0.8, n)
+    return half
+
+
+def _in_between(moments: NDArray[np.float64], n_points: int) -> NDArray[np.float64]:
+    """More moments on straight lines between those that are there: (n, m) to (n, n_points)."""
+    place = np.linspace(0, moments.shape[1] - 1, n_points)
+    before = np.minimum(place.astype(np.intp), moments.shape[1] - 2)
+    share = place - before
+    return (1 - share) * moments[:, before] + share * moments[:, before + 1]
+
+
+def _normal(rng: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> Floats:
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)

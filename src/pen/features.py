@@ -1,0 +1,114 @@
+"""What the network reads of a pen's path: the table's eight points, or more points of the ink with pen lifts.
+
+Both are made of a digit's strokes in the same way: in the pipeline, in augmentation and when a model is served.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .ink import N_POINTS
+from .strokes import Floats, Strokes
+
+# --- Features ---------------------------------------------------------------------------------------
+
+
+class FeatureSet(NamedTuple):
+    """What the network reads of a digit: points at equal steps along its strokes, joined end to start.
+
+    Attributes:
+        n_points: how many points.
+        keeps_ink: False: x and y of each point, each axis stretched to -1..1 as in the table. True: x and y in their
+            true proportions, the longer side from -1 to 1, and 1 where the pen is up on its way to the next stroke,
+            else 0.
+    """
+
+    n_points: int
+    keeps_ink: bool
+
+    @property
+    def n_channels(self) -> int:
+        """Numbers a point."""
+        return 3 if self.keeps_ink else 2
+
+    @property
+    def size(self) -> int:
+        """Numbers a row."""
+        return self.n_points * self.n_channels
+
+    def of(self, strokes: Strokes) -> Floats:
+        """The rows of digits as they are: (n, size)."""
+        moments = np.tile(np.linspace(0.0, 1.0, self.n_points), (len(strokes.points), 1))
+        return self.rows(self.at(strokes, moments))
+
+    def at(self, strokes: Strokes, moments: NDArray[np.float64]) -> Floats:
+        """x, y, and of ink the stroke's number, at shares of the way: (n, n_points, channels).
+
+        The number goes from one whole number to the next while the pen is up.
+        """
+        points, stroke = strokes
+        return points_at(np.dstack([points, stroke[..., None]]) if self.keeps_ink else points, moments)
+
+    def rows(self, paths: Floats) -> Floats:
+        """The rows of what ``at`` gives: (n, size)."""
+        if not self.keeps_ink:
+            return stretch(paths).reshape(len(paths), self.size)
+        up = paths[..., 2:] % 1 > 0
+        return np.dstack([framed(paths[..., :2]), up]).reshape(len(paths), self.size)
+
+    def drawn(self, rows: Floats) -> Floats:
+        """The paths in rows, to be drawn: (n, n_points, 2), NaN where the pen is up."""
+        paths = rows.reshape(len(rows), self.n_points, self.n_channels)
+        return np.where(paths[..., 2:].any(axis=2, keepdims=True), np.float32(np.nan), paths[..., :2])
+
+
+FEATURE_SETS = {
+    "table": FeatureSet(N_POINTS, keeps_ink=False),
+    "ink": FeatureSet(16, keeps_ink=True),
+}  # by name in params.yaml
+
+
+# --- Paths ------------------------------------------------------------------------------------------
+
+
+def stretch(paths: Floats) -> Floats:
+    """Stretch each axis of each path, (n, points, 2), to -1..1; an axis without extent becomes -1."""
+    low, high = _extremes(paths)
+    return (paths - low) * (2 / np.maximum(high - low, np.float32(1e-6))) - 1
+
+
+def _extremes(paths: Floats) -> tuple[Floats, Floats]:
+    """The least and the most of each axis of each path: twice (n, 1, 2)."""
+    by_point = np.ascontiguousarray(paths.swapaxes(0, 1))  # the points one after the other: several times as fast
+    return by_point.min(axis=0)[:, None], by_point.max(axis=0)[:, None]
+
+
+def framed(paths: Floats) -> Floats:
+    """Move and scale each path, (n, points, 2), so that its middle is 0 and its longer side goes from -1 to 1."""
+    low, high = paths.min(axis=1, keepdims=True), paths.max(axis=1, keepdims=True)
+    longer = np.maximum((high - low).max(axis=2, keepdims=True), np.float32(1e-6))
+    return (paths - (low + high) / 2) * (2 / longer)
+
+
+def points_at(paths: Floats, moments: NDArray[np.float64]) -> Floats:
+    """The points at given places of paths, on the straight lines between the points that are there.
+
+    Args:
+        paths: (n, points, channels); the first two channels are x and y.
+        moments: (n, m) shares of a path's length, from 0 to 1, each row ascending.
+
+    Returns:
+        (n, m, channels).
+    """
+    n, _, n_channels = paths.shape
+    dx, dy = (np.diff(paths[..., axis], axis=1) for axis in (0, 1))  # one by one: along an axis of two NumPy is slow
+    steps = np.sqrt(dx * dx + dy * dy)
+    arcs = np.zeros(paths.shape[:2])
+    np.cumsum(steps, axis=1, out=arcs[:, 1:])
+    arcs /= np.maximum(arcs[:, -1:], 1e-6)
+    # All paths end to end, path i from 2 i to 2 i + 1, so that one call finds the places in all of them.
+    offset = 2.0 * np.arange(n)[:, None]
+    wanted, known = (moments + offset).ravel(), (arcs + offset).ravel()
+    found = [np.interp(wanted, known, paths[..., channel].ravel()) for channel in range(n_channels)]
+    return np.stack(found, axis=1, dtype=np.float32).reshape(*moments.shape, n_channels)

@@ -1,0 +1,97 @@
+"""From checked parameters to what they describe: network, loss, optimizer and schedule, made once for each training."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from neural_net import (
+    Loss,
+    Network,
+    Optimizer,
+    Schedule,
+    Warmup,
+    dense_layers,
+    make_activation,
+    make_layer,
+    make_loss,
+    make_optimizer,
+    make_schedule,
+)
+from neural_net.initializers import check_initializer
+from pen.features import FEATURE_SETS
+from pen.recognizer import CLASSES
+
+from .params import Faults, Params
+
+MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB
+
+
+class Configured(NamedTuple):
+    """All that params.yaml describes of one training, ready to be used once."""
+
+    network: Network
+    loss: Loss
+    optimizer: Optimizer
+    schedule: Schedule
+    rng: np.random.Generator  # has drawn the network's first weights, and goes on with the training
+
+
+def configure(params: Params) -> Configured:
+    """Make what ``params`` describes. Nothing is trained yet, so this also checks params.yaml before any work.
+
+    Raises:
+        ParamsError: with one line for each name that does not exist and each option that is refused, all at once.
+    """
+    faults, made, rng = Faults(), dict[str, Any](), np.random.default_rng(params.seed)
+    _check_names(params, faults)
+    if not faults.lines:
+        with faults.noted("hidden_layers: "):
+            made["network"] = _network(params, rng)
+    with faults.noted():
+        made["loss"] = make_loss(params.loss, label_smoothing=params.label_smoothing)
+        made["loss"].table(len(CLASSES))  # rejects class weights for another number of classes
+    own_keys = {"lr": params.lr, "weight_decay": params.weight_decay, "clip_norm": params.clip_norm}
+    given = next(iter(params.optimizer.values()), None) if isinstance(params.optimizer, dict) else None
+    for option in own_keys.keys() & (given or {}):
+        with faults.noted("optimizer: "):
+            raise ValueError(f"{option} has a key of its own, {option}, and cannot be set here too")
+    with faults.noted():
+        made["optimizer"] = make_optimizer(params.optimizer, **own_keys)
+    with faults.noted():
+        if params.warmup_epochs and params.warmup_epochs >= params.epochs:
+            raise ValueError(f"warmup_epochs must be less than epochs, {params.epochs}, got {params.warmup_epochs:g}")
+        schedule = make_schedule(params.schedule)
+        made["schedule"] = Warmup(schedule, params.warmup_epochs) if params.warmup_epochs else schedule
+    faults.refuse()
+    return Configured(**made, rng=rng)
+
+
+def _check_names(params: Params, faults: Faults) -> None:
+    """Note each name that does not exist: making the network would stop at the first."""
+    with faults.noted():
+        check_initializer(params.init)
+    for spec in params.activation if isinstance(params.activation, list) else [params.activation]:
+        with faults.noted():
+            make_activation(spec)
+    for layer in params.hidden_layers:
+        with faults.noted("hidden_layers: "):
+            isinstance(layer, int) or layer == "activation" or make_layer(layer)
+
+
+def _network(params: Params, rng: np.random.Generator) -> Network:
+    """The untrained network; ValueError if its layers do not go together, or it would be too large."""
+    layers = dense_layers(
+        params.hidden_layers,
+        len(CLASSES),
+        params.activation,
+        init=params.init,
+        normalization=None if params.normalization == "none" else params.normalization,
+        dropout=params.dropout,
+        residual=params.residual,
+    )
+    network, shape_in = Network(layers, rng=rng), (FEATURE_SETS[params.features].size,)
+    size = network.count_parameters(shape_in)
+    if size > MOST_PARAMETERS:
+        raise ValueError(f"a network may have {MOST_PARAMETERS:,} parameters at most, got {size:,}")
+    network.build(shape_in)
+    return network

@@ -1,0 +1,89 @@
+"""Rows of the data set between the stages: the arrays in data/split, and how they are written and read."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neural_net.npz import NpzError, npz_bytes, read_npz
+from pen.strokes import Strokes, check_strokes
+from utils import one_line
+
+from .errors import StageError
+from .paths import SPLIT
+
+
+class Rows(NamedTuple):
+    """Some rows of the data set, in the form in which the network reads them."""
+
+    X: NDArray[np.float32]  # (n, size of the features): (n, 16), from -1 to 1, of the table
+    y: NDArray[np.int64]  # (n,): the digit
+    writer: NDArray[np.int64]  # (n,), from 1
+    row: NDArray[np.int64]  # (n,): its number in the file of origin, from 0
+    strokes: Strokes | None = None  # the ink that augmentation makes new rows from; None: none are made
+
+    def take(self, chosen: NDArray[Any]) -> "Rows":
+        """Some of the rows, by a mask or by their numbers."""
+        strokes = None if self.strokes is None else self.strokes.take(chosen)
+        return Rows(self.X[chosen], self.y[chosen], self.writer[chosen], self.row[chosen], strokes)
+
+    def and_also(self, others: "Rows") -> "Rows":
+        """These rows and then the others."""
+        strokes = None
+        if self.strokes is not None and others.strokes is not None:
+            strokes = self.strokes.and_also(others.strokes)
+        X, y, writer, row = (np.concatenate(pair) for pair in zip(self[:4], others[:4], strict=True))
+        return Rows(X, y, writer, row, strokes)
+
+
+def rows_npz(rows: Rows) -> bytes:
+    """The rows without their ink, as the content of an npz file: equal rows are equal bytes."""
+    return npz_bytes({name: array for name, array in rows._asdict().items() if name != "strokes"})
+
+
+def strokes_npz(strokes: Strokes) -> bytes:
+    """Strokes as the content of an npz file: equal strokes are equal bytes."""
+    return npz_bytes(strokes._asdict())
+
+
+def read_rows(name: str, size: int, *, with_ink: bool = False) -> Rows:
+    """Read a part of data/split: ``train``, ``validation`` or ``test``.
+
+    Args:
+        size: how many features a row must have.
+
+    Raises:
+        StageError: if a file is damaged, or does not hold such rows.
+    """
+    path, ink = SPLIT / f"{name}.npz", SPLIT / f"{name}_ink.npz"
+    X, y, writer, row = _arrays(path, Rows._fields[:4])
+    rows, n = Rows(X, y, writer, row), len(y)
+    whole_numbers = all(array.shape == (n,) and array.dtype == np.int64 for array in rows[1:4])
+    if not n or not whole_numbers or rows.X.dtype != np.float32 or rows.X.shape != (n, size):
+        raise StageError(f"{path} holds no rows of {size} features; `dvc repro` makes it anew")
+    if not np.isfinite(rows.X).all() or rows.y.min() < 0 or rows.y.max() > 9:
+        raise StageError(f"{path} holds values that are no features or digits; `dvc repro` makes it anew")
+    return rows._replace(strokes=read_strokes(ink, n)) if with_ink else rows
+
+
+def read_strokes(path: Path, n: int) -> Strokes:
+    """Read the strokes of n digits.
+
+    Raises:
+        StageError: if the file is damaged, or holds something else.
+    """
+    strokes = Strokes(*_arrays(path, Strokes._fields))
+    try:
+        check_strokes(strokes, n)
+    except ValueError as error:
+        raise StageError(f"{path}: {error}; `dvc repro` makes it anew") from None
+    return strokes
+
+
+def _arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
+    try:
+        arrays = read_npz(path.read_bytes())
+        return [arrays[name] for name in names]
+    except (NpzError, KeyError) as error:
+        raise StageError(f"{path} is damaged ({one_line(error, 200)}); `dvc repro` makes it anew") from None

@@ -1,0 +1,60 @@
+"""The one writer and the one reader of CSV tables, and of metrics files. How numbers are written decides their bytes."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from utils import one_line
+
+from .errors import StageError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def table_csv(rows: "pd.DataFrame", numbers: str | None = None) -> bytes:
+    """A table as CSV.
+
+    Args:
+        numbers: how floating-point numbers are written, such as ``%.6g``; by default the shortest decimals that give
+            the very same numbers when read again.
+    """
+    return rows.to_csv(index=False, lineterminator="\n", float_format=numbers).encode()
+
+
+def records_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
+    """Records as CSV, one a row, floating-point numbers with six digits; just the header if there are none."""
+    import pandas as pd  # here and below: it takes a second, and not every script writes tables
+
+    return table_csv(pd.DataFrame.from_records(list(records), columns=list(columns)), "%.6g")
+
+
+def metrics_json(values: Mapping[str, Any]) -> bytes:
+    """A metrics file: indented, keys in the order given, no NaN or infinity."""
+    return (json.dumps(values, indent=2, allow_nan=False) + "\n").encode()
+
+
+def read_table(path: Path, numbers: Sequence[str]) -> "pd.DataFrame":
+    """Read a table whose columns ``numbers`` must be there and hold finite numbers; it may have others.
+
+    Raises:
+        StageError: naming the file and the column that is missing or is no such column.
+    """
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, float_precision="round_trip", encoding="utf-8")
+    except ValueError as error:  # pandas' own errors, and UnicodeDecodeError
+        raise StageError(f"{path} is not a table ({one_line(error, 200)}); `dvc repro` makes it anew") from None
+    for name in numbers:
+        if name not in table:
+            raise StageError(f"{path} has no column {name}; `dvc repro` makes it anew")
+        if table[name].dtype.kind not in "iuf" or table[name].isna().any():
+            raise StageError(f"{path}: the column {name} must hold numbers; `dvc repro` makes it anew")
+    return table
+
+
+def records_of(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """The rows of a table as dictionaries."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

@@ -1,0 +1,120 @@
+"""After a refusal, or a training that failed: put params.yaml back to the values before the experiment.
+
+DVC writes the value of `dvc exp run -S lr=-1` into params.yaml before any stage runs and leaves it there when the
+experiment fails. A stage that fails for another reason, such as a full disk, leaves it there too: the same experiment
+can be run again.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StageError
+from pipeline.params import PARAMS_FILE, read_values
+
+from .files import write_bytes
+from .git import git, git_text
+
+
+def undo_params() -> str:
+    """Undo what `dvc exp run -S` wrote into params.yaml, if that is certain; returns a line for the user if it is not.
+
+    If any tracked file in the workspace has changed, DVC stashes the workspace first, in a commit that no branch names.
+    If none has, params.yaml was as in HEAD. The user's own edits are in the stash; so nothing is written unless
+
+    - the commits that have the form of a stash of HEAD and are as young as this DVC hold one and the same params.yaml, or
+      there is no such commit, and
+    - that params.yaml and today's differ in just those keys that `-S` names on DVC's command line.
+    """
+    if not os.environ.get("DVC_EXP_NAME") or Path(os.environ.get("DVC_ROOT", "")).resolve() != Path.cwd():
+        return ""  # not an experiment, or one in a temporary folder, which DVC deletes
+    try:
+        begun, command = _dvc_process()
+        found = {git("cat-file", "--filters", f"{commit}:./{PARAMS_FILE}") for commit in _stashes_since(begun)}
+        (before,) = found or {git("cat-file", "--filters", f"HEAD:./{PARAMS_FILE}")}
+        overridden = _overridden_keys(command)
+        if all(any(_is_within(key, named) for named in overridden) for key in _changed_keys(before)):
+            write_bytes(PARAMS_FILE, before)
+            return ""
+    except (StageError, OSError, ValueError):
+        pass
+    return (
+        f"{PARAMS_FILE} still has the refused values; edit it, or restore the committed file, without any other edits, "
+        f"by `git checkout {PARAMS_FILE}`"
+    )
+
+
+def start_of_dvc() -> float | None:
+    """When the DVC that runs this stage was started, in seconds since 1970; None if no DVC runs it."""
+    try:
+        return _dvc_process()[0]
+    except StageError:
+        return None
+
+
+def _dvc_process() -> tuple[float, list[str]]:
+    """When the DVC that runs this stage was started, and its command line; StageError if there is none."""
+    import psutil  # here: most scripts never ask
+
+    try:
+        for process in psutil.Process().parents():
+            command = process.cmdline()
+            if any(Path(word).stem == "dvc" for word in command):
+                return process.create_time(), command
+    except psutil.Error as error:
+        raise StageError(str(error)) from None
+    raise StageError("no DVC runs this stage")
+
+
+def _stashes_since(begun: float) -> list[str]:
+    """The unreachable commits since then that have the form of a stash: of HEAD, and of an index over HEAD."""
+    head = git_text("rev-parse", "HEAD")
+    lines = git_text("fsck", "--unreachable", "--no-reflogs", "--no-progress").splitlines()
+    commits = [words[2] for words in map(str.split, lines) if words[:2] == ["unreachable", "commit"]]
+    if not commits:
+        return []
+    known = {}
+    for line in git_text("log", "--no-walk", "--format=%H %ct %P", *commits).splitlines():
+        commit, when, *parents = line.split()
+        known[commit] = int(when), parents
+    return [
+        commit
+        for commit, (when, parents) in known.items()
+        if when >= int(begun)
+        and len(parents) >= 2
+        and parents[0] == head
+        and known.get(parents[1], (0, []))[1] == [head]
+    ]
+
+
+def _changed_keys(before: bytes) -> set[str]:
+    """The parameters, as `-S` names them, whose values today differ from those in an earlier params.yaml."""
+    import yaml
+
+    then, now = dict(_flat(yaml.safe_load(before))), dict(_flat(read_values(PARAMS_FILE)))
+    return {key for key in then.keys() | now.keys() if then.get(key) != now.get(key)}
+
+
+def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(values, dict):
+        yield prefix, values
+        return
+    for key, value in values.items():
+        yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
+
+
+def _is_within(key: str, named: str) -> bool:
+    """Whether an option that names ``named`` sets ``key``, as lr, optimizer (all below it) or hidden_layers[0]."""
+    return f"{key}.".startswith(f"{named.partition('[')[0]}.")
+
+
+def _overridden_keys(command: list[str]) -> set[str]:
+    """The keys that `-S key=value` and `--set-param` name on a command line."""
+    options = ("-S", "--set-param")
+    given = [word for option, word in zip(command, command[1:], strict=False) if option in options]
+    given += [
+        word.removeprefix(start) for word in command for start in ("-S", "--set-param=") if word.startswith(start)
+    ]
+    names = [word.partition("=")[0].lstrip("+~").removeprefix(f"{PARAMS_FILE}:") for word in given]
+    return {name for name in names if name}

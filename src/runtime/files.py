@@ -1,0 +1,69 @@
+"""Files and folders that are written whole or not at all.
+
+The new content is written beside the old one, under a name that starts with a dot and ends in ``.part``, and renamed.
+A killed process may leave such a file behind; git and DVC ignore the name.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        OSError: naming ``path``, if it cannot be written. The old file is still there.
+    """
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # else a machine that loses power may have renamed it and not written it
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        raise _naming(path, error) from None
+
+
+def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Put a folder with just these files in the place of one that may be there: all of it or, on any fault, nothing.
+
+    Raises:
+        OSError: naming ``folder``, if it cannot be written. The old folder is still there.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent) as bench:
+            new, old = Path(bench, "new"), Path(bench, "old")
+            new.mkdir()
+            for name, content in contents.items():
+                (new / name).write_bytes(content)
+            if folder.exists():
+                folder.rename(old)
+            try:
+                new.rename(folder)
+            except BaseException:
+                if old.exists():
+                    old.rename(folder)
+                raise
+    except OSError as error:
+        raise _naming(folder, error) from None
+
+
+def remove_other_files(folder: Path, kept: Mapping[str, object]) -> None:
+    """Remove the files of a folder that are not among ``kept``, such as pictures of an earlier run that drew more."""
+    for path in folder.iterdir():
+        if path.name not in kept:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _naming(path: Path, error: BaseException) -> BaseException:
+    """The error itself, as one of ``path``, which the user knows, and not of the file beside it."""
+    if isinstance(error, OSError):
+        error.filename, error.filename2 = str(path), None
+    return error

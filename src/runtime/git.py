@@ -1,0 +1,50 @@
+"""The one way in which the project asks git."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from pipeline.errors import StageError
+
+
+class GitError(StageError):
+    """Git refused; the message is the last line that it printed."""
+
+
+def git(*arguments: str, folder: Path | str = ".") -> bytes:
+    """What a git command prints, run in ``folder``, in English, and on the repository that ``folder`` belongs to.
+
+    Inside a hook git sets GIT_DIR, GIT_INDEX_FILE and GIT_WORK_TREE, which name another repository and win over the
+    working directory. They are removed here, like all that git itself lists as tied to one repository.
+
+    Raises:
+        GitError: if git is not installed or the command fails.
+    """
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ONE_REPOSITORY}
+    try:
+        done = subprocess.run(  # noqa: S603 (no shell)
+            ["git", *arguments],  # noqa: S607 (the git on PATH)
+            cwd=folder,
+            env=environment | {"LC_ALL": "C", "LANGUAGE": "C"},
+            capture_output=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise GitError("git is not installed") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise GitError(said.splitlines()[-1] if said else f"git {arguments[0]} failed")
+    return done.stdout
+
+
+def git_text(*arguments: str, folder: Path | str = ".") -> str:
+    """What a git command prints, as text without the last line end; errors as in ``git``."""
+    return git(*arguments, folder=folder).decode(errors="replace").strip()
+
+
+# `git rev-parse --local-env-vars`
+_OF_ONE_REPOSITORY = frozenset(
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_CONFIG GIT_CONFIG_PARAMETERS GIT_CONFIG_COUNT GIT_OBJECT_DIRECTORY GIT_DIR "
+    "GIT_WORK_TREE GIT_IMPLICIT_WORK_TREE GIT_GRAFT_FILE GIT_INDEX_FILE GIT_NO_REPLACE_OBJECTS GIT_REPLACE_REF_BASE "
+    "GIT_PREFIX GIT_SHALLOW_FILE GIT_COMMON_DIR GIT_NAMESPACE".split()
+)

@@ -1,0 +1,79 @@
+"""Repair files that a killed DVC leaves behind and that block the next run.
+
+DVC writes ``dvc.lock``, the record of what the stages have made, and ``.dvc/tmp/rwlock``, the list of what is at work, in
+place; a kill in that moment leaves half a file. A kill while DVC stashes the workspace for an experiment leaves git's
+index locked. (DVC itself forgets processes in its rwlock that have ended.)
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import yaml
+
+from pipeline.paths import LOCK_FILE
+
+from .files import write_bytes
+from .git import GitError, git, git_text
+from .script import say
+
+RUNNING = Path(".dvc/tmp/rwlock")
+PATIENCE = 1.0  # seconds after which a file that is being written is whole
+
+
+def repair() -> None:
+    """Put back, or remove, what is broken; print a line for each file."""
+    with contextlib.suppress(GitError):
+        index_lock = Path(git_text("rev-parse", "--git-path", "index.lock"))
+        if index_lock.exists() and not _git_or_dvc_at_work():
+            index_lock.unlink(missing_ok=True)
+            say(f"{index_lock} was left by a process that was killed; it is removed")
+    if _is_broken(RUNNING, _is_json):
+        RUNNING.unlink()
+        say(f"{RUNNING} was cut off when a run was killed; it is removed")
+    if _is_broken(LOCK_FILE, _is_lock_file):
+        LOCK_FILE.unlink()
+        with contextlib.suppress(GitError):
+            write_bytes(LOCK_FILE, git("cat-file", "--filters", f"HEAD:./{LOCK_FILE}"))
+        say(f"{LOCK_FILE} was cut off when a run was killed; it is as committed again, and the stages fill it in")
+
+
+def _git_or_dvc_at_work() -> bool:
+    """Whether a git or DVC runs here, to which git's index.lock could belong."""
+    here = Path.cwd()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            names = {Path(word).stem for word in process.cmdline()[:4]}
+            if names & {"git", "dvc"} and here.is_relative_to(process.cwd()):
+                return True
+    return False
+
+
+def _is_broken(path: Path, is_whole: Callable[[bytes], bool]) -> bool:
+    """Whether it is there and not whole, also a little later: it may be in the middle of being written."""
+    for wait in (PATIENCE, 0):
+        if not path.exists() or is_whole(path.read_bytes()):
+            return False
+        time.sleep(wait)
+    return True
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_lock_file(content: bytes) -> bool:
+    """Whether it is a whole file of DVC's: YAML in which each file has its checksum, with a line end at its end."""
+    try:
+        stages = yaml.safe_load(content)["stages"].values()
+        files = [file for stage in stages for file in (*stage.get("deps", ()), *stage.get("outs", ()))]
+        return content.endswith(b"\n") and all(isinstance(file["md5"], str) for file in files)
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError):
+        return False

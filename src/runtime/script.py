@@ -1,0 +1,65 @@
+"""How a script begins and ends: faults that a user can mend are one line on stderr, with an exit code."""
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from pipeline.errors import FailedTrainingError, ParamsError, StageError
+from utils import printable
+
+from . import experiment
+from .signals import handle_stops, ignore_stops
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's ``main`` and end the process.
+
+    Exit codes: 0; 1 for a fault of the data, the disk or a store; 2 for one of params.yaml; 130 after Ctrl-C and its
+    like. Before the script ends for a fault of params.yaml, the values before a refused `dvc exp run` are put back.
+    """
+    try:
+        with handle_stops(signal.default_int_handler):  # that it is a KeyboardInterrupt lets the script end in order
+            main()
+            ignore_stops()  # all is done: to end by a stop now would make it undone for DVC
+    except (ParamsError, FailedTrainingError) as error:
+        note = experiment.undo_params()
+        _fail(f"{error}\n{note}" if note else str(error), 2 if isinstance(error, ParamsError) else 1)
+    except StageError as error:
+        _fail(str(error), 1)
+    except BrokenPipeError:  # the reader of our output has seen enough, as `head` has
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 (until the process ends)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise
+        _fail(f"{error.filename or 'a file'}: {_DISK_FAULTS[error.errno]}", 1)
+    except KeyboardInterrupt as stopped:
+        _fail(str(stopped) or "stopped; the same command again makes what is missing", 130)
+
+
+_DISK_FAULTS = {
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EACCES: "no permission; check who owns the folder",
+    errno.EPERM: "no permission; check who owns the folder",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a file is in the way of a folder; move it away",
+    errno.EISDIR: "a folder is in the way of a file; move it away",
+    errno.EEXIST: "something else is in the way; move it away",
+    errno.ENOTEMPTY: "something else is in the way; move it away",
+    errno.ELOOP: "links lead in a circle; remove them",
+    errno.ENOENT: "does not exist; `dvc repro` makes the files that a stage reads",
+}
+
+
+def _fail(message: str, code: int) -> None:
+    sys.stderr.write("\n".join(map(printable, message.rstrip().split("\n"))) + "\n")
+    sys.exit(code)
+
+
+def say(text: str) -> None:
+    """Write a line for the user to the terminal or the log."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

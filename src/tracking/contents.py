@@ -1,0 +1,88 @@
+"""What the files of a checkout hold, in the form in which MLflow shows it: parameters, numbers, checksums.
+
+A checksum of data or a model is one of its content: names, dtypes, shapes and values of the arrays. The bytes of an npz
+file depend on the Python that wrote it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from neural_net.npz import content_sha256, read_npz
+from pipeline import paths
+from pipeline.params import ParamsError, load_params, read_values
+
+
+def read_params(folder: Path) -> dict[str, Any]:
+    """A run's parameters as checked values; as they stand, if they belong to another version of the code."""
+    try:
+        return load_params(folder / paths.PARAMS_FILE).model_dump(mode="json")
+    except ParamsError:
+        return read_values(folder / paths.PARAMS_FILE)
+
+
+def flat(params: Mapping[str, Any]) -> dict[str, str]:
+    """Parameters as MLflow keeps them: strings of 6000 characters at most, with dots in the names of nested ones."""
+    strings: dict[str, str] = {}
+    for key, value in params.items():
+        if isinstance(value, Mapping):
+            strings |= {f"{key}.{inner}": text for inner, text in flat(value).items()}
+        else:
+            strings[key] = (value if isinstance(value, str) else json.dumps(value))[:6000]
+    return strings
+
+
+def model_checksum(folder: Path) -> str:
+    """What a model is known by: the content of its two files; empty if one is missing."""
+    arrays, description = (folder / path for path in paths.MODEL_FILES)
+    if not (arrays.exists() and description.exists()):
+        return ""
+    return _joined([content_sha256(read_npz(arrays.read_bytes())), _sha256(description.read_bytes())])
+
+
+def model_file_checksum(folder: Path) -> str:
+    """What versions up to 0.1 called a model's checksum: of the bytes of its two files."""
+    return files_checksum(folder, paths.MODEL_FILES)
+
+
+def data_checksum(folder: Path) -> str:
+    """What the rows of a run are known by: the content of data/split, the ink too; empty if a file is missing."""
+    files = [folder / path for path in paths.SPLIT_FILES]
+    if not all(file.exists() for file in files):
+        return ""
+    return _joined([content_sha256(read_npz(file.read_bytes())) for file in files])
+
+
+def files_checksum(folder: Path, files: Iterable[Path]) -> str:
+    """The SHA-256 of the files' bytes, one after the other; empty if one is missing."""
+    found = [folder / file for file in files]
+    return _sha256(b"".join(file.read_bytes() for file in found)) if all(file.exists() for file in found) else ""
+
+
+def numbers_in(path: Path) -> dict[str, float]:
+    """The numbers in a metrics file."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    return {key: value for key, value in values.items() if isinstance(value, int | float)}
+
+
+def weight_norms(folder: Path) -> dict[str, float]:
+    """The Euclidean norm of each weight matrix of a model; weights are what weight decay would shrink."""
+    import numpy as np
+
+    from pen.recognizer import load_recognizer
+
+    return {
+        f"weight_norm_{layer.name}_{name}": float(np.linalg.norm(getattr(layer, name)))
+        for layer, name, declared in load_recognizer(folder / paths.MODELS).network.parameters()
+        if declared.decay
+    }
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _joined(checksums: Iterable[str]) -> str:
+    return _sha256("".join(checksums).encode())

@@ -1,0 +1,116 @@
+"""The side process of a stage: follow what the stage reports, keep its run. Started as ``python -m tracking.recorder``."""
+
+import contextlib
+import functools
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from runtime.script import say
+from runtime.signals import ignore_stops
+
+from .messages import Epoch
+from .run import Run, ensure_run, origin_of_process
+from .store import open_store
+
+FLUSH_SECONDS = 2.0  # how often the curves grow
+
+
+def main() -> None:
+    """Follow the stage at the other end of stdin. An error ends the process, and the stage prints its last line."""
+    ignore_stops()  # the end of the stage ends this process, and nothing before
+    inbox = _Inbox(sys.stdin.buffer)
+    begin = inbox.next()
+    if begin.get("stage") == "train":
+        _follow_training(inbox, begin["params"], begin["time"])
+    elif "stage" in begin:
+        store = open_store()
+        for _ in inbox.epochs():  # until the stage ends
+            pass
+        if inbox.status == "FINISHED":
+            ensure_run(store, Path(), origin_of_process(), with_figures=begin["stage"] == "plot")
+    sys.stdout.flush()
+    os._exit(0)  # at once: Python takes a second to end with all that MLflow has loaded, and the stage waits
+
+
+class _Inbox:
+    """The stage's messages, which a thread takes off the pipe as they come."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.status = ""  # how the stage ended, once ``epochs`` has run out
+        self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            with contextlib.suppress(ValueError):  # the stage was killed in the middle of a line
+                self._messages.put(json.loads(line))
+        self._messages.put({"end": "KILLED"})  # without a last message it was killed
+
+    def next(self) -> dict[str, Any]:
+        return self._messages.get()
+
+    def epochs(self) -> Iterator[list[Epoch]]:
+        """Yield what has come, about once every ``FLUSH_SECONDS``, until the stage has ended."""
+        while not self.status:
+            came: list[Epoch] = []
+            flush_at = time.monotonic() + FLUSH_SECONDS
+            while not self.status and (left := flush_at - time.monotonic()) > 0:
+                with contextlib.suppress(queue.Empty):
+                    message = self._messages.get(timeout=left)
+                    self.status = message.get("end", "")
+                    if "epoch" in message:
+                        came.append(Epoch(message["epoch"], message["time"]))
+            yield came
+
+    def was_stopped(self) -> bool:
+        """Whether the stage was stopped or killed after it had sent its end."""
+        return not self._messages.empty()
+
+
+def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> None:
+    """Keep a run while training runs. Where the store is away, try again with every flush until the end."""
+    from mlflow.exceptions import MlflowException
+
+    run, waiting = None, []
+    for epochs in inbox.epochs():
+        waiting += epochs
+        try:
+            run = run or Run.start(open_store(), Path(), origin_of_process(), params, started)
+            run.log_epochs(waiting)
+            waiting = []
+            if not inbox.status:
+                _get_ready_for_models()
+        except (MlflowException, OSError):
+            if inbox.status:
+                raise
+    if not run:
+        return
+    if inbox.status != "FINISHED":
+        run.end(inbox.status)
+        return
+    run.complete()
+    if inbox.was_stopped():
+        run.end("KILLED")
+    else:
+        say(f"MLflow: logged as {run.name}")
+
+
+@functools.cache
+def _get_ready_for_models() -> None:
+    """Do while training runs what else holds up its end: at the first model, MLflow looks at all that is installed."""
+    import git  # noqa: F401  (what MLflow imports then)
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
+    warn_dependency_requirement_mismatches([f"numpy=={version('numpy')}"])
+
+
+if __name__ == "__main__":
+    main()

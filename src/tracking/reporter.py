@@ -1,0 +1,174 @@
+"""In the stage: report what happens to the recorder, and wait for nothing before the end."""
+
+import contextlib
+import os
+import queue
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from pipeline.params import Params
+from runtime import experiment
+from runtime.script import say
+from runtime.signals import handle_stops
+
+from .address import ENVIRONMENT, store_shown
+from .messages import line, now
+
+WAIT_SECONDS = 120.0  # how long a stage waits in the end for its recorder,
+STOP_SECONDS = 30.0  # and how long when it is asked to stop meanwhile
+ERROR_NAME = re.compile(r"^[\w.]+(Exception|Error): ")  # as a traceback's last lines begin
+DATABASE_ERROR = re.compile(r"\([a-z]\w+\.\w*Error\) .+")  # what SQLAlchemy puts between its own sentences
+REPORTED = Path(".dvc/tmp/not-logged")  # the reasons that this pipeline run has printed
+
+
+@contextlib.contextmanager
+def training(params: Params) -> Iterator["Reporter"]:
+    """Show a training as a new run: ``with training(params) as run``, and ``run.epoch(record)`` after every epoch.
+
+    The train stage's files must be written before the block ends: the run is completed from them. When an exception
+    ends it, the run is FAILED; when Ctrl-C does, KILLED.
+    """
+    with _reported({"stage": "train", "params": params.model_dump(mode="json"), "time": now()}) as reporter:
+        yield reporter
+
+
+@contextlib.contextmanager
+def evaluation() -> Iterator[None]:
+    """Show what the evaluate stage has written by the end of the block in the run of the model that it evaluated."""
+    with _reported({"stage": "evaluate"}):
+        yield
+
+
+@contextlib.contextmanager
+def figures() -> Iterator[None]:
+    """Show the pictures that the plot stage has drawn by the end of the block in the run that they belong to."""
+    with _reported({"stage": "plot"}):
+        yield
+
+
+@contextlib.contextmanager
+def _reported(begin: Mapping[str, Any]) -> Iterator["Reporter"]:
+    reporter = Reporter(begin)
+    try:
+        yield reporter
+    except BaseException as error:
+        with contextlib.suppress(KeyboardInterrupt):  # the first is passed on; its message says how to resume
+            reporter.end("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+        raise
+    reporter.end("FINISHED")
+
+
+class Reporter:
+    """A stage's end of the line to its recorder. Before ``end`` nothing here waits or raises."""
+
+    def __init__(self, begin: Mapping[str, Any]) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._messages: queue.SimpleQueue[Mapping[str, Any] | None] = queue.SimpleQueue()
+        mode = os.environ.get("PENDIGITS_TRACKING")
+        if mode == "off":
+            return
+        self._errors = None if mode == "verbose" else tempfile.TemporaryFile()  # noqa: SIM115 (as long as we live)
+        environment = ENVIRONMENT | os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 (python, on a module of ours)
+                [sys.executable, "-m", "tracking.recorder"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=environment,
+                start_new_session=True,  # Ctrl-C on the terminal is for the stage alone
+            )
+        except OSError as error:
+            _print_not_logged(str(error))
+            return
+        self._messages.put(begin)
+        self._answer = b""
+        # Daemons: a stage that stops waiting must be able to end.
+        threading.Thread(target=self._send, args=(self._process.stdin,), daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
+        self._listener.start()
+
+    def epoch(self, record: Mapping[str, float]) -> None:
+        """Add a point to each curve: ``record`` is a row of metrics/history.csv. Takes microseconds."""
+        self._messages.put({"epoch": dict(record), "time": now()})
+
+    def end(self, status: str) -> None:
+        """Report how the stage ended, wait for the recorder, and print its answer.
+
+        Raises:
+            KeyboardInterrupt: if a stop was requested meanwhile, which makes the run a KILLED one. At a second request
+                this waits no longer; the recorder closes the run by itself.
+        """
+        if not (process := self._process):
+            return
+        stops = [time.monotonic()] if status == "KILLED" else []
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if stops:
+                raise KeyboardInterrupt
+            stops.append(time.monotonic())
+            self._messages.put({"end": "KILLED"})
+            say("stopping as soon as MLflow has closed the run")
+
+        begun = time.monotonic()
+        with handle_stops(stop), self._errors or contextlib.nullcontext():
+            self._messages.put({"end": status})
+            while self._listener.is_alive() and time.monotonic() < (
+                stops[0] + STOP_SECONDS if stops else begun + WAIT_SECONDS
+            ):
+                self._listener.join(0.1)
+            late = self._listener.is_alive()
+            if late:
+                process.kill()
+            self._messages.put(None)
+            process.wait()
+            if stops:
+                raise KeyboardInterrupt
+            for said in self._answer.decode(errors="replace").splitlines():
+                say(said)
+            if late or process.returncode:
+                _print_not_logged(f"not done within {WAIT_SECONDS:.0f} s" if late else self._last_error())
+
+    def _send(self, pipe: Any) -> None:
+        """Write the messages to the recorder as they come; a pipe that breaks is noticed in ``end``."""
+        with contextlib.suppress(OSError, ValueError), pipe:
+            while (message := self._messages.get()) is not None:
+                pipe.write(line(message))
+                pipe.flush()
+
+    def _listen(self, pipe: Any) -> None:
+        with contextlib.suppress(OSError, ValueError), pipe:
+            self._answer = pipe.read()
+
+    def _last_error(self) -> str:
+        if not self._errors:
+            return "see above"
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace")
+        lines = DATABASE_ERROR.findall(said) or [found for found in said.split("\n") if found.strip()]
+        return lines[-1] if lines else "its process was killed"
+
+
+def _print_not_logged(reason: str) -> None:
+    """Print why nothing was logged, unless an earlier stage of the same pipeline run has printed just that."""
+    reason = ERROR_NAME.sub("", reason)
+    if re.match(r"API request to \S+ failed with (timeout )?exception|HTTPS?Connection|\('Conn", reason):
+        reason = f"no answer from {store_shown()}"
+    elif len(reason) > 200:
+        reason = reason[:197] + "..."
+    if begun := experiment.start_of_dvc():
+        with contextlib.suppress(OSError):
+            before = REPORTED.read_text(encoding="utf-8") if REPORTED.exists() else ""
+            if f"{begun} {reason}\n" in before:
+                return
+            kept = before if before.startswith(f"{begun} ") else ""
+            REPORTED.write_text(f"{kept}{begun} {reason}\n", encoding="utf-8")
+    say(f"MLflow: not logged ({reason}). Nothing else is affected; `make sync` logs the run later.")

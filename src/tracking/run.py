@@ -1,0 +1,279 @@
+"""A run in MLflow: made, found, and completed from the files of a checkout."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline import paths
+from pipeline.tables import read_table, records_of
+from runtime.git import GitError, git_text
+from runtime.script import say
+
+from .contents import (
+    data_checksum,
+    files_checksum,
+    flat,
+    model_checksum,
+    model_file_checksum,
+    numbers_in,
+    read_params,
+    weight_norms,
+)
+from .messages import Epoch, now
+from .store import EXPERIMENT, Store
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient, entities
+
+ORIGIN = {"dvc.exp_name": "DVC_EXP_NAME", "dvc.baseline_rev": "DVC_EXP_BASELINE_REV"}  # tags, and where DVC says it
+OF_CONTENT = {"checksums": "content"}  # a tag; runs without it, of older versions, have checksums of the files' bytes
+EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # the data set's first row, an 8
+METRICS_A_CALL = 1000  # the most that MLflow takes
+
+
+def origin_of_process() -> dict[str, str]:
+    """Whose run it is, as tags: an experiment's name and the commit it started from; none for the workspace's."""
+    return {tag: os.environ[name] for tag, name in ORIGIN.items() if os.environ.get(name)}
+
+
+def ensure_run(store: Store, folder: Path, origin: Mapping[str, str], *, with_figures: bool = True) -> "Run | None":
+    """See to it that the evaluated model in ``folder`` has its run; None if all is there already.
+
+    A run is completed only if it is of the same origin, model and parameters, and nothing of it is changed. Where there
+    is none, one is made. One that lost its store before it was complete gives way to this one.
+    """
+    params, evaluated_as = flat(read_params(folder)), files_checksum(folder, [paths.EVALUATE_METRICS])
+    for cut_off in abandoned_runs(store):
+        if _is_of(cut_off, origin) and cut_off.data.params.items() <= params.items():
+            store.client.delete_run(cut_off.info.run_id)
+    runs = find_runs(store, origin, folder)
+    trained = [run for run in runs if "evaluate.sha256" not in run.data.tags and run.data.params == params]
+    evaluated = [run for run in runs if run.data.tags.get("evaluate.sha256") == evaluated_as]
+    bare = [run for run in evaluated if "figures.sha256" not in run.data.tags and run.data.params == params]
+    if with_figures and bare:
+        run = Run(store.client, bare[0].info.run_id, bare[0].info.run_name, folder)
+        run.log_figures()
+    elif evaluated and (with_figures or not trained):
+        return None
+    elif trained:
+        run = Run(store.client, trained[0].info.run_id, trained[0].info.run_name, folder)
+        run.log_evaluation()
+        if with_figures:
+            run.log_figures()
+    else:
+        run = Run.start(store, folder, origin, read_params(folder), now())
+        run.complete(with_evaluation=True, with_figures=with_figures)
+        say(f"MLflow: logged as {run.name}")
+    return run
+
+
+def find_runs(store: Store, origin: Mapping[str, str], folder: Path) -> list["entities.Run"]:
+    """The finished runs of this origin that made the model in ``folder``, newest first."""
+    found: list[entities.Run] = []
+    for checksum in (model_checksum(folder), model_file_checksum(folder)):
+        wanted = f"tags.`model.sha256` = '{checksum}' and attributes.status = 'FINISHED'"
+        found += store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"])
+    return [run for run in found if _is_of(run, origin)]
+
+
+def _is_of(run: "entities.Run", origin: Mapping[str, str]) -> bool:
+    return all(run.data.tags.get(tag) == origin.get(tag) for tag in ORIGIN)
+
+
+def abandoned_runs(store: Store) -> list["entities.Run"]:
+    """Runs that say RUNNING whose process, on this machine, is gone."""
+    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+    return [run for run in running if not _may_be_alive(run.data.tags.get("mlflow.process"), run.info.start_time)]
+
+
+def _may_be_alive(process: str | None, started: int) -> bool:
+    """Whether host:pid may be a process that was there at ``started``, in ms since 1970; yes on another machine."""
+    import psutil  # here: a stage has no use for it
+
+    host, _, pid = str(process or "").rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return bool(host)
+    try:
+        found = psutil.Process(int(pid))
+        older = found.create_time() * 1000 <= started + 60_000  # else the number was given anew
+        return older and found.status() != psutil.STATUS_ZOMBIE  # which nobody has asked how it ended
+    except psutil.NoSuchProcess:
+        return False
+
+
+class Run:
+    """A run in MLflow, and the folder, a checkout of the project, whose files it shows.
+
+    The tags that tell what a run holds (``model.sha256``, ``evaluate.sha256``, ``figures.sha256``) are set last, when
+    it is in the store: a run that was cut off is never taken for a complete one.
+    """
+
+    def __init__(self, client: "MlflowClient", run_id: str, name: str, folder: Path) -> None:
+        self.client, self.id, self.name, self.folder = client, run_id, name, folder
+        self._name_awaits_model = False
+        self._epochs: set[float] = set()  # those in the curves
+        self._params: list[entities.Param] = []  # those that are not in the store yet
+
+    @classmethod
+    def start(
+        cls, store: Store, folder: Path, origin: Mapping[str, str], params: Mapping[str, Any], started: int
+    ) -> "Run":
+        """Open a new run with what is known of it from the beginning; the parameters go with the first epochs.
+
+        So a run has been opened or not; were the store to go away in between, a second one would be opened later.
+        """
+        from mlflow.entities import Param
+
+        dataset, commit = str(params.get("dataset")), _git_commit(folder)
+        name = ("" if dataset == EXPERIMENT else f"{dataset}-") + origin.get("dvc.exp_name", "workspace")
+        tags = {
+            **origin,
+            **OF_CONTENT,
+            "dataset": dataset,
+            "data.sha256": data_checksum(folder),
+            "git.commit": commit,
+            "mlflow.source.git.commit": commit,
+            "mlflow.source.name": "dvc.yaml",
+            "mlflow.source.type": "PROJECT",
+            "mlflow.user": os.environ.get("USER", ""),
+            "mlflow.process": f"{socket.gethostname()}:{os.getpid()}",  # whoever doubts a RUNNING run can look
+        }
+        known = {tag: value for tag, value in tags.items() if value}
+        created = store.client.create_run(store.experiment_id, started, known, name)
+        run = cls(store.client, created.info.run_id, name, folder)
+        run._name_awaits_model = "dvc.exp_name" not in origin
+        run._params = [Param(*item) for item in flat(params).items()]
+        return run
+
+    def complete(self, *, with_evaluation: bool = False, with_figures: bool = False) -> None:
+        """Log what is in the files and close the run as FINISHED; delete it, if that cannot be done."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.log_training()
+            if with_evaluation:
+                self.log_evaluation()
+            if with_figures:
+                self.log_figures()
+        except BaseException:
+            with contextlib.suppress(MlflowException, OSError):
+                self.client.delete_run(self.id)
+            raise
+        self.end("FINISHED")
+
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED."""
+        self.client.set_terminated(self.id, status)
+
+    def log_epochs(self, epochs: Iterable[Epoch]) -> None:
+        """Add epochs to the curves, with the six digits that metrics/history.csv keeps."""
+        if self._params:
+            self.client.log_batch(self.id, params=self._params)
+            self._params = []
+        points, steps = [], set()
+        for row, moment in epochs:
+            step = int(row["epoch"])
+            points += [(key, float(f"{value:.6g}"), moment, step) for key, value in row.items() if key != "epoch"]
+            steps.add(step)
+        self._log_points(points)
+        self._epochs |= steps
+
+    def log_training(self) -> None:
+        """Log what the train stage wrote: epochs that are not in the curves, final figures, weights, model."""
+        rows = records_of(read_table(self.folder / paths.HISTORY, ("epoch", "train_loss")))
+        self.log_epochs(Epoch(row, now()) for row in rows if row["epoch"] not in self._epochs)
+        model_sha256 = model_checksum(self.folder)
+        if self._name_awaits_model:
+            self.name += f"-{model_sha256[:8]}"
+            self.client.update_run(self.id, name=self.name)
+        self._upload(paths.TRAIN_FILES, "metrics")
+        self._upload(paths.MODEL_FILES, "weights")
+        finals = numbers_in(self.folder / paths.TRAIN_METRICS)
+        self._log_numbers({f"final_{key}" if key in rows[-1] else key: value for key, value in finals.items()})
+        self._log_numbers(weight_norms(self.folder))
+        self._log_model()
+        self.client.set_tag(self.id, "model.sha256", model_sha256)
+
+    def log_evaluation(self) -> None:
+        """Log what the evaluate stage wrote."""
+        self._upload(paths.EVALUATE_FILES, "metrics")
+        models = self.client.get_run(self.id).outputs.model_outputs
+        self._log_numbers(numbers_in(self.folder / paths.EVALUATE_METRICS), models[0].model_id if models else None)
+        self.client.set_tag(self.id, "evaluate.sha256", files_checksum(self.folder, [paths.EVALUATE_METRICS]))
+
+    def log_figures(self) -> None:
+        """Log what the plot stage drew: in no folder, since MLflow's page of compared runs shows just such files."""
+        pictures = sorted(path.relative_to(self.folder) for path in (self.folder / paths.FIGURES).glob("*.png"))
+        self._upload(pictures)
+        self.client.set_tag(self.id, "figures.sha256", files_checksum(self.folder, pictures))
+
+    def _log_model(self) -> None:
+        """Log the network as a model that MLflow can serve: a file of code and the network's two files, no pickle.
+
+        The signature leaves the input open: MLflow would refuse integers where it says double, and named columns
+        where it has none. The served model checks its input, and the example shows the columns.
+        """
+        import mlflow
+        import numpy as np
+        import pandas as pd
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        from pen.recognizer import load_recognizer
+
+        from .served_model import COLUMNS
+
+        if load_recognizer(self.folder / paths.MODELS).features == "ink":
+            example = pd.DataFrame({"ink": [[np.reshape(EXAMPLE, (8, 2)).tolist()]]})
+            told = "a column ink: the strokes of a digit, lists of points x, y"
+        else:
+            example = pd.DataFrame([EXAMPLE], columns=COLUMNS)
+            told = "raw pen coordinates, 0 to 100, as x1, y1, ..., x8, y8"
+        source = _source_of(self.folder)
+        probabilities = [ColSpec("double", f"p{digit}") for digit in range(10)]
+        with mlflow.start_run(self.id):
+            mlflow.pyfunc.log_model(
+                name="network",
+                python_model=str(source / "tracking/served_model.py"),
+                artifacts={path.stem + path.suffix: str(self.folder / path) for path in paths.MODEL_FILES},
+                code_paths=[str(source / name) for name in ("custom.py", "neural_net", "pen", "utils.py")],
+                signature=ModelSignature(outputs=Schema([ColSpec("long", "digit"), *probabilities])),
+                input_example=example,
+                pip_requirements=[f"numpy=={version('numpy')}"],  # to find them out would take 3 s
+                metadata={"input": told},
+            )
+
+    def _upload(self, files: Iterable[Path], place: str | None = None) -> None:
+        for file in files:
+            if (self.folder / file).exists():
+                self.client.log_artifact(self.id, str(self.folder / file), place)
+
+    def _log_numbers(self, numbers: Mapping[str, float], model_id: str | None = None) -> None:
+        """Log numbers that are no curve, for the page of the logged model too if it is given."""
+        moment = self.client.get_run(self.id).info.start_time  # logged twice, it is still one point
+        self._log_points([(key, value, moment, 0, model_id) for key, value in numbers.items()])
+
+    def _log_points(self, points: list[Any]) -> None:
+        """Log (key, value, time, step), with or without a model's id, in as few calls as MLflow allows."""
+        from mlflow.entities import Metric
+
+        metrics = [Metric(*point) for point in points]
+        for first in range(0, len(metrics), METRICS_A_CALL):
+            self.client.log_batch(self.id, metrics[first : first + METRICS_A_CALL])
+
+
+def _source_of(folder: Path) -> Path:
+    """The code that made the model in ``folder``; this code, which reads the same files, if it is an older version's."""
+    source = folder / "src"
+    return source if (source / "tracking/served_model.py").exists() else Path(__file__).resolve().parents[1]
+
+
+def _git_commit(folder: Path) -> str:
+    """The commit that is checked out; empty without git, as in a source archive."""
+    with contextlib.suppress(GitError):
+        return git_text("rev-parse", "HEAD", folder=folder)
+    return ""

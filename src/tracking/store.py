@@ -1,0 +1,172 @@
+"""The store: MLflow's database or server, and the project's experiment in it."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.errors import StageError
+from pipeline.paths import project_root
+from utils import one_line
+
+from .address import ENVIRONMENT, database_path, store_shown, store_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "pendigits"
+COLUMNS = {  # of the table of runs, with their widths in pixels, so that a screen of usual width has room for all
+    "metrics.`final_val_accuracy`": 130,
+    "metrics.`test_accuracy`": 105,
+    "metrics.`test_loss`": 75,
+    "metrics.`test_ece`": 75,
+    "params.`hidden_layers`": 105,
+    "params.`activation`": 80,
+    "params.`lr`": 65,
+    "params.`epochs`": 65,
+    "params.`seed`": 50,
+    "duration": 75,
+}
+VIEW = {
+    "selectedColumns": [column for column in COLUMNS if column != "duration"],  # which is always there
+    "columnOrder": list(COLUMNS),
+    "columnWidths": COLUMNS,
+    "chartsSearchFilter": "^(train|val)_",  # the curves; a chart a metric would hide them among bars
+}
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",  # the UI opens on training runs instead of on GenAI
+    f"mlflow.sharedViewState.{EXPERIMENT}": json.dumps(VIEW),  # a page's address can name it
+    "mlflow.note.content": """\
+One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
+
+| column | what it says |
+|---|---|
+| test_accuracy, test_loss | on the official test file, written by people of whom training and validation saw nothing |
+| test_macro_f1, test_ece | mean F1 score over the ten digits; expected calibration error, 0 at best |
+| final_val_accuracy, final_val_loss | on the people held out for validation, before `refit` trains on them too |
+| train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, a point an epoch; lr is the learning rate |
+| n_parameters, weight_norm_... | how large the network is; the Euclidean norm of each weight matrix |
+| dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |
+| model.sha256, data.sha256, git.commit | which network it is, and which data and code made it: checksums of the arrays |
+
+Charts show the curves; empty their search field for all metrics. Two runs ticked and compared show the parameters that
+differ, and their pictures: weights.png, under Artifacts, has the histograms of the weights.
+""",
+}
+LOCK_SECONDS = 20  # how long a locked database is waited for
+
+
+class Store(NamedTuple):
+    """Where runs are kept: MLflow's client, and the id of the project's experiment."""
+
+    client: "MlflowClient"
+    experiment_id: str
+
+
+def open_store() -> Store:
+    """Open the store and the project's experiment; make them where they are not there."""
+    os.environ.update(ENVIRONMENT | os.environ)  # before the import, which looks at them
+    import mlflow
+
+    uri = store_uri()
+    if path := database_path():
+        _prepare_database(path)
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient(uri)
+    return Store(client, _experiment(client))
+
+
+@contextlib.contextmanager
+def one_line_faults() -> Iterator[None]:
+    """For people's commands: a store that is away or refuses is a StageError, said in a line."""
+    import mlflow.exceptions
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    try:
+        yield
+    except mlflow.exceptions.MlflowException as error:
+        first_line = str(error).partition("\n")[0]
+        raise StageError(f"MLflow at {store_shown()}: {one_line(first_line, 200)}") from None
+
+
+def _experiment(client: "MlflowClient") -> str:
+    """The id of the project's experiment, after making, restoring or describing it where need be."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if not found:
+        # A server has its own place for artifacts; a database would take a folder of the working directory.
+        artifacts = None if store_uri().startswith("http") else str(project_root() / "mlartifacts")
+        try:
+            return client.create_experiment(EXPERIMENT, artifacts, tags=EXPERIMENT_TAGS)
+        except MlflowException:
+            found = client.get_experiment_by_name(EXPERIMENT)  # another process may have been faster
+            if not found:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    for tag, value in EXPERIMENT_TAGS.items():
+        if found.tags.get(tag) != value:
+            client.set_experiment_tag(found.experiment_id, tag, value)
+    return str(found.experiment_id)
+
+
+def _prepare_database(path: Path) -> None:
+    """Make the database, or bring an old one up to the installed MLflow, in one process at a time.
+
+    MLflow breaks a new database when several processes use it first. So it is made under another name and put in place
+    whole; SQLite's ``user_version`` then says which MLflow it is ready for, so that later processes need no lock.
+    """
+    ready = _mark(version("mlflow"))
+    if _mark_in(path) == ready:
+        return
+    from filelock import FileLock
+    from mlflow import MlflowClient
+    from mlflow.db import upgrade
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        mark = _mark_in(path)
+        if mark == ready:
+            return
+        if mark is None:
+            unfinished = path.with_name(f"{path.name}.unfinished")
+            unfinished.unlink(missing_ok=True)
+            upgrade.main([f"sqlite:///{unfinished}"], standalone_mode=False)
+            unfinished.replace(path)
+        else:
+            with connect(path) as database, connect(path.with_name(f"{path.name}.backup")) as backup:
+                database.backup(backup)
+            upgrade.main([f"sqlite:///{path}"], standalone_mode=False)
+        _experiment(MlflowClient(f"sqlite:///{path}"))
+        with connect(path) as database:
+            database.execute(f"PRAGMA user_version = {ready}")
+
+
+def _mark_in(path: Path) -> int | None:
+    """The mark that ``_prepare_database`` has left; None where there is no database yet."""
+    if not path.exists() or not path.stat().st_size:
+        return None
+    try:
+        with connect(path) as database:
+            return int(database.execute("PRAGMA user_version").fetchone()[0])
+    except sqlite3.OperationalError as error:  # such as a lock that is held for longer than we wait
+        raise StageError(f"{path} cannot be read now, {error}") from None
+    except sqlite3.DatabaseError as error:
+        raise StageError(f"{path} is damaged, {error}; move it away, and a new one is made") from None
+
+
+def _mark(release: str) -> int:
+    """A release's number: 3.17.2 is 3017002."""
+    major, minor, patch = re.findall(r"\d+", release)[:3]
+    return (int(major) * 1000 + int(minor)) * 1000 + int(patch)
+
+
+def connect(path: Path) -> contextlib.closing[sqlite3.Connection]:
+    return contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS))
