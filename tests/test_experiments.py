@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from project_copy import copy_project
+from tests.project_copy import copy_project
 
 from tracking.run import ORIGIN
 from tracking.store import Store, open_store

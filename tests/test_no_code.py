@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_checkpoint import signed
-from test_end_to_end import ROOT
+from tests.runtime.test_checkpoint import signed
+from tests.test_end_to_end import ROOT
 
 import train
 from neural_net import serialization

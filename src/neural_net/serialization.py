@@ -25,7 +25,17 @@ class StorageError(ValueError):
 
 
 def save(network: Network, folder: Path | str, extra: Mapping[str, Any] | None = None) -> None:
-    """Write a network into ``folder``, as network.npz and network.json.
+    """Write the files of ``network_files`` into ``folder``, each whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in network_files(network, extra).items():
+        partial = folder / f".{name}.part"
+        partial.write_bytes(data)
+        partial.replace(folder / name)
+
+
+def network_files(network: Network, extra: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """The contents of network.npz and network.json.
 
     Args:
         extra: anything that json can hold; ``load`` returns it.
@@ -44,13 +54,7 @@ def save(network: Network, folder: Path | str, extra: Mapping[str, Any] | None =
         "extra": dict(extra or {}),
     }
     text = json.dumps(description, indent=2, allow_nan=False, default=_plain) + "\n"
-    files = {"network.npz": npz_bytes(dict(_arrays(network))), "network.json": text.encode()}
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, data in files.items():
-        partial = folder / f".{name}.part"
-        partial.write_bytes(data)
-        partial.replace(folder / name)
+    return {"network.npz": npz_bytes(dict(_arrays(network))), "network.json": text.encode()}
 
 
 def _plain(value: Any) -> Any:

@@ -33,8 +33,7 @@ class Rows(NamedTuple):
         strokes = None
         if self.strokes is not None and others.strokes is not None:
             strokes = self.strokes.and_also(others.strokes)
-        X, y, writer, row = (np.concatenate(pair) for pair in zip(self[:4], others[:4], strict=True))
-        return Rows(X, y, writer, row, strokes)
+        return Rows(*map(np.concatenate, zip(self[:4], others[:4], strict=True)), strokes)  # type: ignore[arg-type]
 
 
 def rows_npz(rows: Rows) -> bytes:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lies import ROOT, ask, damaged_body
+from tests.tools.lies import ROOT, ask, damaged_body
 
 from commands import serve
 from data_sets.pendigits import FEATURES

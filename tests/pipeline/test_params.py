@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.params import Params, ParamsError, check_params, load_params
 
-SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).parent.parent / "params.yaml").read_text())
+SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
 
 
 def refusal(**changes: Any) -> str:

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import lies
 import pytest
-from lies import ROOT, TARGETS
+from tests.tools import lies
+from tests.tools.lies import ROOT, TARGETS
 
 STORE = "runs in MLflow"  # its own database, of which each input costs a tenth of a second
 QUICK = [name for name in TARGETS if name != STORE]
@@ -27,7 +27,7 @@ def test_a_few_lies_to_every_reader() -> None:
 
 BAD = """
 import contextlib, itertools, os, pickle, socket, sqlite3, subprocess, tempfile
-import lies
+from tests.tools import lies
 
 def refuses(words):
     raise lies.RefusedError(words)

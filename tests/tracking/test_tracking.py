@@ -40,7 +40,7 @@ from tracking.run import EXAMPLE, ORIGIN, Run, checksum, ensure_run, flat, impor
 from tracking.store import Store, open_store, store_uri
 from train import table_csv
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 RECORDS = [
     {"epoch": epoch, "lr": 0.002 / epoch, "train_loss": 2 / 3 / epoch, "train_accuracy": 1 - 1 / 3 / epoch}
     | {"val_loss": 1 / epoch, "val_accuracy": 1 - 1 / 7 / epoch}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lzw_writer import compress
+from tests.data_sets.lzw_writer import compress
 
 from data_sets import lzw, pendigits
 

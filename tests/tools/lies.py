@@ -38,10 +38,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "tests")]
 
-from lzw_writer import compress  # noqa: E402
+from tests.data_sets.lzw_writer import compress  # noqa: E402
 
 import preprocess
 import split

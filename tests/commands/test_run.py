@@ -13,13 +13,13 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from project_copy import copy_project
+from tests.project_copy import copy_project
 
 from commands import dvc_process, run
 from pipeline.errors import StageError
 from runtime.signals import TOGETHER
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

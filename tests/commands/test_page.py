@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from test_tracking import ROOT, made_ui
+from tracking.test_tracking import ROOT, made_ui
 
 import evaluate
 import fetch

@@ -16,7 +16,7 @@ from pipeline.params import load_params
 from pipeline.rows import Rows, read_rows
 from studies import report
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_mean_of_the_seeds_and_their_ensemble() -> None:

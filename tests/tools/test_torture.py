@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torture
-from torture import Fault, Try
+from tests.tools import torture
+from tests.tools.torture import Fault, Try
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from test_end_to_end import ROOT, prepare, run
+from tests.test_end_to_end import ROOT, prepare, run
 
 from neural_net import Callback, Network, StateError, Training, WeightAverage, dense_layers
 from runtime import checkpoint, files

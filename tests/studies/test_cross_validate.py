@@ -13,7 +13,7 @@ from pipeline.params import Params, ParamsError, load_params
 from pipeline.rows import Rows
 from studies import cross_validate
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml")
 WRITER = np.repeat(np.arange(1, 8), 3)
 LOG_TINY = -np.log(np.finfo(np.float32).tiny)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("fetch", "preprocess", "split", "train", "evaluate", "plot")
 SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 60, "epochs": 3}
 AGREE = 0.005  # by how much a figure may differ
