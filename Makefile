@@ -5,16 +5,16 @@ PYTHON ?= python3
 VENV ?= .venv
 FOLDS ?= 5
 SEEDS ?= 2
-TIMES ?= 5
 BIN := $(VENV)/bin
+RUN_PY = $(BIN)/python src
 VEGA := vl-convert-python==1.9.0.post1
 PIP_AUDIT := pip-audit==2.10.1
-ATHERIS := atheris==3.0.0
+MARK := made-by-make
 INSTALLED := $(VENV)/installed-from-lock
 ORACLE := .venv-oracle/installed
 BENCH := .venv-bench/installed
 AUDIT := .venv-audit/installed
-FUZZ := .venv-fuzz/installed
+DOCS := .venv-docs/installed
 define ALONE
 import contextlib, fcntl, subprocess, sys
 with open("Makefile") as lock:
@@ -24,81 +24,81 @@ with open("Makefile") as lock:
 endef
 export ALONE
 export PATH := $(abspath $(BIN)):$(PATH)
-export PYTHONPATH :=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONSAFEPATH PIP_USER PIP_TARGET PIP_PREFIX
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve lies fuzz compare plots champion sync doctor test test-slow prove audit lint original oracle gradcheck bench bench-short bench-scale bench-pipeline debugging cv report torture determinism setup install lock clean
+.PHONY: help run ui serve compare plots champion sync doctor test test-slow lint gradcheck oracle torture lies determinism \
+	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs setup install lock clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
+##@ Run the pipeline and look at its runs
 run: $(INSTALLED)  ## fetch the data, train, evaluate and plot, as far as not done already
-	@$(BIN)/python src/run.py
+	@$(RUN_PY) run
 
-ui: $(INSTALLED)  ## look at all runs in MLflow
-	@$(BIN)/python src/ui.py
-
-serve: $(INSTALLED)  ## answer over HTTP which digits were written: make serve MODEL=models PORT=5050
-	@$(BIN)/python src/serve.py $(or $(MODEL),models) $(if $(PORT),--port $(PORT))
+ui: $(INSTALLED)  ## open MLflow's page of all runs
+	@$(RUN_PY) ui
 
 compare: $(INSTALLED)  ## show what differs between runs, and which is better: make compare RUNS="name name", or the latest
-	@$(BIN)/python src/compare.py $(A) $(B) $(RUNS)
+	@$(RUN_PY) compare $(RUNS)
 
-plots: .dvc/plots.html  ## draw the curves and confusion of RUNS="name name" over each other, without a network: dvc_plots/index.html
+plots: .dvc/plots.html  ## draw curves and confusion of RUNS="name name" over each other: dvc_plots/index.html
 	@$(BIN)/python -m dvc plots $(if $(RUNS),diff $(RUNS),show)
 
-.dvc/plots.html: src/plots_page.py $(INSTALLED)
-	@echo "Fetching Vega, which draws them (once) ..."
-	@$(BIN)/python -m pip install --quiet --no-deps --target .dvc/tmp/vega $(VEGA)
-	@$(BIN)/python src/plots_page.py .dvc/tmp/vega && rm -rf .dvc/tmp/vega
+champion: $(INSTALLED)  ## register the best run's model, or RUN=name's, unless it is worse than the one so far
+	@$(RUN_PY) champion $(RUN)
 
-champion: $(INSTALLED)  ## register the best run's model, or RUN=name's, as champion, unless it is worse than the one so far
-	@$(BIN)/python src/champion.py $(RUN)
+serve: $(INSTALLED)  ## serve the model over HTTP: make serve MODEL=models PORT=5050
+	@$(RUN_PY) serve $(or $(MODEL),models) $(if $(PORT),--port $(PORT))
 
-sync: $(INSTALLED)  ## give every DVC experiment, and the workspace, its MLflow run, whatever was lost
-	@$(BIN)/python src/sync.py
+sync: $(INSTALLED)  ## log the DVC experiments, and the workspace, that lack their MLflow run
+	@$(RUN_PY) sync
 
-doctor: $(INSTALLED)  ## check the set-up and say what to type; with CLOSE=1, close runs in MLflow whose process is gone
-	@$(BIN)/python src/doctor.py $(if $(CLOSE),close)
+doctor: $(INSTALLED)  ## check the set-up and print what to type; CLOSE=1 closes runs in MLflow whose process is gone
+	@$(RUN_PY) doctor $(if $(CLOSE),close)
 
-test: $(INSTALLED)  ## run the tests, without the long ones; with another Python: make test PYTHON=python3.12 VENV=.venv-3.12
-	@$(BIN)/python -m pytest -q -m "not slow" -n 2
+##@ Choose parameters, and report
+cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2
+	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) cross_validate --folds $(FOLDS) --seeds $(SEEDS) $(S) $(if $(WRITERS),--most-writers $(WRITERS)) $(if $(APART),--apart $(APART))
 
-test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out
-	@$(BIN)/python -m pytest -q -m slow -n 2
-
-prove: $(INSTALLED)  ## TIMES=5 times over: nine experiments at once in a fresh clone, and one that is killed, none lost
-	@for time in $$(seq $(TIMES)); do $(BIN)/python -m pytest -q tests/test_experiments.py -k nine || exit 1; done
-
-lies: $(INSTALLED)  ## give every reader 10,000 mutated inputs: a table of what became of them (LIES=300: fewer)
-	@$(BIN)/python tests/lies.py
-
-fuzz: $(INSTALLED) $(FUZZ)  ## the same, steered by atheris to inputs that reach new code (Linux on x86_64)
-	@$(BIN)/python tests/fuzz.py
-
-audit: $(INSTALLED) $(AUDIT)  ## look for known faults in the packages, and for risky calls in src and benchmarks
-	@$(BIN)/ruff check --select S src benchmarks docs .ci && .venv-audit/bin/python tests/audit.py
-
-lint: $(INSTALLED)  ## check style and types
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy src
+report: $(INSTALLED)  ## train ten seeds, ensembles and other classifiers, and test them: docs/accuracy_results.md (20 minutes)
+	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) report
 
 original: $(INSTALLED)  ## reproduce the result that the project began with: 96 % in 3500 steps of gradient descent
 	@$(BIN)/python -m dvc repro --quiet split && $(BIN)/python benchmarks/original.py
 
-oracle: $(ORACLE)  ## compare with PyTorch, and keep its numbers for the tests (its own environment, large)
-	@.venv-oracle/bin/python tests/oracle/make_golden.py
+##@ Test
+test: $(INSTALLED)  ## run the fast tests; with another Python: make test PYTHON=python3.12 VENV=.venv-3.12
+	@$(BIN)/python -m pytest -q -m "not slow" -n 2 $(TESTS)
 
-cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2
-	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python src/cv.py --folds $(FOLDS) --seeds $(SEEDS) $(S) $(if $(WRITERS),--most-writers $(WRITERS)) $(if $(APART),--apart $(APART))
+test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out: real DVC, MLflow and browser
+	@$(BIN)/python -m pytest -q -m slow -n 2
 
-report: $(INSTALLED)  ## train ten seeds of the table and of ink, ensembles and other classifiers, and test them: docs/accuracy_results.md
-	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python src/report.py
+lint: $(INSTALLED)  ## check style and types
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy src
 
 gradcheck: $(INSTALLED)  ## compare every derivative with central differences
 	@cd src && ../$(BIN)/python -m neural_net.gradcheck custom
 
-bench: $(INSTALLED) $(BENCH)  ## train with several libraries and compare: benchmarks/results (15 minutes; its own environment, large)
+oracle: $(ORACLE)  ## compare with PyTorch, and keep its numbers for the tests (its own environment, large)
+	@.venv-oracle/bin/python tests/oracle/make_golden.py
+
+torture: $(INSTALLED)  ## break the pipeline on purpose and see what is lost (an hour; SHORT=1: two minutes)
+	@$(BIN)/python tests/tools/torture.py $(if $(SHORT),--short)
+
+lies: $(INSTALLED)  ## give every reader 10,000 mutated inputs (LIES=300: fewer)
+	@$(BIN)/python -m tests.tools.lies
+
+determinism: $(INSTALLED)  ## show what differs between two runs, BLAS threads and the Pythons that have an environment .venv-3.N
+	@$(BIN)/python tests/tools/determinism.py $(wildcard .venv-3.*/bin/python)
+
+audit: $(INSTALLED) $(AUDIT)  ## look for known faults in the packages, and for risky calls in src and benchmarks
+	@$(BIN)/ruff check --select S src benchmarks docs .ci && .venv-audit/bin/python tests/tools/audit.py
+
+##@ Measure
+bench: $(INSTALLED) $(BENCH)  ## train with several libraries and compare: benchmarks/results (15 minutes; its own environment)
 	@$(BIN)/python -m dvc repro --quiet fetch && .venv-bench/bin/python benchmarks/bench.py
 
 bench-short: $(INSTALLED)  ## compare with scikit-learn and the matrix products alone, in less than a minute
@@ -110,16 +110,14 @@ bench-scale: $(INSTALLED)  ## time and memory over rows, width and depth; two th
 bench-pipeline: $(INSTALLED)  ## what the pipeline costs beside the training
 	@$(BIN)/python benchmarks/pipeline.py
 
+##@ Keep the project
+docs: $(DOCS)  ## build the site of docs/ and the docstrings: site/index.html
+	@.venv-docs/bin/mkdocs build --strict --quiet && echo "site/index.html"
+
 debugging: $(INSTALLED)  ## make the pictures and tables of docs/debugging.md anew
 	@PYTHONPATH=src $(BIN)/python docs/make_debugging.py
 
-torture: $(INSTALLED)  ## break the pipeline on purpose and see what is lost: docs/reliability.md; SHORT=1 takes five minutes
-	@$(BIN)/python tests/torture.py $(if $(SHORT),--short)
-
-determinism: $(INSTALLED)  ## what differs between two runs, BLAS threads and the Pythons that have an environment .venv-3.N
-	@$(BIN)/python tests/determinism.py $(wildcard .venv-3.*/bin/python)
-
-setup: $(INSTALLED)  ## make .venv, which the other targets do by themselves
+setup: $(INSTALLED)  ## make .venv; the other targets do it by themselves
 
 lock:  ## pin the newest versions of all dependencies in requirements.lock
 	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install -q uv
@@ -127,18 +125,30 @@ lock:  ## pin the newest versions of all dependencies in requirements.lock
 		--no-emit-index-url --no-header --upgrade --group dev pyproject.toml -o requirements.lock
 	@rm -rf .venv-lock
 
-clean:  ## remove what can be made again: .venv, data, models, caches; experiments and MLflow's store stay
-	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis data/raw data/processed data/split models .dvc/tmp/exps
+clean:  ## remove what can be made again: environments, data, models, caches; experiments and MLflow's store stay
+	@for venv in .venv .venv-*; do \
+		if [ ! -L $$venv ] && { [ -e $$venv/$(MARK) ] || [ -e $$venv/installed-from-lock ] || [ -e $$venv/installed ]; }; then rm -rf $$venv; fi; \
+	done
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis site data/raw data/processed data/split models .dvc/tmp/exps
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.dvc/plots.html: src/commands/plots_page.py $(INSTALLED)
+	@echo "Fetching Vega, which draws them (once) ..."
+	@$(BIN)/python -m pip install --quiet --no-deps --target .dvc/tmp/vega $(VEGA)
+	@$(RUN_PY) plots_page .dvc/tmp/vega && rm -rf .dvc/tmp/vega
 
 $(INSTALLED): requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v >= (3, 11) or sys.exit("Python 3.11 or later is needed, and $(PYTHON) is %d.%d; name another one: make run PYTHON=python3.12" % v)'
 	@$(PYTHON) -c "$$ALONE" $(MAKE) --no-print-directory install
 
-install:  # in one process at a time; who had to wait for another finds it done
+install:  # in one process at a time; the one that waited for another finds it done
 	@[ $(INSTALLED) -nt requirements.lock ] || { \
+		if [ -L $(VENV) ] || { [ -e $(VENV) ] && [ ! -e $(VENV)/$(MARK) ] && [ ! -e $(INSTALLED) ]; }; then \
+			echo "$(VENV) was not made by this Makefile, so it is left alone; move it away, or name another: make VENV=.venv-pendigits ..." >&2; exit 1; \
+		fi && \
 		echo "Setting up $(VENV) with the versions of requirements.lock (once; a minute) ..." && \
-		$(PYTHON) -m venv --clear $(VENV) && \
+		mkdir -p $(VENV) && touch $(VENV)/$(MARK) && \
+		$(PYTHON) -m venv --clear $(VENV) && touch $(VENV)/$(MARK) && \
 		$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock && \
 		touch $(INSTALLED); }
 
@@ -154,14 +164,15 @@ $(AUDIT):
 	@.venv-audit/bin/python -m pip install --quiet $(PIP_AUDIT)
 	@touch $@
 
-$(FUZZ):
-	@echo "Setting up .venv-fuzz with atheris (once) ..."
-	@$(BIN)/python -m pip install --quiet --upgrade --target .venv-fuzz $(ATHERIS)
-	@touch $@
-
 $(BENCH): benchmarks/requirements.txt requirements.lock
 	@echo "Setting up .venv-bench with PyTorch, jax and Keras (once; a few minutes) ..."
 	@$(PYTHON) -m venv --clear .venv-bench
 	@sed -n 's/^\([a-z0-9].*==[^\]*\).*/\1/p' requirements.lock > .venv-bench/versions.txt  # hashes would be asked of all
 	@.venv-bench/bin/python -m pip install --quiet -r $< -c .venv-bench/versions.txt
+	@touch $@
+
+$(DOCS): docs/requirements.txt
+	@echo "Setting up .venv-docs with MkDocs (once) ..."
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet -r $<
 	@touch $@

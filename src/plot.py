@@ -20,7 +20,7 @@ from pipeline.params import load_params
 from pipeline.rows import read_rows
 from pipeline.tables import read_table, records_of
 from runtime import script
-from runtime.checkpoint import fingerprint, release
+from runtime.checkpoint import release
 from runtime.files import remove_other_files, write_bytes
 from tracking import reporter
 
@@ -76,7 +76,7 @@ def main() -> None:
         for name, picture in pictures.items():
             write_bytes(paths.FIGURES / name, picture)
         remove_other_files(paths.FIGURES, pictures)
-    release(fingerprint())
+    release()
     script.say(f"drew {len(pictures)} pictures of {results.test['dataset']} in {paths.FIGURES}")
 
 

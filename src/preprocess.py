@@ -1,4 +1,4 @@
-"""Stage preprocess: data/raw -> data/processed: files checked against each other, with writers, scaled coordinates, ink.
+"""Stage preprocess: data/raw -> data/processed: tables with writers and scaled coordinates, and the ink.
 
 The ink is kept too: augmentation makes new rows of it, and with ``features: ink`` the network reads it.
 """

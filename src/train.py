@@ -1,8 +1,8 @@
 """Stage train: data/split -> models/, metrics/{history,diagnostics,histograms}.csv, metrics/train.json.
 
 Trains the network that params.yaml describes on the training rows, and measures it after every epoch on the
-validation rows. The diagnostics have no rows unless params.yaml asks for them. With ``refit`` the network that is kept is
-trained once more, in the same way, on all of these rows.
+validation rows. The diagnostics have no rows unless params.yaml asks for them. With ``refit`` the network that is kept
+is trained once more, in the same way, on all of these rows.
 """
 
 import sys
@@ -36,8 +36,7 @@ from pipeline.params import Params, load_params
 from pipeline.rows import Rows, read_rows
 from pipeline.tables import metrics_json, records_csv
 from runtime import script
-from runtime.checkpoint import Checkpoint, check_unchanged, checkpoints, fingerprint
-from runtime.files import write_bytes
+from runtime.checkpoint import Checkpoint, resumable_run
 from tracking import reporter
 
 COPIES = 8  # of each row held out, for the temperature
@@ -150,27 +149,27 @@ def main() -> None:
     loss = configure(params).loss  # rejects invalid names before any work
     size = FEATURE_SETS[params.features].size
     rows, validation = (read_rows(name, size, with_ink=True) for name in ("train", "validation"))
-    key, watch = fingerprint(), Diagnostics()
+    watch = Diagnostics()
     with (
         threadpool_limits(1),  # more threads slow each other down at these sizes, and change the last bits
-        reporter.training(params) as run,
-        checkpoints(key) as checkpoint,
+        reporter.training(params) as shown,
+        resumable_run() as run,
         tqdm(total=params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar,
     ):
 
         def on_epoch(record: dict[str, float]) -> None:
-            run.epoch(record)
-            shown = ("train_loss", "val_loss", "val_accuracy")
-            bar.set_postfix_str(", ".join(f"{name} {record[name]:.4f}" for name in shown))
+            shown.epoch(record)
+            named = ("train_loss", "val_loss", "val_accuracy")
+            bar.set_postfix_str(", ".join(f"{name} {record[name]:.4f}" for name in named))
             bar.update()
 
         watching = [watch] if params.diagnostics else []
-        model, history = train(params, rows, validation, on_epoch, watching, checkpoint("training"))
+        model, history = train(params, rows, validation, on_epoch, watching, run.checkpoint("training"))
         train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y, loss)
         val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y, loss)
         temperature = fitted_temperature(params, model.network, validation)
         if params.refit:
-            model = refit(params, len(history), rows.and_also(validation), checkpoint("refit"))
+            model = refit(params, len(history), rows.and_also(validation), run.checkpoint("refit"))
         model.temperature = temperature
         metrics = {
             "dataset": params.dataset,
@@ -184,15 +183,15 @@ def main() -> None:
             "val_accuracy": round(val_accuracy, 6),
             "temperature": round(temperature, 6),
         }
-        outputs = {paths.MODELS / name: content for name, content in recognizer_files(model).items()} | {
-            paths.HISTORY: records_csv(history.records, list(history.last)),
-            paths.DIAGNOSTICS: records_csv(watch.records, DIAGNOSTICS),
-            paths.HISTOGRAMS: records_csv(watch.histograms(), HISTOGRAMS),
-            paths.TRAIN_METRICS: metrics_json(metrics),
-        }
-        check_unchanged(key)
-        for path, content in outputs.items():
-            write_bytes(path, content)
+        run.write(
+            {
+                **{paths.MODELS / name: content for name, content in recognizer_files(model).items()},
+                paths.HISTORY: records_csv(history.records, list(history.last)),
+                paths.DIAGNOSTICS: records_csv(watch.records, DIAGNOSTICS),
+                paths.HISTOGRAMS: records_csv(watch.histograms(), HISTOGRAMS),
+                paths.TRAIN_METRICS: metrics_json(metrics),
+            }
+        )
     script.say(
         f"trained on {params.dataset}: {len(history)} epochs, "
         f"validation loss {val_loss:.4f}, validation accuracy {val_accuracy:.2%}"

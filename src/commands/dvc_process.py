@@ -31,7 +31,7 @@ def dvc(*arguments: str, capture: bool = False) -> str:
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     stops: list[int] = []
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: S603 (python, with words of ours)
         [sys.executable, "-m", "dvc", *arguments],
         env={**os.environ, "PATH": path},
         text=True,

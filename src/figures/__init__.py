@@ -1,1 +1,1 @@
-"""The pictures of a run: each function takes arrays and gives a matplotlib Figure; nothing here reads or writes a file."""
+"""The pictures of a run: functions from arrays to a matplotlib Figure. Nothing here reads or writes a file."""

@@ -1,7 +1,7 @@
-"""Activations: layers without parameters that act on each number alone (softmax: on each row).
+"""Activations: layers without parameters that act on each number independently (softmax: on each row).
 
-Each is two short methods: ``_value`` writes ``y = f(z)``, ``_gradient`` writes ``dL/dz = dL/dy * f'(z)``. Inputs and
-outputs have any shape (batch, ...); all arithmetic stays in the dtype that comes in.
+Each has two short methods: ``_value`` writes ``y = f(z)``, and ``_gradient`` writes ``dL/dz = dL/dy * f'(z)``. Inputs
+and outputs have any shape (batch, ...); all arithmetic stays in the dtype of the input.
 """
 
 import math
@@ -14,19 +14,19 @@ from .parts import Array, Shape, arguments, check_below_1, check_positive, make
 
 
 class Activation(Layer):
-    """What activations share: remember the latest input and output, which the derivative is written in."""
+    """The base of all activations: it keeps the latest input and output, from which the derivative is computed."""
 
-    suited_init = "xavier_uniform"  # what `init: auto` gives the weights before this activation
+    suited_init = "xavier_uniform"  # the initializer that `init: auto` chooses for the weights before this activation
     passing: tuple[str, ...] = ("z", "y", "grad_in", "zero")
     z: Any = None
 
     def _arrange(self, x: Array) -> None:
-        """Lay out the buffers for a batch that lies elsewhere than the one before."""
+        """Get the buffers for a batch that is another array than the one before."""
         if x.dtype is not self.dtype:
             self.adopt(x.dtype)
         self.z, self.y = x, self.output(x.shape)
         self.grad_in = self.buffer("grad_in", x.shape)
-        self.zero = np.zeros((), self.dtype)  # of one dtype with z: NumPy compares faster so
+        self.zero = np.zeros((), self.dtype)  # NumPy compares faster with an array of the same dtype than with 0
 
     def forget(self) -> None:
         super().forget()
@@ -47,18 +47,19 @@ class Activation(Layer):
         raise NotImplementedError
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        """Write grad_y * f'(z) into grad_z, knowing y = f(z)."""
+        """Write grad_y * f'(z) into grad_z; y is f(z)."""
         raise NotImplementedError
 
     def _positive(self, z: Array) -> Array:
+        """Where z > 0."""
         return np.greater(z, self.zero, out=self.buffer("positive", z.shape, np.bool_))
 
     def Forward_prop(self, Z: Array) -> Array:  # noqa: N802 (the original project's name)
-        """``forward`` as the original interface calls it: on anything array-like; returns a copy."""
+        """``forward`` of the original interface: takes anything array-like and returns a copy."""
         return self.forward(np.asarray(Z)).copy()
 
     def Backward_prop(self, dA: Array) -> Array:  # noqa: N802
-        """The gradient by the Z of the latest ``Forward_prop``, from the gradient by its result; a copy."""
+        """The gradient by the Z of the latest ``Forward_prop``, from the gradient by its result; returns a copy."""
         return self.backward(np.asarray(dA, dtype=self.dtype)).copy()
 
 
@@ -66,10 +67,10 @@ class Identity(Activation):
     """``y = z``."""
 
     def _value(self, z: Array, y: Array) -> None:
-        np.copyto(y, z)
+        y[...] = z
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.copyto(grad_z, grad_y)
+        grad_z[...] = grad_y
 
 
 class ReLU(Activation):
@@ -80,7 +81,7 @@ class ReLU(Activation):
 
     def _arrange(self, x: Array) -> None:
         super()._arrange(x)
-        self.zeros = self.buffer("zeros", x.shape, fill=0)  # a single 0 would take several times as long
+        self.zeros = self.buffer("zeros", x.shape, fill=0)  # NumPy's maximum of two arrays is faster than with 0
         self.positive = self.buffer("positive", x.shape, np.bool_)
 
     def _value(self, z: Array, y: Array) -> None:
@@ -92,7 +93,7 @@ class ReLU(Activation):
 
 
 class LeakyReLU(Activation):
-    """``y = max(z, slope * z)`` with a small positive slope: no unit dies (Maas et al. 2013)."""
+    """``y = max(z, slope * z)`` with a small positive slope, so that no unit dies (Maas et al. 2013)."""
 
     suited_init = "he_normal"
 
@@ -121,15 +122,15 @@ class ELU(Activation):
         self.alpha = alpha
 
     def _value(self, z: Array, y: Array) -> None:
-        np.minimum(z, 0, out=y)  # exp of what is positive could overflow, and is not wanted
+        np.minimum(z, 0, out=y)  # exp of a positive number is not needed and could overflow
         np.expm1(y, out=y)
-        np.multiply(y, self.alpha, out=y)
+        y *= self.alpha
         np.copyto(y, z, where=self._positive(z))
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
         np.add(y, self.alpha, out=grad_z)  # alpha * exp(z)
         np.copyto(grad_z, 1, where=self._positive(z))
-        np.multiply(grad_z, grad_y, out=grad_z)
+        grad_z *= grad_y
 
 
 class SELU(Activation):
@@ -142,26 +143,27 @@ class SELU(Activation):
     def _value(self, z: Array, y: Array) -> None:
         np.minimum(z, 0, out=y)
         np.expm1(y, out=y)
-        np.multiply(y, self.alpha, out=y)
+        y *= self.alpha
         np.copyto(y, z, where=self._positive(z))
-        np.multiply(y, self.scale, out=y)
+        y *= self.scale
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.add(y, self.scale * self.alpha, out=grad_z)
+        np.add(y, self.scale * self.alpha, out=grad_z)  # scale * alpha * exp(z)
         np.copyto(grad_z, self.scale, where=self._positive(z))
-        np.multiply(grad_z, grad_y, out=grad_z)
+        grad_z *= grad_y
 
 
 def sigmoid(z: Array, out: Array) -> Array:
     """``1 / (1 + exp(-z))``, written ``(1 + tanh(z / 2)) / 2``, which cannot overflow."""
     np.multiply(z, 0.5, out=out)
     np.tanh(out, out=out)
-    np.add(out, 1, out=out)
-    return np.multiply(out, 0.5, out=out)
+    out += 1
+    out *= 0.5
+    return out
 
 
 def softplus(z: Array, out: Array) -> Array:
-    """``log(1 + exp(z)) = log(exp(0) + exp(z))``, by NumPy's ``logaddexp``, which cannot overflow."""
+    """``log(1 + exp(z)) = log(exp(0) + exp(z))`` by NumPy's ``logaddexp``, which cannot overflow."""
     return np.logaddexp(z, 0, out=out)
 
 
@@ -173,8 +175,8 @@ class Sigmoid(Activation):
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
         np.subtract(1, y, out=grad_z)
-        np.multiply(grad_z, y, out=grad_z)  # y (1 - y)
-        np.multiply(grad_z, grad_y, out=grad_z)
+        grad_z *= y  # y (1 - y)
+        grad_z *= grad_y
 
 
 class Tanh(Activation):
@@ -186,7 +188,7 @@ class Tanh(Activation):
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
         np.multiply(y, y, out=grad_z)
         np.subtract(1, grad_z, out=grad_z)  # 1 - y^2
-        np.multiply(grad_z, grad_y, out=grad_z)
+        grad_z *= grad_y
 
 
 class Softplus(Activation):
@@ -199,7 +201,7 @@ class Softplus(Activation):
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
         sigmoid(z, out=grad_z)
-        np.multiply(grad_z, grad_y, out=grad_z)
+        grad_z *= grad_y
 
 
 class SiLU(Activation):
@@ -209,22 +211,22 @@ class SiLU(Activation):
 
     def _value(self, z: Array, y: Array) -> None:
         sigmoid(z, out=y)
-        np.multiply(y, z, out=y)
+        y *= z
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
         s = sigmoid(z, out=self.buffer("sigmoid", z.shape))
         np.subtract(1, y, out=grad_z)
-        np.multiply(grad_z, s, out=grad_z)
-        np.add(grad_z, y, out=grad_z)  # s (1 - y) + y
-        np.multiply(grad_z, grad_y, out=grad_z)
+        grad_z *= s
+        grad_z += y  # s (1 - y) + y
+        grad_z *= grad_y
 
 
 class GELU(Activation):
     """``y = z/2 (1 + tanh(c (z + a z^3)))``, ``c = sqrt(2/pi)``, ``a = 0.044715`` (Hendrycks and Gimpel 2016).
 
     This is the tanh approximation. It differs from the exact ``z Phi(z)``, which needs the error function, by less
-    than 0.0005 everywhere. It is written ``y = z s``, ``s = 1 / (1 + exp(-2u))``, ``u = c (z + a z^3)``, since NumPy
-    takes half as long for exp as for tanh.
+    than 0.0005 everywhere. The code computes ``y = z s``, ``s = 1 / (1 + exp(-2u))``, ``u = c (z + a z^3)``, because
+    NumPy's exp takes half as long as its tanh.
     """
 
     suited_init = "he_normal"
@@ -235,25 +237,24 @@ class GELU(Activation):
     def _value(self, z: Array, y: Array) -> None:
         self.s = s = self.buffer("s", z.shape)
         np.multiply(z, z, out=s)
-        np.multiply(s, -2 * self._c * self._a, out=s)
-        np.subtract(s, 2 * self._c, out=s)
-        np.multiply(s, z, out=s)  # -2u
-        with np.errstate(over="ignore"):  # infinity is as good: s is 0 there
+        s *= -2 * self._c * self._a
+        s -= 2 * self._c
+        s *= z  # -2u
+        with np.errstate(over="ignore"):  # infinity is right here: it makes s 0
             np.exp(s, out=s)
-        np.add(s, 1, out=s)
+        s += 1
         np.divide(1, s, out=s)
         np.multiply(z, s, out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        # f' = s + z s', s' = s (1 - s) 2u'
+        # f' = s + z s' with s' = s (1 - s) 2u', so that f' = s + 2u' y (1 - s)
         np.multiply(z, z, out=grad_z)
-        np.multiply(grad_z, 6 * self._c * self._a, out=grad_z)
-        np.add(grad_z, 2 * self._c, out=grad_z)  # 2u'
-        np.multiply(grad_z, y, out=grad_z)
-        rest = np.subtract(1, self.s, out=self.buffer("rest", z.shape))
-        np.multiply(grad_z, rest, out=grad_z)
-        np.add(grad_z, self.s, out=grad_z)
-        np.multiply(grad_z, grad_y, out=grad_z)
+        grad_z *= 6 * self._c * self._a
+        grad_z += 2 * self._c  # 2u'
+        grad_z *= y
+        grad_z *= np.subtract(1, self.s, out=self.buffer("rest", z.shape))
+        grad_z += self.s
+        grad_z *= grad_y
 
 
 class Mish(Activation):
@@ -271,15 +272,15 @@ class Mish(Activation):
         # f' = t + z sigmoid(z) (1 - t^2) = t + sigmoid(z) (z - y t), with t = tanh(softplus(z))
         np.multiply(y, self.t, out=grad_z)
         np.subtract(z, grad_z, out=grad_z)
-        np.multiply(grad_z, sigmoid(z, out=self.buffer("sigmoid", z.shape)), out=grad_z)
-        np.add(grad_z, self.t, out=grad_z)
-        np.multiply(grad_z, grad_y, out=grad_z)
+        grad_z *= sigmoid(z, out=self.buffer("sigmoid", z.shape))
+        grad_z += self.t
+        grad_z *= grad_y
 
 
 def softmax(z: Array, out: Array | None = None, scratch: Array | None = None) -> Array:
-    """``exp(z) / sum(exp(z))`` along the last axis, with the row's maximum taken off first, which cannot overflow.
+    """``exp(z) / sum(exp(z))`` along the last axis. The row's maximum is subtracted first, so exp cannot overflow.
 
-    ``out`` has z's shape, ``scratch`` z's with a last axis of 1; without them new arrays are made.
+    ``out`` has the shape of z, ``scratch`` the same with a last axis of length 1; without them new arrays are made.
     """
     out = np.subtract(z, np.maximum.reduce(z, axis=-1, keepdims=True, out=scratch), out=out)
     np.exp(out, out=out)
@@ -287,9 +288,9 @@ def softmax(z: Array, out: Array | None = None, scratch: Array | None = None) ->
 
 
 class Softmax(Activation):
-    """``y_i = exp(z_i) / sum_j exp(z_j)`` along the last axis: the one activation whose units depend on each other.
+    """``y_i = exp(z_i) / sum_j exp(z_j)`` along the last axis: the only activation whose units depend on each other.
 
-    A classifier's output needs none: the cross-entropy takes logits and holds the softmax inside.
+    A classifier needs none at its output: the cross-entropy takes logits and contains the softmax.
     """
 
     def _value(self, z: Array, y: Array) -> None:
@@ -299,13 +300,13 @@ class Softmax(Activation):
         np.multiply(grad_y, y, out=grad_z)
         total = np.sum(grad_z, axis=-1, keepdims=True, out=self.buffer("row", (*z.shape[:-1], 1)))
         np.subtract(grad_y, total, out=grad_z)
-        np.multiply(grad_z, y, out=grad_z)  # y (g - sum(g y))
+        grad_z *= y  # y (g - sum(g y))
 
 
 class UserActivation(Activation):
-    """A user's object with ``Forward_prop(Z)`` and ``Backward_prop(dA)``, made to fit as a layer.
+    """A layer around a user's object with ``Forward_prop(Z)`` and ``Backward_prop(dA)``.
 
-    A network with it can be saved only if the object's class has a name, by ``register_activation``.
+    A network with it can be saved only if the object's class was registered with ``register_activation``.
     """
 
     def __init__(self, user: Any) -> None:
@@ -350,7 +351,7 @@ ACTIVATIONS: dict[str, type[Activation]] = {
 def make_activation(spec: Any) -> Activation:
     """An activation from its name, from ``{"name": {option: value}}``, or the object itself.
 
-    An object that is no layer but has ``Forward_prop`` and ``Backward_prop`` becomes one.
+    An object that is not a layer but has ``Forward_prop`` and ``Backward_prop`` becomes a ``UserActivation``.
     """
     part: Any = make("activation", ACTIVATIONS, spec)
     if isinstance(part, Activation):

@@ -1,4 +1,4 @@
-"""Callbacks: what training calls as it goes; early stopping and weight averaging are two of them."""
+"""Callbacks: methods that the training calls as it runs. Early stopping and weight averaging are callbacks."""
 
 import math
 from collections.abc import Mapping
@@ -21,7 +21,10 @@ class StateError(ValueError):
 
 
 class Callback:
-    """What training calls as it goes; a subclass overrides what it needs. ``training`` is the running ``Training``."""
+    """The contract of all callbacks: a subclass overrides the events that it needs.
+
+    ``training`` is the running ``Training``.
+    """
 
     def on_train_begin(self, training: "Training") -> None:
         """Before the first epoch."""
@@ -33,33 +36,33 @@ class Callback:
         """Before each step; ``training.step`` steps are done."""
 
     def on_batch_end(self, training: "Training") -> None:
-        """After each step; the gradient that it went by is still in ``training.network.grads``."""
+        """After each step; ``training.network.grads`` still has the step's gradient."""
 
     def on_validation_begin(self, training: "Training") -> None:
-        """After the last batch of an epoch, before the epoch's losses are put together."""
+        """After the last batch of an epoch, before the validation rows are measured."""
 
     def on_epoch_end(self, training: "Training", record: Record) -> None:
-        """After each epoch; ``record`` is what was measured, and ``training.stopping = True`` ends the training."""
+        """After each epoch, with its measurements; ``training.stopping = True`` ends the training."""
 
     def on_train_end(self, training: "Training") -> None:
-        """After the last epoch, and where the training diverged; not where anything else ended it."""
+        """After the last epoch and after a divergence, but not after any other error."""
 
     def get_state(self) -> dict[str, Any]:
-        """What the callback remembers from one call to the next: arrays and what json can hold."""
+        """Everything that the callback keeps between calls: arrays, and values that json can hold."""
         return {}
 
     def set_state(self, training: "Training", state: Mapping[str, Any]) -> None:
-        """Take back what ``get_state`` gave; after ``on_train_begin``, when the training itself is restored."""
+        """Restore the result of ``get_state``; called after ``on_train_begin``, when the training is restored."""
 
 
 class EarlyStopping(Callback):
-    """End the training ``patience`` epochs after ``monitor`` last improved, and put that epoch's weights back.
+    """End the training ``patience`` epochs after ``monitor`` last improved, and restore that epoch's weights.
 
-    They are put back after a training that diverged, too.
+    The weights are also restored after a divergence.
 
     Args:
-        monitor: a key of the history's records; one whose name ends in ``accuracy`` counts upwards, others downwards.
-        min_delta: an improvement smaller than this does not count.
+        monitor: a key of the history's records. More is better if it ends in ``accuracy``; otherwise less is better.
+        min_delta: a smaller improvement does not count.
     """
 
     def __init__(self, patience: int = 10, monitor: str = "val_loss", min_delta: float = 0.0) -> None:
@@ -78,7 +81,7 @@ class EarlyStopping(Callback):
         self.best, self.best_epoch, self.kept = float(state["best"]), int(state["best_epoch"]), state["kept"]
         if self.kept is not None:
             now = snapshot(training.network)
-            restore(training.network, self.kept)  # which checks it
+            restore(training.network, self.kept)  # raises ValueError if it does not fit
             restore(training.network, now)
 
     def on_epoch_end(self, training: "Training", record: Record) -> None:
@@ -96,11 +99,11 @@ class EarlyStopping(Callback):
 
 
 class WeightAverage(Callback):
-    """Keep ``average = decay * average + (1 - decay) * weights`` over the steps, and end with it in the network.
+    """Update ``average = decay * average + (1 - decay) * weights`` after each step, and end with it in the network.
 
-    Polyak averaging with an exponential window (Polyak and Juditsky 1992); ``decay`` grows as ``(1 + t) / (10 + t)``
-    up to the given one, so that the start is forgotten. The average is in the network from the end of an epoch's
-    steps to the beginning of the next: it is what validation measures and what ``EarlyStopping`` keeps.
+    This is Polyak averaging with an exponential window (Polyak and Juditsky 1992). ``decay`` grows as
+    ``(1 + t) / (10 + t)`` up to the given value, so that the start is forgotten. Between the last step of an epoch and
+    the first of the next, the average is in the network: validation measures it, and ``EarlyStopping`` keeps it.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -141,7 +144,7 @@ class WeightAverage(Callback):
 
 
 def snapshot(network: Network) -> Snapshot:
-    """A copy of all that training changes in a network."""
+    """A copy of everything that training changes in a network."""
     states = [{name: array.copy() for name, array in layer.state.items()} for layer in network.walk()]
     return network.params.copy(), states
 

@@ -1,4 +1,4 @@
-"""What goes on inside a network while it trains: gradients that vanish, weights that explode, units that die."""
+"""Diagnostics: what happens inside a network while it trains, such as vanishing gradients and dead units."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from .callbacks import Callback, Record
 from .parts import Array, check, copy_like
 from .training import Training
 
-#: What is measured, and what it says.
+#: The measured quantities and their meaning.
 QUANTITIES = {
     "gradient_norm": "length of the loss's gradient by the layer's parameters",
     "weight_norm": "length of the layer's parameters",
@@ -23,13 +23,13 @@ QUANTITIES = {
 
 
 class Diagnostics(Callback):
-    """Measures every layer before the training, as epoch 0, and after each epoch; the training stays the same.
+    """Measure every layer before the training, as epoch 0, and after each epoch, without changing the training.
 
-    Gradients and activations are taken on a fixed sample of the training rows, without dropout and augmentation, so
-    that epochs can be compared. This costs about one training step an epoch, and two copies of the parameters.
+    Gradients and activations are those of a fixed sample of the training rows, without dropout and augmentation, so
+    that epochs can be compared. This takes about one more training step per epoch, and two copies of the parameters.
 
     Args:
-        rows: how many rows the sample has; they are spread evenly over the training's.
+        rows: the number of rows in the sample; they are spread evenly over the training rows.
 
     Attributes:
         records: dictionaries of epoch, layer, quantity and value; the quantities are the keys of ``QUANTITIES``. Layers
@@ -78,10 +78,10 @@ class Diagnostics(Callback):
         self._measure(training)
 
     def _measure(self, training: Training) -> None:
-        """Record what the sample shows, and keep the first and the latest parameters and gradient for histograms."""
+        """Measure the layers on the sample, and keep the first and the latest parameters and gradients."""
         network, loss = training.network, training.loss
         of_training = network.grads.copy()
-        with np.errstate(all="ignore"):  # what diverges is the training's to say
+        with np.errstate(all="ignore"):  # the training reports a divergence
             loss.forward(network.forward(training.X[self._sample]), training.targets[self._sample])
             network.backward_parameters(loss.backward())
             for layer, span in self._spans.items():
@@ -99,12 +99,12 @@ class Diagnostics(Callback):
             self.records.append({"epoch": training.epoch, "layer": layer, "quantity": quantity, "value": value})
 
     def histograms(self, bins: int = 40) -> list[dict[str, Any]]:
-        """How each layer's weights and gradients were spread before the training, and are after its latest epoch.
+        """Histograms of each layer's parameters and gradients before the training and after the latest epoch.
 
         Returns:
-            dictionaries of epoch, layer, of, low, high and share, one a bin. Where ``of`` is ``weights``, biases among
-            them, the bins are equally wide. Where it is ``gradients``, they are of magnitudes, equally wide on a
-            logarithmic scale, and the shares lack that of the gradients that are 0.
+            a dictionary of epoch, layer, of, low, high and share for each bin. If ``of`` is ``weights``, which includes
+            biases, the bins are equally wide. If it is ``gradients``, they are bins of magnitudes, equally wide on a
+            logarithmic scale, and gradients that are 0 are in no bin.
         """
         found: list[dict[str, Any]] = []
         for layer, span in self._spans.items():
@@ -117,7 +117,7 @@ class Diagnostics(Callback):
 
 
 def _logarithmic_edges(numbers: dict[int, Array], bins: int) -> Array:
-    """Edges of bins that hold all that is finite, greater than 0 and no less than a trillionth of the greatest."""
+    """Edges of bins for all numbers that are finite, greater than 0 and more than a trillionth of the greatest."""
     values = np.concatenate(list(numbers.values()))
     top = values.max(where=np.isfinite(values), initial=_TINY)
     least = values.min(where=values > 1e-12 * top, initial=top)
@@ -131,11 +131,11 @@ def _bars(numbers: dict[int, Array], edges: Array, **where: str) -> Iterator[dic
             yield {"epoch": epoch, **where, "low": float(low), "high": float(high), "share": float(share)}
 
 
-_TINY = 1e-30  # stands for 0 where something is divided by it or its logarithm is taken
+_TINY = 1e-30  # replaces 0 in divisions and logarithms
 
 
 def _spans(training: Training) -> Iterator[tuple[str, slice]]:
-    """Where each layer's parameters lie in the network's vector."""
+    """The place of each layer's parameters in the network's vector."""
     start = 0
     for layer in training.network.walk():
         size = sum(parameter.size for parameter in layer.parameters.values())
@@ -145,7 +145,7 @@ def _spans(training: Training) -> Iterator[tuple[str, slice]]:
 
 
 def _of_activation(y: Array) -> dict[str, float]:
-    """What the outputs (rows, ..., units) of an activation show."""
+    """The quantities of an activation with outputs y (rows, ..., units)."""
     by_unit = y.reshape(-1, y.shape[-1])
     dead = np.ptp(by_unit, axis=0) < 1e-6
     return {

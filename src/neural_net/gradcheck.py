@@ -1,9 +1,9 @@
-"""Is the derivative that the code computes the derivative of the function it computes?
+"""The gradient check: is the result of ``backward`` the derivative of ``forward``?
 
 ``backward`` is compared with central differences, number by number, in float64, for the inputs and for the parameters.
-With ``d(h) = (f(v + h) - f(v - h)) / 2h`` they are ``(4 d(h) - d(2h)) / 3``, whose error falls with h^4 where that of
-d(h) alone falls with h^2; so h can be large enough that rounding does not drown the derivative. A layer has many
-outputs, so f is their sum with random weights, which every output's derivative enters.
+With ``d(h) = (f(v + h) - f(v - h)) / 2h`` the difference is ``(4 d(h) - d(2h)) / 3``. Its error falls with h^4, that of
+d(h) alone with h^2; so h can be large enough for rounding errors not to matter. A layer has many outputs, so f is their
+sum with random weights, which depends on every output.
 """
 
 import copy
@@ -26,7 +26,7 @@ TOLERANCE = 1e-6
 
 
 def numerical_gradient(f: Callable[[], float], place: Array, step: float = STEP) -> Array:
-    """The gradient of f by the numbers in ``place``, by central differences; ``place`` is changed and put back."""
+    """The gradient of f by the numbers in ``place``, by central differences; ``place`` is changed and restored."""
     gradient = np.empty(place.shape)
     for index in np.ndindex(place.shape):
         value, slopes = place[index], []
@@ -43,7 +43,7 @@ def numerical_gradient(f: Callable[[], float], place: Array, step: float = STEP)
 def relative_error(ours: Array, reference: Array) -> float:
     """The largest ``|a - b| / max(|a|, |b|)``.
 
-    Numbers below a thousandth of the largest count as that large, since rounding of the differences is no smaller.
+    The denominator is at least a thousandth of the largest number, because the rounding error of the differences is.
     """
     if not ours.size:
         return 0.0
@@ -56,11 +56,11 @@ def check_layer(
 ) -> float:
     """The worst relative error of a layer's gradients by its inputs and by every parameter."""
     setup(layer, shape_in, rng)
-    for name in layer.parameters:  # away from special values such as zero biases
+    for name in layer.parameters:  # avoid special values such as zero biases
         place = getattr(layer, name)
         place += rng.normal(0, 0.3, place.shape)
     x = rng.normal(0, 1.5, (batch, *shape_in))
-    x += 0.05 * np.sign(x)  # away from the kink of ReLU and its like
+    x += 0.05 * np.sign(x)  # avoid the kink of ReLU and the like
     mix = rng.normal(size=(batch, *layer.shape_out))
 
     def f() -> float:
@@ -98,12 +98,12 @@ def check_network(network: Network, X: Any, y: Any, loss: Any = "cross_entropy")
     """The worst relative error of a whole float64 network's gradients of a loss, by its parameters and its inputs.
 
     Raises:
-        ValueError: for a float32 network, whose rounding hides what is looked for.
+        ValueError: for a float32 network, whose rounding would hide errors.
     """
     if network.dtype != np.float64:
         raise ValueError(f"gradients are checked in float64, and this network is {network.dtype}")
     loss, X = make_loss(loss), network.check_inputs(np.array(X, dtype=np.float64))
-    network = copy.deepcopy(network)  # whose running means and draws stay as they are
+    network = copy.deepcopy(network)  # the caller's running means and generators stay the same
     targets = loss.targets(y, network.n_outputs)
 
     def f() -> float:
@@ -119,12 +119,12 @@ def check_network(network: Network, X: Any, y: Any, loss: Any = "cross_entropy")
 
 
 def _worst(errors: Iterable[float]) -> float:
-    """The largest; NaN if one is NaN, which ``max`` would pass over."""
+    """The largest, or NaN if one is NaN, which ``max`` would ignore."""
     return float(np.max(list(errors)))
 
 
 def _same_draws(layer: Layer) -> None:
-    """Let every call of a layer that draws at random draw the same."""
+    """Make a layer that draws at random draw the same numbers in every call."""
     for part in (layer, *_inside(layer)):
         part.rng = np.random.default_rng(1)
 
@@ -138,11 +138,11 @@ def _inside(layer: Layer) -> Iterator[Layer]:
 # Everything that has a name, with all its options
 
 _ROW: Shape = (6,)
-_PATH: Shape = (8, 3)  # points and channels; of two channels, layer norm makes +-1 whatever they are
-_PEN: list[Shape] = [(8, 2), (16,)]  # for layers that take the pen's points only
+_PATH: Shape = (8, 3)  # points and channels; layer norm would turn any two channels into -1 and 1
+_PEN: list[Shape] = [(8, 2), (16,)]  # for layers that take only the points of a pen's path
 
-#: What a part is checked with beside its defaults; the tests see to it that no option of any part is left out. A
-#: user's class brings its own, as ``check_with``.
+#: The options that each part is checked with, besides its defaults. A test holds that no option of any part is missing.
+#: A user's class has its own list, ``check_with``.
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "leaky_relu": [{"slope": 0.2}],
     "elu": [{"alpha": 0.7}],

@@ -1,7 +1,7 @@
-"""Losses: how far the outputs are from the targets, as a mean over the batch, and its gradient by the outputs.
+"""Losses: the distance of the outputs from the targets, as a mean over the batch, and its gradient by the outputs.
 
-A loss takes targets as class numbers (batch,), or as one row of numbers a sample (batch, n_outputs). ``targets``
-checks them and turns them into rows once, before training; ``forward`` and ``backward`` then do arithmetic alone.
+Targets are class numbers (batch,) or a row of numbers for each sample (batch, n_outputs). ``targets`` checks them and
+turns them into rows once, before training; ``forward`` and ``backward`` only do arithmetic.
 """
 
 from collections.abc import Sequence
@@ -13,19 +13,19 @@ from .parts import Array, as_numbers, check, check_below_1, make, of_type
 
 
 class Loss:
-    """The contract: ``forward(outputs, targets)`` is the value, ``backward()`` its gradient by the outputs.
+    """The contract of all losses: ``forward(outputs, targets)`` is the value, ``backward()`` its gradient by outputs.
 
     Both arguments are (batch, n_outputs); ``targets`` makes the second. The gradient is a buffer that holds until
     the next ``forward``.
     """
 
-    always_classes = False  # whether a vector of targets holds class numbers even where there is a single output
+    always_classes = False  # whether a vector of targets holds class numbers even for a single output
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, tuple[int, ...], Any], Array] = {}
 
     def targets(self, y: Any, n_outputs: int, dtype: Any = np.float64) -> Array:
-        """Check targets and turn them into what ``forward`` takes.
+        """Check targets and turn them into the rows that ``forward`` takes.
 
         Args:
             y: class numbers (batch,) from 0 to n_outputs - 1, or rows (batch, n_outputs).
@@ -34,7 +34,7 @@ class Loss:
             rows (batch, n_outputs) in ``dtype``.
 
         Raises:
-            ValueError: saying what was expected and what came.
+            ValueError: if they do not fit the loss or the outputs.
         """
         name = type(self).__name__
         y = as_numbers(y, f"{name}'s targets")
@@ -56,11 +56,11 @@ class Loss:
         return self._rows(np.eye(n_outputs, dtype=dtype))
 
     def _rows(self, rows: Array) -> Array:
-        """What the loss does to target rows beforehand."""
+        """Check and transform rows of targets, if the loss needs it."""
         return rows
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
-        """The mean over the batch. With weights w (batch,): ``sum(w_i * loss_i) / sum(w_i)``, and 0 if all are 0."""
+        """The mean over the batch; with weights w (batch,), ``sum(w_i * loss_i) / sum(w_i)``, or 0 if all are 0."""
         raise NotImplementedError
 
     def backward(self) -> Array:
@@ -90,7 +90,7 @@ _MOST_BUFFERS = 48
 
 
 class Targets:
-    """What ``loss.targets`` makes of y, for the rows that are asked for; class numbers take a byte a row until then.
+    """The target rows of a training: ``targets[rows]`` gives those of some rows. Class numbers are stored as such.
 
     Raises:
         ValueError: as ``Loss.targets``.
@@ -108,12 +108,12 @@ class Targets:
         return self._table[rows] if self._classes is None else self._table.take(self._classes[rows], axis=0)
 
     def classes(self, rows: Any) -> Array:
-        """The class of each of these rows: in rows of numbers, the largest."""
+        """The class of each of these rows; for rows of numbers, the index of the largest."""
         return self._table[rows].argmax(axis=1) if self._classes is None else self._classes[rows]
 
 
 def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
-    """Check a vector of class numbers and make them indices; floats that are whole numbers count."""
+    """Check a vector of class numbers and return it as whole numbers; floats such as 3.0 are accepted."""
     if np.issubdtype(y.dtype, np.floating) and not (np.isfinite(y).all() and (y == np.floor(y)).all()):
         raise ValueError(f"{owner} expects class numbers, got numbers that are not whole")
     if len(y) and (y.min() < 0 or y.max() >= n_classes):
@@ -124,13 +124,13 @@ def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
 class CrossEntropy(Loss):
     """Softmax and cross-entropy on logits z: ``loss = -sum_c t_c log softmax(z)_c = logsumexp(z) - sum_c t_c z_c``.
 
-    ``dL/dz = (softmax(z) - t) / batch``. The logarithm is taken of a sum that is at least 1, so nothing needs an
-    epsilon.
+    ``dL/dz = (softmax(z) - t) / batch``. The row's maximum is subtracted from z first. The sum inside the logarithm is
+    then at least 1, so no epsilon is needed.
 
     Args:
         label_smoothing: e in ``t' = (1 - e) t + e / classes`` (Szegedy et al. 2016, section 7).
-        class_weights: w (classes,): ``loss = -sum_c w_c t_c log softmax(z)_c``, and the mean over the batch is
-            weighted with ``sum_c w_c t_c`` before smoothing, as in PyTorch for class numbers.
+        class_weights: w (classes,): ``loss = -sum_c w_c t_c log softmax(z)_c``. The mean over the batch is weighted
+            with ``sum_c w_c t_c`` before smoothing, as in PyTorch for class numbers.
     """
 
     always_classes = True
@@ -159,15 +159,15 @@ class CrossEntropy(Loss):
         weighted, scale = self._weigh(targets, sample_weight)
         z, p, t, ones, total, mass = outputs.T, self._p, self._t, self._ones, self._total, self._one_each
         t[...] = weighted.T
-        self._even = weighted is targets  # then each row's targets add up to 1
+        self._even = weighted is targets  # then the targets of each row add up to 1
         if not self._even:
             mass = ones.dot(t, self._mass)
         np.subtract(z, np.maximum.reduce(z, axis=0, out=self._top), out=p)
-        linear = float(np.vdot(p, t))
+        linear = float(np.vdot(p, t))  # sum of t_c z_c
         np.exp(p, out=p)
-        ones.dot(p, total)  # a sum over the classes, in a product
-        np.divide(p, total, out=p)
-        self._scale[...] = scale
+        ones.dot(p, total)  # the sum over the classes, as a product
+        p /= total  # softmax
+        self._scale = scale
         return (float(np.log(total, out=total).dot(mass)) - linear) * scale
 
     def backward(self) -> Array:
@@ -175,20 +175,20 @@ class CrossEntropy(Loss):
         if not self._even:
             p = np.multiply(p, self._mass, out=grad)
         np.subtract(p, self._t, out=grad)
-        return np.multiply(grad, self._scale, out=grad).T
+        grad *= self._scale
+        return grad.T
 
     def _arrange(self, outputs: Array) -> None:
-        """Lay out the buffers for a batch of this size, with a row a class: so lie what comes out of a network."""
+        """Get the buffers for a batch of this size, with a row for each class: a network's outputs have this order."""
         n, classes = outputs.shape
         self._p, self._t, self._grad = (self._buffer(name, outputs, (classes, n)) for name in ("p", "t", "grad"))
         self._top, self._total, self._mass = (self._buffer(name, outputs, (n,)) for name in ("top", "total", "mass"))
         self._one_each = self._buffer("one each", outputs, (n,), fill=1)
         self._ones = self._buffer("ones", outputs, (classes,), fill=1)
-        self._scale = self._buffer("scale", outputs, ())  # of one dtype with the gradient: NumPy is faster so
         self._arranged = outputs.shape, outputs.dtype
 
     def _weigh(self, targets: Array, sample_weight: Array | None) -> tuple[Array, float]:
-        """The targets times the weights of their class and sample, and one over the weight of the batch."""
+        """The targets times the weights of their class and sample, and the reciprocal of the batch's weight."""
         if self.class_weights is None and sample_weight is None:
             return targets, 1 / len(targets)
         weighted, of_samples = targets, self._buffer("of_samples", targets, targets.shape[:1])
@@ -206,7 +206,7 @@ class CrossEntropy(Loss):
 
 
 def _reciprocal(weight: float) -> float:
-    """``1 / weight``, and 0 for a batch whose rows all have the weight 0: it says nothing."""
+    """``1 / weight``, or 0 for a batch whose rows all have the weight 0, which then changes nothing."""
     return 1 / weight if weight else 0.0
 
 
@@ -234,10 +234,10 @@ class FocalLoss(Loss):
     """``loss = -sum_c t_c (1 - p_c)^gamma log p_c``, p = softmax(z): easy samples count less (Lin et al. 2017, eq. 4).
 
     With ``h_c = dloss/dlog p_c = t_c (gamma (1 - p_c)^(gamma - 1) p_c log p_c - (1 - p_c)^gamma)`` the gradient is
-    ``dL/dz = (h - p sum(h)) / batch``, since ``dlog p_c / dz_j = [c = j] - p_j``.
+    ``dL/dz = (h - p sum(h)) / batch``, because ``dlog p_c / dz_j = [c = j] - p_j``.
 
     Args:
-        gamma: the focus; 0 is the cross-entropy.
+        gamma: how much less easy samples count; 0 is the cross-entropy.
     """
 
     always_classes = True
@@ -256,7 +256,7 @@ class FocalLoss(Loss):
         top = np.maximum.reduce(outputs, axis=1, keepdims=True, out=self._buffer("top", outputs, share.shape))
         np.subtract(outputs, top, out=log_p)
         np.sum(np.exp(log_p, out=p), axis=1, keepdims=True, out=total)
-        np.subtract(log_p, np.log(total, out=total), out=log_p)
+        log_p -= np.log(total, out=total)
         np.exp(log_p, out=p)
         np.negative(np.expm1(log_p, out=rest), out=rest)  # 1 - p, exact near p = 1
         np.maximum(rest, np.finfo(rest.dtype).tiny, out=rest)
@@ -265,8 +265,10 @@ class FocalLoss(Loss):
         share *= _reciprocal(float(share.sum()))
         self._log_p, self._p, self._rest, self._power = log_p, p, rest, power
         self._share, self._targets = share, targets
-        np.multiply(np.multiply(power, log_p, out=value), targets, out=value)
-        return -float(np.multiply(value, share, out=value).sum())
+        np.multiply(power, log_p, out=value)
+        value *= targets
+        value *= share
+        return -float(value.sum())
 
     def backward(self) -> Array:
         h, p = self._buffer("h", self._p), self._p
@@ -278,7 +280,8 @@ class FocalLoss(Loss):
         h *= self._targets
         total = np.sum(h, axis=1, keepdims=True, out=self._buffer("total", p, (len(p), 1)))
         h -= np.multiply(p, total, out=self._buffer("value", p))
-        return np.multiply(h, self._share, out=h)
+        h *= self._share
+        return h
 
 
 LOSSES: dict[str, type[Loss]] = {

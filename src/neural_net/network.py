@@ -18,19 +18,18 @@ from .parts import Array, Shape, as_numbers, check, check_count
 class Network:
     """Layers one after the other, from a row of inputs to a row of outputs.
 
-    All parameters lie in the vector ``params`` and all gradients in ``grads``, of one length and dtype; each layer
-    holds views into both. ``decays`` has a 1 where a parameter is a weight, which weight decay may shrink, and a 0
-    elsewhere.
+    All parameters are in the vector ``params`` and all gradients in ``grads``, which has the same length and dtype. The
+    layers have views into both. ``decays`` is 1 for weights, which weight decay shrinks, and 0 for other parameters.
 
     Args:
-        layers: layers, activations, or their names or specs as ``make_layer`` takes them.
-        n_in: the number of inputs, or the shape of one sample; None: taken from the first data that comes.
+        layers: layers and activations, as objects, names or specs that ``make_layer`` takes.
+        n_in: the number of inputs, or the shape of one sample; None: taken from the first data.
         rng: draws the initial weights.
         dtype: float32 to train fast, float64 to check gradients.
         classes: the labels of the outputs, which ``predict`` returns; None: 0, 1, 2, ...
 
     Raises:
-        ValueError: naming the layer, what it expects and what comes to it, if two layers do not fit.
+        ValueError: if two layers do not fit, with the layer's name, the expected shape and the given one.
     """
 
     def __init__(
@@ -58,12 +57,12 @@ class Network:
 
     @property
     def layers(self) -> list[Layer]:
-        """The layers in order; those inside others are theirs (``walk`` yields all)."""
+        """The layers in order, without those inside others (``walk`` yields all)."""
         return self.chain.layers
 
     @property
     def built(self) -> bool:
-        """Whether the sizes are known."""
+        """Whether the network knows its sizes."""
         return bool(self.shape_in)
 
     @property
@@ -73,11 +72,11 @@ class Network:
 
     @property
     def n_outputs(self) -> int:
-        """How many numbers come out for a row: the classes' number, for a classifier."""
+        """The number of outputs for a row; for a classifier, the number of classes."""
         return self.chain.shape_out[0]
 
     def count_parameters(self, shape_in: Shape) -> int:
-        """How many parameters the network has for samples of ``shape_in``; nothing of that size is made."""
+        """The number of parameters for samples of ``shape_in``, computed without allocating them."""
         self.chain.build(shape_in)
         return self.n_parameters
 
@@ -103,7 +102,7 @@ class Network:
             start += parameter.size
         initialize(self.chain, self.rng)
 
-    # The function itself
+    # Forward and backward
 
     def forward(self, X: Array, training: bool = False) -> Array:
         """The outputs (batch, n_outputs) for X (batch, *shape_in), in a buffer that holds until the next call."""
@@ -112,19 +111,19 @@ class Network:
         return self.chain.forward(X, training)
 
     def backward(self, grad_out: Array) -> Array:
-        """Fill ``grads`` from the loss's gradient by the latest outputs; returns the gradient by their inputs."""
+        """Fill ``grads`` from the loss's gradient by the latest outputs; returns the gradient by the inputs."""
         return self.chain.backward(grad_out)
 
     def backward_parameters(self, grad_out: Array) -> None:
         """``backward`` without the gradient by the inputs, which training does not need."""
         self.chain.backward_parameters(grad_out)
 
-    # What it says about data
+    # Predictions
 
     def outputs(self, X: Any) -> Array:
         """The outputs for any number of rows, in a new array; for a classifier these are the logits.
 
-        Its columns lie one after the other in memory: what is done along the rows, softmax above all, is faster so.
+        The array is in Fortran order, which makes operations along the rows faster, such as softmax.
         """
         X = self.check_inputs(X)
         result = np.empty((len(X), self.n_outputs), self.dtype, order="F")
@@ -144,10 +143,10 @@ class Network:
         return best if self.classes is None else self.classes[best]
 
     def check_inputs(self, X: Any) -> Array:
-        """X as an array of the network's dtype whose rows fit the first layer; a copy only where one is needed.
+        """X as an array of the network's dtype whose rows fit the first layer; copied only if necessary.
 
         Raises:
-            ValueError: naming what was expected and what came: the shape, NaN or infinity, or no numbers at all.
+            ValueError: for another shape, for NaN or infinity, and for values that are not numbers.
         """
         X = as_rows(X, self.dtype)
         if not self.built:
@@ -158,11 +157,11 @@ class Network:
         return X
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies and pickles hold the parameters once, in the layers."""
+        """Copy the parameters once, in the layers."""
         return {name: value for name, value in vars(self).items() if name not in ("params", "grads")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Tie the layers of a copied or unpickled network to its vectors again."""
+        """Bind the layers of the copy to its own vectors."""
         self.__dict__.update(state)
         if self.built:
             self.params = np.empty(self.n_parameters, self.dtype)
@@ -176,7 +175,7 @@ class Network:
             for layer, kept in zip(self.walk(), states, strict=True):
                 layer.state = kept
 
-    # Its parts
+    # Layers
 
     def parameters(self) -> Iterator[tuple[Layer, str, Parameter]]:
         """Every parameter as (layer, name, declaration), in the order of the vector."""
@@ -185,17 +184,17 @@ class Network:
                 yield layer, name, parameter
 
     def walk(self) -> Iterator[Layer]:
-        """All layers, those inside others included."""
+        """All layers, with those inside others."""
         yield from _walk(self.chain.layers)
 
     def set_rng(self, rng: np.random.Generator) -> None:
-        """Hand a generator to the layers that draw at random."""
+        """Give a generator to the layers that draw at random."""
         self.rng = rng
         for layer in self.walk():
             layer.rng = rng
 
     def summary(self) -> str:
-        """A table of layers, the shapes that come out of them, and their numbers of parameters."""
+        """A table of the layers, the shapes of their outputs, and their numbers of parameters."""
         rows = [("layer", "kind", "output shape", "parameters")]
         for layer, depth in _walk_deep(self.chain.layers):
             shape = str(tuple(layer.shape_out)) if self.built else "not built"
@@ -210,7 +209,7 @@ class Network:
         return "\n".join([lines[0], rule, *lines[1:], rule, total])
 
     def _part_users(self) -> None:
-        """Give each place an object of its own where a user's activation, which remembers its batch, is in several."""
+        """Copy a user's activation object that is in several places, because it remembers its latest batch."""
         seen: set[int] = set()
         for layer in self.walk():
             if isinstance(layer, UserActivation):
@@ -240,10 +239,10 @@ def _walk(layers: Sequence[Layer]) -> Iterator[Layer]:
 
 
 def as_rows(X: Any, dtype: DTypeLike) -> Array:
-    """Anything array-like with a row a sample, as a finite float array.
+    """Anything array-like with one row per sample, as an array of finite numbers of that dtype.
 
     Raises:
-        ValueError: for what are no numbers, no rows, or numbers that are not finite.
+        ValueError: for values that are not numbers, not in rows, or not finite.
     """
     X = as_numbers(X, "X")
     if X.ndim < 2:
@@ -251,8 +250,8 @@ def as_rows(X: Any, dtype: DTypeLike) -> Array:
             f"expected one row a sample, got an array of shape {X.shape}; a single sample is X.reshape(1, -1)"
         )
     if X.dtype != dtype or not X.flags.c_contiguous:
-        with np.errstate(over="ignore"):  # said below
-            X = X.astype(dtype, order="C")  # one order, so that sums round alike for any memory layout
+        with np.errstate(over="ignore"):  # reported below
+            X = X.astype(dtype, order="C")  # always this order, so that sums round alike for any memory layout
     for start in range(0, len(X), _ROWS_CHECKED):
         finite = np.isfinite(X[start : start + _ROWS_CHECKED])
         if not finite.all():
@@ -274,16 +273,18 @@ def dense_layers(
     """The layers of a network, from the widths of its hidden layers.
 
     Args:
-        hidden_layers: an integer n stands for ``linear(n)``, then ``normalization``, the activation and ``dropout``;
-            the word ``activation`` for the activation alone, to follow a convolution; anything else is a layer of its
-            own, as ``make_layer`` takes it.
-        n_out: the number of outputs, of the last, linear layer.
+        hidden_layers: an integer n stands for ``linear(n)``, ``normalization``, the activation and ``dropout``; the
+            word ``activation`` for the activation alone, for use after a convolution. Anything else is a layer, as
+            ``make_layer`` takes it.
+        n_out: the number of outputs of the last layer, which is linear.
         activation: one for all hidden layers, or a list with one for each integer and each ``activation``.
+        init: the initializer of all linear layers.
         normalization: ``batch_norm``, ``layer_norm`` or None.
-        residual: put a way around each hidden layer that is as wide as the one before it.
+        dropout: the rate of the dropout; 0 adds none.
+        residual: make each hidden layer that is as wide as the one before it a residual block.
 
     Raises:
-        ValueError: if there are not as many activations as hidden layers, or a name is unknown.
+        ValueError: if the number of activations is wrong, or a name is unknown.
     """
     listed = isinstance(hidden_layers, Iterable) and not isinstance(hidden_layers, str | Mapping)
     if not listed:

@@ -1,4 +1,4 @@
-"""The interface that the project began with: ``Neural_Net(layers_dim, activations)``, ``train``, ``predict``."""
+"""The project's first interface: ``Neural_Net(layers_dim, activations)``, ``train``, ``predict``."""
 
 import warnings
 from collections.abc import Sequence
@@ -13,14 +13,13 @@ from .training import Training
 
 
 class Neural_Net:  # noqa: N801 (the original's name)
-    """A door to ``Network`` for dense layers and a softmax output, trained by full-batch gradient descent.
+    """A ``Network`` of dense layers with a softmax output, trained by full-batch gradient descent.
 
     Args:
-        layers_dim: the widths, from the inputs over the hidden layers to the classes: ``[16, 48, 32, 10]``.
-        activations: one object or name a hidden layer; the output layer is always softmax. An object needs no more than
+        layers_dim: the numbers of inputs, of units in each hidden layer, and of classes: ``[16, 48, 32, 10]``.
+        activations: an object or a name for each hidden layer; the output layer is always softmax. An object only needs
             ``Forward_prop(Z)`` and ``Backward_prop(dA)``.
-        rng: draws the initial weights; None: a generator with seed 0, so that a program gives the same numbers each
-            time.
+        rng: draws the initial weights; None: a generator with seed 0, so that a program always gives the same numbers.
 
     Raises:
         ValueError: if the number of activations is neither that of the hidden layers nor one more.
@@ -44,7 +43,7 @@ class Neural_Net:  # noqa: N801 (the original's name)
         self.network = Network(dense_layers(hidden, n_out, activations), n_in, rng=self.rng)
 
     def train(self, X: Any, y: Any, lr: float, n_iters: int) -> list[float]:
-        """``n_iters`` steps of gradient descent on all rows at once; returns the loss before each step."""
+        """Take ``n_iters`` steps of gradient descent on all rows; returns the loss before each step."""
         training = Training(
             self.network, X, y, rng=self.rng, optimizer=SGD(lr), epochs=n_iters, batch_size=None, accuracy=False
         )

@@ -1,4 +1,4 @@
-"""Parts of your own, usable by name: decorators that enter a class into the tables where names are looked up.
+"""Parts of your own: decorators that register a class under a name.
 
     @register_activation("double")
     class Double:
@@ -8,13 +8,13 @@
         def Backward_prop(self, dA):
             return 2 * dA
 
-From then on ``double`` is an activation like any other: for ``dense_layers`` and ``params.yaml``, for saved networks,
-and for the gradient check. The class keeps each argument of its ``__init__`` in an attribute of the same name, so that
-a saved network can be made again from them.
+``double`` is now an activation like any other, in ``dense_layers`` and ``params.yaml``, in saved networks and in the
+gradient check. The class must keep each argument of its ``__init__`` in an attribute of the same name, so that a saved
+network can be made again.
 
-A class may have two attributes that the library asks for. ``check_with`` lists options to check the gradient with,
-beside the defaults: ``check_with = [{"slope": 0.3}]``; a part that needs options needs it. ``suited_init``, of an
-activation, names the initializer for the weights before it.
+A class may have two more attributes. ``check_with`` lists the options to check the gradient with, besides the defaults:
+``check_with = [{"slope": 0.3}]``. It is required if an option has no default. ``suited_init``, of an activation, names
+the initializer for the weights before it.
 """
 
 from collections.abc import Callable
@@ -33,12 +33,12 @@ Kind = TypeVar("Kind", bound=type)
 def register_activation(name: str) -> Callable[[Kind], Kind]:
     """Make a class an activation by name: an ``Activation``, or any class with ``Forward_prop`` and ``Backward_prop``.
 
-    ``Forward_prop(Z)`` returns the activation of Z (batch, ...), in Z's shape; ``Backward_prop(dA)`` the gradient by
-    the Z of the latest ``Forward_prop`` from the gradient by its result.
+    ``Forward_prop(Z)`` returns the activation of Z (batch, ...), in the shape of Z. ``Backward_prop(dA)`` returns the
+    gradient by the Z of the latest ``Forward_prop``, from the gradient by its result.
 
     Raises:
-        ValueError: if the name is no Python identifier or is taken already.
-        TypeError: if the class is no activation.
+        ValueError: if the name is not a Python identifier or is already taken.
+        TypeError: if the class is not an activation.
     """
     return _decorator("activation", name, _is_activation, "have Forward_prop and Backward_prop")
 
@@ -56,8 +56,7 @@ def register_loss(name: str) -> Callable[[Kind], Kind]:
 def register_optimizer(name: str) -> Callable[[Kind], Kind]:
     """Make a subclass of ``Optimizer`` an optimizer by name; errors as in ``register_activation``.
 
-    What it takes from ``lr``, ``weight_decay`` and ``clip_norm`` of ``params.yaml`` are those that are arguments of its
-    ``__init__``. It has no gradient to check.
+    ``lr``, ``weight_decay`` and ``clip_norm`` of ``params.yaml`` are passed to it if its ``__init__`` takes them.
     """
     return _decorator("optimizer", name, lambda kind: issubclass(kind, Optimizer), "be a subclass of Optimizer")
 

@@ -1,7 +1,7 @@
-"""Schedules: what becomes of the learning rate as training goes on.
+"""Schedules: how the learning rate changes during training.
 
-A schedule is a function: ``factor(t, total)`` is what the learning rate is multiplied with after ``t`` of ``total``
-epochs; ``t`` has a fraction within an epoch.
+A schedule is a function: after ``t`` of ``total`` epochs the learning rate is multiplied by ``factor(t, total)``.
+Within an epoch ``t`` is a fraction.
 """
 
 import math
@@ -15,25 +15,25 @@ class Schedule:
     """The contract of all schedules."""
 
     def factor(self, t: float, total: float) -> float:
-        """The learning rate's factor after t epochs of ``total``, 0 <= t <= total."""
+        """The learning rate's factor after ``t`` of ``total`` epochs, 0 <= t <= total."""
         raise NotImplementedError
 
     def during(self, t: float, step: float, total: float) -> float:
-        """The factor of a training step that begins after t epochs and lasts ``step`` epochs: that of its beginning."""
+        """The factor of a training step that begins after ``t`` epochs and lasts ``step`` epochs."""
         return self.factor(t, total)
 
     def observe(self, metric: float) -> None:
-        """Told the validation loss (the training loss where there is no validation) at the end of each epoch."""
+        """Called after each epoch with the validation loss, or with the training loss if there is no validation."""
 
     def start(self) -> None:
-        """Told that a training begins."""
+        """Called when a training begins."""
 
     def get_state(self) -> dict[str, Any]:
-        """What ``observe`` has changed since ``start``, so that a training can go on later."""
+        """Everything that ``observe`` has changed since ``start``, to resume a training later."""
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Take back what ``get_state`` gave."""
+        """Restore the result of ``get_state``."""
 
 
 class Constant(Schedule):
@@ -78,9 +78,9 @@ class Cosine(Schedule):
 
 
 class OneCycle(Schedule):
-    """Up from ``1 / start_divisor`` to 1 over the share ``rise`` of the training, then down far below the start.
+    """Rise from ``1 / start_divisor`` to 1 during the share ``rise`` of the training, then fall far below the start.
 
-    The end is ``1 / (start_divisor * end_divisor)``. Both ways along half a cosine (Smith and Topin 2018, with
+    The last factor is ``1 / (start_divisor * end_divisor)``. Rise and fall are half cosines (Smith and Topin 2018, with
     PyTorch's defaults); ``lr`` is the peak.
     """
 
@@ -102,9 +102,9 @@ def _half_cosine(first: float, last: float, share: float) -> float:
 
 
 class ReduceOnPlateau(Schedule):
-    """``factor = max(rate * factor, floor)`` whenever for more than ``patience`` epochs the loss has not improved.
+    """``factor = max(rate * factor, floor)`` whenever the loss has not improved for more than ``patience`` epochs.
 
-    To improve is to fall by more than the share ``threshold`` of the best.
+    A loss improves if it is less than ``(1 - threshold) * best``.
     """
 
     def __init__(self, rate: float = 0.1, patience: int = 10, threshold: float = 1e-4, floor: float = 0.0) -> None:
@@ -137,9 +137,9 @@ class ReduceOnPlateau(Schedule):
 
 
 class Warmup(Schedule):
-    """``factor = t / epochs`` at first, then the other schedule over what is left (Goyal et al. 2017).
+    """``factor = t / epochs`` at first, then ``schedule`` over the rest of the training (Goyal et al. 2017).
 
-    A training step of the warm-up has the factor of its middle: that of its beginning would be 0 for the first.
+    A training step of the warm-up has the factor of its middle, because the first step would otherwise have 0.
     """
 
     def __init__(self, schedule: Any = "constant", epochs: float = 1.0) -> None:
@@ -167,7 +167,7 @@ class Warmup(Schedule):
         return self.schedule.during(t, step, total)
 
     def _rest(self, t: float, total: float) -> tuple[float, float]:
-        """Where the other schedule is: t and total without the warm-up."""
+        """``t`` and ``total`` for the other schedule: without the warm-up."""
         return t - self.epochs, max(total - self.epochs, 1e-9)
 
     def observe(self, metric: float) -> None:

@@ -1,6 +1,6 @@
-"""Training: the loop that every network goes through, and what can be hung into it.
+"""Training: the loop over epochs and batches.
 
-One step is five lines: outputs, loss, its gradient by the outputs, by the parameters, and the optimizer's change.
+One step is four lines of ``_train_epoch``: outputs, loss, gradients, and the optimizer's change of the parameters.
 """
 
 import math
@@ -23,11 +23,11 @@ Augment = Callable[[Array, np.random.Generator], Array]
 
 
 class DivergedError(ArithmeticError):
-    """Training met a NaN or an infinity; the message says in which epoch, layer and quantity, and what helps."""
+    """Training met NaN or infinity; the message names the epoch, the layer and the quantity, and what usually helps."""
 
 
 class History:
-    """What was measured after each epoch, oldest first: ``records`` is a list of dictionaries with one set of keys."""
+    """The measurements of all epochs, oldest first: ``records`` is a list of dictionaries with the same keys."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -41,43 +41,45 @@ class History:
 
     @property
     def last(self) -> Record:
-        """What was measured after the latest epoch."""
+        """The measurements of the latest epoch."""
         return self.records[-1]
 
 
 @dataclass
 class Tally:
-    """What the running epoch has added up so far; the epoch's record is made from it."""
+    """The sums of the running epoch so far; the epoch's record is made from them."""
 
-    rows: int = 0  # that were trained on; the next step begins with this one
-    loss: float = 0.0  # summed over these rows, by their weights
-    mass: float = 0.0  # the sum of these rows' weights
+    rows: int = 0  # rows trained on; the next step begins with this one
+    loss: float = 0.0  # the weighted sum of the losses of these rows
+    mass: float = 0.0  # the sum of the weights of these rows
     hits: int = 0  # right predictions
-    factor: float = 1.0  # of the learning rate, in the latest step
+    factor: float = 1.0  # the schedule's factor of the learning rate in the latest step
 
 
 _ROWS_GATHERED = 8192
 
 
 class Training:
-    """One training of one network; ``run`` does it, and what it holds is for callbacks to look at.
+    """One training of one network. ``run`` trains; callbacks may read the attributes.
 
     Args:
-        network: is changed in place.
-        X, y: (rows, *shape_in) and targets as the loss takes them.
+        network: changed in place.
+        X, y: rows (rows, *shape_in), and targets as the loss takes them.
         loss, optimizer, schedule: objects, names or ``{"name": {option: value}}``.
-        epochs: how many times each row is seen.
-        batch_size: rows a step; None: all of them, full-batch gradient descent.
-        rng: shuffles the rows anew every epoch and feeds dropout and augmentation.
+        epochs: the number of passes over the rows.
+        batch_size: the number of rows in a step; None: all of them, which is full-batch gradient descent.
+        rng: draws the order of the rows for every epoch, and serves dropout and augmentation.
         validation: (X, y) to measure after each epoch, or None.
-        sample_weight: (rows,) how much each row counts in the training loss.
-        augment: ``augment(X, rng) -> X`` makes each epoch's rows from the given ones.
+        sample_weight: (rows,) the weight of each row in the training loss.
+        augment: ``augment(X, rng) -> X`` makes the rows of each epoch from the given ones.
         callbacks: see ``Callback``.
-        accuracy: measure the share of right predictions too; a network with a single output has no classes, and none.
+        accuracy: also measure the share of right predictions. A network with a single output has no accuracy.
 
     Attributes:
-        epoch: the number of the running epoch, from 1. step: optimizer steps done. history: see ``History``.
-        stopping: set it to end the training after this epoch.
+        epoch: the number of the running epoch, from 1.
+        step: the number of optimizer steps done.
+        history: see ``History``.
+        stopping: set it to True to end the training after this epoch.
 
     Raises:
         ValueError: if the data do not fit the network, the loss, or each other.
@@ -106,7 +108,7 @@ class Training:
         self.optimizer: Optimizer = make_optimizer(optimizer)
         self.schedule: Schedule = make_schedule(schedule)
         self.X = network.check_inputs(X).view()
-        self.X.flags.writeable = False  # it may be the caller's own array, and ``augment`` gets to see it
+        self.X.flags.writeable = False  # it may be the caller's own array, which ``augment`` must not change
         self.y = _labels_or_rows(y, len(self.X), "y")
         if not len(self.X):
             raise ValueError("training needs at least one row, got none")
@@ -127,19 +129,19 @@ class Training:
 
     @property
     def steps_per_epoch(self) -> int:
-        """How many batches an epoch has; the last one may be smaller."""
+        """The number of batches in an epoch; the last one may be smaller."""
         return math.ceil(len(self.X) / self.batch_size)
 
     def run(self, state: Mapping[str, Any] | None = None) -> History:
         """Train; returns the history.
 
         Args:
-            state: what ``state`` gave in a training made with the same arguments; this one goes on from there, and ends
-                with the same bits.
+            state: the result of ``state`` in a training with the same arguments. This training continues from there
+                and ends with the same bits.
 
         Raises:
             DivergedError: at the first NaN or infinity.
-            StateError: if the state is not one of such a training.
+            StateError: if the state does not belong to such a training.
         """
         self.network.set_rng(self.rng)
         self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
@@ -150,14 +152,14 @@ class Training:
         try:
             self._run_epochs()
         except DivergedError:
-            self._tell("on_train_end")  # the best weights of the epochs before may be kept
+            self._tell("on_train_end")  # early stopping puts the best weights back
             raise
         self._tell("on_train_end")
         return self.history
 
     def _run_epochs(self) -> None:
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _explain_divergence says it better
-            if self.epoch > len(self.history):  # restored in the middle of an epoch
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # _explain_divergence reports it
+            if self.epoch > len(self.history):  # resumed in the middle of an epoch
                 self._run_epoch()
             while self.epoch < self.epochs and not self.stopping:
                 self.epoch += 1
@@ -209,15 +211,15 @@ class Training:
         return record
 
     def _batches(self) -> Iterator[tuple[Array, Array, Array | None, Array | None]]:
-        """The epoch's batches: rows in a new order, their targets, and where they are wanted classes and weights.
+        """The epoch's batches of rows, targets, classes and weights, in a new order; the last two may be None.
 
-        Rows are gathered some thousands at a time, so that X may be a mapped file larger than the memory.
+        Rows are gathered a few thousand at a time, so that X may be a memory-mapped file larger than the memory.
         """
         n, size, done = len(self.X), self.batch_size, self.tally.rows
         self._drawn_from = self.rng.bit_generator.state
         order = self.rng.permutation(n) if size < n else None
         all_rows = self.X if self.augment is None else self.network.check_inputs(self.augment(self.X, self.rng))
-        if done:  # restored: the rows are as they were, and the steps draw on from where they were
+        if done:  # resumed: order and rows were drawn as before; the steps continue with the numbers after theirs
             self.rng.bit_generator.state = self._goes_on_from
         at_once = max(_ROWS_GATHERED // size, 1) * size
         for first in range(done, n, at_once):
@@ -231,17 +233,17 @@ class Training:
                 yield (
                     X[batch],
                     targets[batch],
-                    classes if classes is None else classes[batch],
-                    (weight if weight is None else weight[batch]),
+                    None if classes is None else classes[batch],
+                    None if weight is None else weight[batch],
                 )
 
-    # To go on later
+    # Stopping and resuming
 
     def state(self) -> dict[str, Any]:
-        """All that ``run`` needs to go on from here to the same bits: arrays, and what json can hold.
+        """Everything that ``run`` needs to continue from here to the same bits: arrays, and values that json can hold.
 
-        May be taken in ``on_batch_end`` and ``on_epoch_end``, by the last of the callbacks. The arrays are the
-        training's own: write or copy them before it goes on.
+        Only the last callback may ask for it, in ``on_batch_end`` or ``on_epoch_end``. The arrays are the training's
+        own: write or copy them before the training continues.
         """
         return {
             "epoch": self.epoch,
@@ -282,12 +284,12 @@ class Training:
             getattr(callback, event)(self)
 
     def _explain_divergence(self, rows: Array, training: bool) -> None:
-        """Say where the NaN or infinity arose: in the latest step's gradient or change, or in these rows' outputs."""
+        """Raise DivergedError with the first place of NaN or infinity: gradient, weights, or outputs for these rows."""
         network, when = self.network, f"after step {self.step}" if self.step else "from the start"
         parameters = [(layer, name) for layer, name, _ in network.parameters()]
         bad_weights = [place for place in parameters if not _finite(*place)]
         bad_gradients = [(layer, f"d{name}") for layer, name in parameters if not _finite(layer, f"d{name}")]
-        if bad_weights and bad_gradients:  # the backward pass came through the last layer first
+        if bad_weights and bad_gradients:  # the backward pass met the last layer first
             layer, name = bad_gradients[-1]
             where = f"the gradient {layer.name}.{name} of step {self.step}"
         elif bad_weights:
@@ -305,14 +307,15 @@ class Training:
 
 
 def fit(network: Network, X: Any, y: Any, **options: Any) -> History:
-    """Train a network; the options are those of ``Training``, of which ``rng`` is required. Returns the history."""
+    """Train a network and return the history; the options are those of ``Training``, and ``rng`` is required."""
     return Training(network, X, y, **options).run()
 
 
 def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> tuple[float, float]:
-    """Loss and accuracy of a network on any rows; targets as the loss takes them, in rows the largest is the class.
+    """Loss and accuracy of a network on any rows, with targets as the loss takes them.
 
-    The accuracy of a network with a single output, which has no classes, is NaN.
+    If targets are rows of numbers, the index of the largest is the class. A network with a single output has no
+    classes, and its accuracy is NaN.
     """
     loss = make_loss(loss)
     outputs = network.outputs(X)
@@ -327,7 +330,7 @@ def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> t
 
 
 def _outputs(layers: Sequence[Layer], rows: Array, training: bool) -> Iterator[tuple[str, Array]]:
-    """What comes out of each layer in turn, those inside others first."""
+    """The name and the output of each layer in turn; layers inside another come before it."""
     for layer in layers:
         if isinstance(layer, Chain):
             yield from _outputs(layer.layers, rows, training)
@@ -336,7 +339,7 @@ def _outputs(layers: Sequence[Layer], rows: Array, training: bool) -> Iterator[t
 
 
 def _check_place(training: Training, callbacks: list[str]) -> None:
-    """StateError unless epoch, step, rows and history belong together, and the callbacks are of these kinds."""
+    """Raise StateError unless epoch, step, rows and history fit together, and the callbacks are of these classes."""
     kinds = [type(callback).__name__ for callback in training.callbacks]
     if callbacks != kinds:
         raise StateError(f"the training's callbacks are {', '.join(kinds)}, the state's {callbacks}")
@@ -352,7 +355,7 @@ def _check_place(training: Training, callbacks: list[str]) -> None:
 
 
 def _check_tally(tally: Tally, training: Training) -> None:
-    """StateError for sums that so many rows of the training cannot give."""
+    """Raise StateError for sums that this number of rows cannot give."""
     rows, mass, finite = tally.rows, tally.mass, all(abs(x) < 1e300 for x in (tally.loss, tally.mass, tally.factor))
     weighed = mass == rows if training.sample_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
     if not finite or not weighed or not 0 <= tally.hits <= rows:

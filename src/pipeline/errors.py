@@ -1,4 +1,4 @@
-"""The faults that a user can mend. Each message says what is wrong and what to do; a script prints it without a traceback."""
+"""The faults that a user can mend: each message says what is wrong and what to do, and needs no traceback."""
 
 
 class StageError(Exception):

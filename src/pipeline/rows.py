@@ -33,7 +33,13 @@ class Rows(NamedTuple):
         strokes = None
         if self.strokes is not None and others.strokes is not None:
             strokes = self.strokes.and_also(others.strokes)
-        return Rows(*map(np.concatenate, zip(self[:4], others[:4], strict=True)), strokes)  # type: ignore[arg-type]
+        return Rows(
+            np.concatenate([self.X, others.X]),
+            np.concatenate([self.y, others.y]),
+            np.concatenate([self.writer, others.writer]),
+            np.concatenate([self.row, others.row]),
+            strokes,
+        )
 
 
 def rows_npz(rows: Rows) -> bytes:

@@ -1,4 +1,4 @@
-"""The one writer and the one reader of CSV tables, and of metrics files. How numbers are written decides their bytes."""
+"""How tables and metrics files are written and read. The format of numbers decides their bytes."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,9 +1,9 @@
-"""Trainings that survive a kill: their state in a file, written at intervals, which the next run with the same inputs finds.
+"""Trainings that survive a kill: their state is in a file, which the next run with the same inputs resumes from.
 
 A file belongs to one set of inputs: its name is a checksum of them, as dvc.yaml lists them for the stage. It is in the
 main checkout, where DVC removes nothing and which temporary and queued experiments share. It starts with a line that
-holds the SHA-256 of its name and of what follows, an npz file with the arrays and, as ``json``, everything else: reading
-it can run no code.
+holds the SHA-256 of its name and of what follows, an npz file with the arrays and, as ``json``, everything else:
+reading it can run no code.
 
 The files outlive the train stage, because DVC has yet to record its result. The plot stage, the last one, deletes them.
 """
@@ -11,7 +11,7 @@ The files outlive the train stage, because DVC has yet to record its result. The
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -46,7 +46,7 @@ class CheckpointError(ValueError):
 
 
 def fingerprint(stage: str = "train") -> str:
-    """A checksum of all that decides a stage's results: its parameters, data and code in dvc.yaml, and NumPy's version."""
+    """A checksum of all that decides a stage's results: its params and deps in dvc.yaml, and NumPy's version."""
     described = yaml.safe_load((_project() / PIPELINE_FILE).read_text(encoding="utf-8"))["stages"][stage]
     values = read_values(PARAMS_FILE)
     digest = hashlib.sha256(f"{np.__version__} {json.dumps([values.get(key) for key in described['params']])}".encode())
@@ -55,21 +55,6 @@ def fingerprint(stage: str = "train") -> str:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:32]
-
-
-def check_unchanged(known: str) -> None:
-    """Refuse to write a result of inputs that were edited meanwhile: DVC would store it as a result of the new ones.
-
-    Raises:
-        StageError: if the train stage's fingerprint is not ``known`` any more.
-    """
-    with suppress(ParamsError):  # raised in the middle of an edit
-        if fingerprint() == known:
-            return
-    raise StageError(
-        "parameters, data or code were edited during the training, so its result is not written: DVC would store it under "
-        "the new values; put the old values back and rerun to get it"
-    )
 
 
 def _project() -> Path:
@@ -208,19 +193,48 @@ class Checkpoint(Callback):
 # --- In a stage ------------------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def checkpoints(key: str, folder: Path | None = None) -> Iterator[Callable[[str], Checkpoint]]:
-    """For one run of the train stage: gives each of its trainings its checkpoint, by the training's name.
+class ResumableRun:
+    """One run of the train stage, known by its fingerprint."""
 
-    In the block, requests to stop let a training write its state first. Another run with the same inputs is waited for:
-    it makes what this one would make, and leaves its state.
+    def __init__(self, folder: Path, key: str, stop: Stop, keeps_state: bool) -> None:
+        self.folder, self.key, self.stop, self.keeps_state = folder, key, stop, keeps_state
+
+    def checkpoint(self, training: str) -> Checkpoint:
+        """The checkpoint of one of its trainings, by name."""
+        return Checkpoint(self.folder / f"{self.key}.{training}" if self.keeps_state else None, self.stop)
+
+    def write(self, results: Mapping[Path, bytes]) -> None:
+        """Write the stage's results, unless its inputs were edited meanwhile: DVC would store them as those of the new.
+
+        Raises:
+            StageError: if the train stage's fingerprint is not that of the start any more. Nothing is written.
+        """
+        try:
+            unchanged = fingerprint() == self.key
+        except ParamsError:  # in the middle of an edit
+            unchanged = False
+        if not unchanged:
+            raise StageError(
+                "parameters, data or code were edited during the training, so its result is not written: DVC would "
+                "store it under the new values; put the old values back and rerun to get it"
+            )
+        for path, content in results.items():
+            write_bytes(path, content)
+
+
+@contextmanager
+def resumable_run(folder: Path | None = None) -> Iterator[ResumableRun]:
+    """Let trainings in the block resume where an earlier run with the same inputs stopped.
+
+    In the block, a request to stop lets a training write its state first. Another run with the same inputs is waited
+    for: it makes what this one would make, and leaves its state.
 
     Args:
-        key: the run's fingerprint.
-        folder: where the files are; the main checkout's by default.
+        folder: where the checkpoints are; by default in the main checkout.
     """
     folder = project_root() / CHECKPOINTS if folder is None else folder
-    stop, lock = Stop(), FileLock(folder / f"{key}.lock")
+    key, stop = fingerprint(), Stop()
+    lock = FileLock(folder / f"{key}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_old(folder)
@@ -233,14 +247,14 @@ def checkpoints(key: str, folder: Path | None = None) -> Iterator[Callable[[str]
         say(f"warning: no checkpoint can be kept in {folder} ({error}); a stopped run starts anew")
     try:
         with handle_stops(stop):
-            yield lambda name: Checkpoint(folder / f"{key}.{name}" if lock.is_locked else None, stop)
+            yield ResumableRun(folder, key, stop, lock.is_locked)
     finally:
         lock.release()
 
 
-def release(key: str) -> None:
-    """Delete the checkpoints of the run with this fingerprint, now that nothing can be lost any more."""
-    for path in (project_root() / CHECKPOINTS).glob(f"{key}.*"):
+def release() -> None:
+    """Delete the checkpoints of the train stage's latest run, now that nothing can be lost any more."""
+    for path in (project_root() / CHECKPOINTS).glob(f"{fingerprint()}.*"):
         with suppress(OSError):
             path.unlink()
 

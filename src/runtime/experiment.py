@@ -7,6 +7,7 @@ can be run again.
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ def undo_params() -> str:
     If any tracked file in the workspace has changed, DVC stashes the workspace first, in a commit that no branch names.
     If none has, params.yaml was as in HEAD. The user's own edits are in the stash; so nothing is written unless
 
-    - the commits that have the form of a stash of HEAD and are as young as this DVC hold one and the same params.yaml, or
-      there is no such commit, and
+    - the commits that have the form of a stash of HEAD and are as young as this DVC hold one and the same params.yaml,
+      or there is no such commit, and
     - that params.yaml and today's differ in just those keys that `-S` names on DVC's command line.
     """
     if not os.environ.get("DVC_EXP_NAME") or Path(os.environ.get("DVC_ROOT", "")).resolve() != Path.cwd():
@@ -112,7 +113,7 @@ def _is_within(key: str, named: str) -> bool:
 def _overridden_keys(command: list[str]) -> set[str]:
     """The keys that `-S key=value` and `--set-param` name on a command line."""
     options = ("-S", "--set-param")
-    given = [word for option, word in zip(command, command[1:], strict=False) if option in options]
+    given = [word for option, word in pairwise(command) if option in options]
     given += [
         word.removeprefix(start) for word in command for start in ("-S", "--set-param=") if word.startswith(start)
     ]

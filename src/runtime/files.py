@@ -25,7 +25,7 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # else a machine that loses power may have renamed it and not written it
         part.replace(path)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 (raised again, below)
         part.unlink(missing_ok=True)
         raise _naming(path, error) from None
 

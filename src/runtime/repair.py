@@ -1,8 +1,8 @@
 """Repair files that a killed DVC leaves behind and that block the next run.
 
-DVC writes ``dvc.lock``, the record of what the stages have made, and ``.dvc/tmp/rwlock``, the list of what is at work, in
-place; a kill in that moment leaves half a file. A kill while DVC stashes the workspace for an experiment leaves git's
-index locked. (DVC itself forgets processes in its rwlock that have ended.)
+DVC writes two files in place, so that a kill in that moment leaves half of one: ``dvc.lock``, the record of what the
+stages have made, and ``.dvc/tmp/rwlock``, the list of what is at work. A kill while DVC stashes the workspace for an
+experiment leaves git's index locked. (DVC itself forgets processes in its rwlock that have ended.)
 """
 
 import contextlib

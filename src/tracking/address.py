@@ -22,7 +22,7 @@ ENVIRONMENT = {  # what the user has set wins
 def store_uri() -> str:
     """The store's address: MLFLOW_TRACKING_URI, or else a database in the main checkout.
 
-    A relative path of a database or folder counts from the main checkout: a temporary experiment's own folder is deleted.
+    A relative path of a database or folder counts from the main checkout: DVC deletes a temporary experiment's folder.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:

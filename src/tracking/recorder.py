@@ -1,7 +1,8 @@
-"""The side process of a stage: follow what the stage reports, keep its run. Started as ``python -m tracking.recorder``."""
+"""The side process of a stage, ``python -m tracking.recorder``: follow what the stage reports, and keep its run."""
 
 import contextlib
 import functools
+import io
 import json
 import os
 import queue
@@ -11,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from runtime.script import say
 from runtime.signals import ignore_stops
@@ -26,7 +27,7 @@ FLUSH_SECONDS = 2.0  # how often the curves grow
 def main() -> None:
     """Follow the stage at the other end of stdin. An error ends the process, and the stage prints its last line."""
     ignore_stops()  # the end of the stage ends this process, and nothing before
-    inbox = _Inbox(sys.stdin.buffer)
+    inbox = _Inbox(io.FileIO(0, closefd=False))
     begin = inbox.next()
     if begin.get("stage") == "train":
         _follow_training(inbox, begin["params"], begin["time"])
@@ -43,14 +44,17 @@ def main() -> None:
 class _Inbox:
     """The stage's messages, which a thread takes off the pipe as they come."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: io.RawIOBase) -> None:
         self.status = ""  # how the stage ended, once ``epochs`` has run out
         self._messages: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         threading.Thread(target=self._read, args=(stream,), daemon=True).start()
 
-    def _read(self, stream: IO[bytes]) -> None:
-        for line in stream:
-            with contextlib.suppress(ValueError):  # the stage was killed in the middle of a line
+    def _read(self, stream: io.RawIOBase) -> None:
+        # Without a buffer: Python aborts when it ends while a thread waits with the lock of one.
+        begun = b""
+        while came := stream.read(1 << 16):
+            *lines, begun = (begun + came).split(b"\n")
+            for line in lines:
                 self._messages.put(json.loads(line))
         self._messages.put({"end": "KILLED"})  # without a last message it was killed
 

@@ -78,7 +78,7 @@ class Reporter:
         self._errors = None if mode == "verbose" else tempfile.TemporaryFile()  # noqa: SIM115 (as long as we live)
         environment = ENVIRONMENT | os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
         try:
-            self._process = subprocess.Popen(  # noqa: S603 (python, on a module of ours)
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "tracking.recorder"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

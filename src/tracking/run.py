@@ -267,7 +267,7 @@ class Run:
 
 
 def _source_of(folder: Path) -> Path:
-    """The code that made the model in ``folder``; this code, which reads the same files, if it is an older version's."""
+    """The code that made the model in ``folder``; of an older version this code, which reads the same files."""
     source = folder / "src"
     return source if (source / "tracking/served_model.py").exists() else Path(__file__).resolve().parents[1]
 

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
@@ -81,3 +82,6 @@ def ink(digits: Any) -> list[Any]:
             raise ValueError("expected a column ink, which holds the strokes of a digit: lists of points x, y")
         digits = digits["ink"]
     return list(digits)
+
+
+mlflow.models.set_model(PenDigits())

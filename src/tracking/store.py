@@ -53,7 +53,7 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 | train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, a point an epoch; lr is the learning rate |
 | n_parameters, weight_norm_... | how large the network is; the Euclidean norm of each weight matrix |
 | dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |
-| model.sha256, data.sha256, git.commit | which network it is, and which data and code made it: checksums of the arrays |
+| model.sha256, data.sha256, git.commit | the network, and the data and code that made it; checksums of the arrays |
 
 Charts show the curves; empty their search field for all metrics. Two runs ticked and compared show the parameters that
 differ, and their pictures: weights.png, under Artifacts, has the histograms of the weights.

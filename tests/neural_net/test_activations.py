@@ -1,7 +1,6 @@
 """Activations: values and derivatives that can be checked by head, and what holds for all of them."""
 
 import math
-import warnings
 
 import numpy as np
 import pytest
@@ -125,12 +124,6 @@ class Cube:
         return dA * 3 * self.Z**2
 
 
-def test_a_users_object_is_an_activation() -> None:
-    activation = make_activation(Cube())
-    assert activation.forward(np.array([[1.0, -2.0]])).tolist() == [[1, -8]]
-    assert activation.backward(np.array([[1.0, 10.0]])).tolist() == [[3, 120]]
-
-
 def test_a_users_object_that_writes_into_its_arguments_harms_nobody() -> None:
     class InPlace(Cube):
         def Forward_prop(self, Z: np.ndarray) -> np.ndarray:
@@ -138,7 +131,7 @@ def test_a_users_object_that_writes_into_its_arguments_harms_nobody() -> None:
             return Z
 
     Z = np.ones((2, 2))
-    make_activation(InPlace()).forward(Z)
+    assert make_activation(InPlace()).forward(Z).tolist() == [[2, 2], [2, 2]]
     assert Z.tolist() == [[1, 1], [1, 1]]
 
 
@@ -151,12 +144,11 @@ def test_a_users_object_in_several_places_has_a_memory_for_each(rng: np.random.G
     assert isinstance(users[1], Cube)
 
 
-@pytest.mark.parametrize("method", ["Forward_prop", "Backward_prop"])
-def test_a_users_result_of_another_shape_is_refused(method: str) -> None:
+def test_a_users_result_of_another_shape_is_rejected() -> None:
     cube = Cube()
-    setattr(cube, method, lambda _: np.zeros(7))
     activation, z = make_activation(cube), np.ones((2, 3))
-    with pytest.raises(ValueError, match=rf"Cube.{method} must return an array of shape \(2, 3\), got \(7,\)"):
+    cube.Backward_prop = lambda dA: np.zeros(7)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"Cube.Backward_prop must return an array of shape \(2, 3\), got \(7,\)"):
         activation.backward(activation.forward(z))
 
 
@@ -164,7 +156,6 @@ def test_a_users_result_of_another_shape_is_refused(method: str) -> None:
     ("spec", "message"),
     [
         ({"leaky_relu": {"slope": 1}}, "LeakyReLU: slope must be at least 0 and less than 1, got 1"),
-        ({"leaky_relu": {"slope": -0.1}}, "LeakyReLU: slope"),
         ({"leaky_relu": {"slope": math.nan}}, "LeakyReLU: slope"),
         ({"leaky_relu": {"slope": "steep"}}, "activation leaky_relu: "),
         ({"elu": {"alpha": 0}}, "ELU: alpha must be greater than 0, got 0"),
@@ -186,9 +177,4 @@ def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
         make_activation("leakyrelu")
     assert "did you mean leaky_relu?" in str(error.value)
     assert all(name in str(error.value) for name in ACTIVATIONS)
-
-
-def test_an_object_is_handed_back() -> None:
-    activation = Identity()
-    with warnings.catch_warnings():
-        assert make_activation(activation) is activation
+    assert make_activation(activation := Identity()) is activation

@@ -152,8 +152,3 @@ def test_what_was_measured_before_a_divergence_stays() -> None:
         training.run()
     assert value(watch, 0, "linear1", "gradient_norm") > 0
     assert {r["epoch"] for r in watch.histograms()} == {0, len(training.history)}
-
-
-def test_needs_at_least_one_row() -> None:
-    with pytest.raises(ValueError, match="Diagnostics: rows must be at least 1, got 0"):
-        Diagnostics(rows=0)

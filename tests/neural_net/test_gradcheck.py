@@ -6,16 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural_net import (
-    ACTIVATIONS,
-    LAYERS,
-    LOSSES,
-    CrossEntropy,
-    Linear,
-    Network,
-    Tanh,
-    gradcheck,
-)
+from neural_net import ACTIVATIONS, LAYERS, LOSSES, CrossEntropy, Layer, Linear, Network, Tanh, gradcheck
 from neural_net.gradcheck import TOLERANCE, check_layer, check_loss, check_network
 
 PARTS = {**ACTIVATIONS, **LAYERS, **LOSSES}
@@ -41,27 +32,10 @@ class WrongFactor(Tanh):
         grad_z *= 1.00001
 
 
-class WrongSign(Tanh):
-    def _gradient(self, z: Any, y: Any, grad_y: Any, grad_z: Any) -> None:
-        super()._gradient(z, y, grad_y, grad_z)
-        grad_z *= -1
-
-
-class MissingTerm(Tanh):
-    def _gradient(self, z: Any, y: Any, grad_y: Any, grad_z: Any) -> None:
-        grad_z[...] = grad_y
-
-
 class NotANumber(Tanh):
     def _gradient(self, z: Any, y: Any, grad_y: Any, grad_z: Any) -> None:
         super()._gradient(z, y, grad_y, grad_z)
         grad_z[-1] = np.nan
-
-
-class OnlyTheFirstRow(Tanh):
-    def _gradient(self, z: Any, y: Any, grad_y: Any, grad_z: Any) -> None:
-        super()._gradient(z, y, grad_y, grad_z)
-        grad_z[1:] = 0
 
 
 class ForgottenBias(Linear):
@@ -70,20 +44,9 @@ class ForgottenBias(Linear):
         self.db[...] = 0
 
 
-class MeanedWeights(Linear):
-    def backward_parameters(self, grad_out: Any) -> None:
-        super().backward_parameters(grad_out)
-        self.dW /= len(grad_out)
-
-
-@pytest.mark.parametrize("activation", [WrongFactor, WrongSign, MissingTerm, NotANumber, OnlyTheFirstRow])
-def test_a_wrong_activation_is_found(activation: type[Tanh], rng: np.random.Generator) -> None:
-    assert not check_layer(activation(), (3,), rng) < TOLERANCE
-
-
-@pytest.mark.parametrize("layer", [ForgottenBias, MeanedWeights])
-def test_wrong_gradients_of_parameters_are_found(layer: type[Linear], rng: np.random.Generator) -> None:
-    assert not check_layer(layer(2), (3,), rng) < TOLERANCE
+@pytest.mark.parametrize("layer", [WrongFactor(), NotANumber(), ForgottenBias(2)])
+def test_a_wrong_layer_is_found(layer: Layer, rng: np.random.Generator) -> None:
+    assert not check_layer(layer, (3,), rng) < TOLERANCE
 
 
 class SummedCrossEntropy(CrossEntropy):
@@ -136,13 +99,6 @@ def test_a_network_with_a_wrong_layer_is_found(rng: np.random.Generator) -> None
 def test_a_float32_network_is_refused(rng: np.random.Generator) -> None:
     with pytest.raises(ValueError, match="float64, and this network is float32"):
         check_network(Network(["tanh"], 2, rng=rng), np.ones((2, 2)), [0, 1])
-
-
-def test_the_table_has_room_for_every_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gradcheck, "check_all", lambda: (("any", name, {}, 1e-9) for name in PARTS))
-    with pytest.raises(SystemExit):
-        gradcheck.main()
-    assert {len(line) for line in capsys.readouterr().out.split("\n\n")[0].splitlines()} == {114}
 
 
 @pytest.mark.parametrize(("errors", "code"), [([1e-9, 2e-8], 0), ([1e-9, 2e-6], 1), ([np.nan, 1e-9], 1)])

@@ -84,11 +84,6 @@ def test_auto_suits_the_activation_that_follows(activation: str) -> None:
         assert np.array_equal(automatic, draw(SUITED[activation]))
 
 
-def test_auto_without_an_activation_is_xavier() -> None:
-    assert np.array_equal(weights_of([Linear(N_OUT)]), draw("xavier_uniform"))
-    assert np.array_equal(weights_of([Linear(N_OUT), Linear(3), "relu"]), draw("xavier_uniform"))
-
-
 def test_auto_stops_at_weights_of_any_kind_and_looks_into_blocks() -> None:
     path, conv = {"reshape": {"shape": [10, 10]}}, {"conv1d": {"filters": 3}}
     xavier, he = draw("xavier_uniform"), draw("he_normal")

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from neural_net import (
     BatchNorm,
-    Dropout,
     Identity,
     LayerNorm,
     Linear,
@@ -105,10 +104,9 @@ def test_the_number_of_inputs_in_its_forms(n_in: Any) -> None:
 def test_without_a_number_of_inputs_the_first_data_decide() -> None:
     for first_use in ("outputs", "forward", "predict", "predict_proba", "check_inputs"):
         network = Network([{"conv1d": {"filters": 2}}, "flatten", Linear(3)], rng=np.random.default_rng(0))
-        assert not network.built
+        assert "sizes are taken from the first data" in network.summary()
         getattr(network, first_use)(np.zeros((1, 8, 2)))
-        assert network.shape_in == (8, 2)
-        assert network.n_outputs == 3
+        assert (network.shape_in, network.n_outputs) == ((8, 2), 3)
 
 
 def test_summary() -> None:
@@ -130,17 +128,11 @@ def test_summary() -> None:
     assert len({len(line) for line in (head, rule, *rows)}) == 1
 
 
-def test_summary_before_the_sizes_are_known() -> None:
-    assert "sizes are taken from the first data" in Network([Linear(3)], rng=np.random.default_rng(0)).summary()
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"layers": []}, "a network needs at least one layer"),
         ({"dtype": np.float16}, "a network's dtype must be float32 or float64, got float16"),
-        ({"dtype": int}, "a network's dtype must be float32 or float64, got int64"),
-        ({"n_in": 0}, "n_in must be a whole number of at least 1, got 0"),
         ({"n_in": 2.5}, "n_in must be a whole number of at least 1, got 2.5"),
         ({"n_in": ()}, "a sample must hold at least one number"),
         ({"classes": ["a", "b"]}, "the network has 3 outputs for 2 classes"),
@@ -149,11 +141,6 @@ def test_summary_before_the_sizes_are_known() -> None:
 def test_faulty_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Network(**{"layers": [Linear(3)], "n_in": 4, "rng": np.random.default_rng(0)} | arguments)
-
-
-def test_the_generator_cannot_be_left_out() -> None:
-    with pytest.raises(TypeError, match="rng"):
-        Network([Linear(3)], 4)  # type: ignore[call-arg]
 
 
 # Predictions
@@ -166,11 +153,8 @@ def test_predictions_are_the_largest_probability(rng: np.random.Generator) -> No
     assert np.array_equal(network.predict(X), probabilities.argmax(axis=1))
     assert np.array_equal(network.predict(X), network.outputs(X).argmax(axis=1))
     assert probabilities.dtype == np.float32
-
-
-def test_predictions_are_labels_where_the_network_has_them(rng: np.random.Generator) -> None:
-    X = rng.normal(size=(50, 4))
-    assert np.array_equal(small(classes=["x", "y", "z"]).predict(X), np.array(["x", "y", "z"])[small().predict(X)])
+    named = small(classes=["x", "y", "z"])
+    assert np.array_equal(named.predict(X), np.array(["x", "y", "z"])[network.predict(X)])
 
 
 def test_any_number_of_rows(rng: np.random.Generator) -> None:
@@ -198,23 +182,19 @@ WIDE, TALL = np.zeros((5, 8), np.float32), np.zeros((10, 4))
 WIDE[:, 1::2], TALL[::-2] = WHOLE, WHOLE
 FORMS: dict[str, Any] = {
     "lists": WHOLE.tolist(),
-    "tuples": tuple(map(tuple, WHOLE.tolist())),
-    **{np.dtype(kind).str: WHOLE.astype(kind) for kind in ("i1", "u1", "i8", ">i4", "f2", "f4", "f8", ">f8", "g", "O")},
+    **{np.dtype(kind).str: WHOLE.astype(kind) for kind in ("u1", ">i4", "f4", ">f8", "g", "O")},
     "Fortran order": np.asfortranarray(WHOLE, dtype=np.float32),
     "transposed": np.ascontiguousarray(WHOLE.T, dtype=np.float32).T,
     "columns of a wider array": WIDE[:, 1::2],
     "rows of a taller array, backwards": TALL[::-2],
     "DataFrame": pd.DataFrame(WHOLE, columns=list("abcd"), index=[5, 3, 1, 0, 9]),
-    "DataFrame of ints and floats": pd.DataFrame(WHOLE).astype({0: float, 3: "int8"}),
     "DataFrame of nullable ints": pd.DataFrame(WHOLE).astype("Int64"),
     "text": WHOLE.astype(str),
 }
 LABEL_FORMS: dict[str, Any] = {
     "list": [0, 1, 2, 0, 1],
     "floats": np.array([0.0, 1, 2, 0, 1]),
-    "bytes": np.array([0, 1, 2, 0, 1], np.uint8),
-    "backwards": np.array([1, 0, 2, 1, 0])[::-1],
-    "Series": pd.Series([0, 1, 2, 0, 1], index=[5, 3, 1, 0, 9]),
+    "bytes, backwards": np.array([1, 0, 2, 1, 0], np.uint8)[::-1],
     "nullable Series": pd.Series([0, 1, 2, 0, 1], dtype="Int64"),
     "rows": np.asfortranarray(np.eye(3)[[0, 1, 2, 0, 1]]),
 }
@@ -261,11 +241,6 @@ def test_sums_round_alike_in_any_memory_layout(layout: Any, rng: np.random.Gener
     assert params[0] == params[1]
 
 
-def test_truth_values_are_numbers() -> None:
-    truths = np.array([[True, False, True, False]])
-    assert np.array_equal(small().outputs(truths), small().outputs([[1, 0, 1, 0]]))
-
-
 def test_forward_takes_what_outputs_takes_and_keeps_the_dtype() -> None:
     for layers in STACKS:
         network = Network(layers, 4, rng=np.random.default_rng(0))
@@ -279,31 +254,21 @@ BAD_INPUTS = [
     ([1, 2, 3, 4], r"expected one row a sample, got an array of shape \(4,\); a single sample is X.reshape\(1, -1\)"),
     (7, r"expected one row a sample, got an array of shape \(\)"),
     (np.ones((2, 5)), r"linear1, the first layer, expects samples of shape \(4,\), got \(5,\)"),
-    (np.ones((2, 4, 1)), r"linear1, the first layer, expects samples of shape \(4,\), got \(4, 1\)"),
-    (np.ones((2, 0)), r"linear1, the first layer, expects samples of shape \(4,\), got \(0,\)"),
     ([[1, 2, 3, 4], [1, 2, math.nan, 4]], "expected finite numbers, got NaN or infinity in row 1 of X"),
     ([[-math.inf, 2, 3, 4]], "expected finite numbers, got NaN or infinity in row 0 of X"),
     (np.full((1, 4), 1e300), "expected finite numbers, got NaN or infinity in row 0"),  # too large for float32
     ([[1, 2, 3, None]], "expected finite numbers, got NaN or infinity in row 0"),
-    ([[1, 2, 3, 4], [1, 2]], "X must be an array of numbers: "),
     ([["a", "b", "c", "d"]], "X must be an array of numbers: .*'a'"),
     (pd.DataFrame({"a": [1], "b": ["x"], "c": [1], "d": [1]}), "X must be an array of numbers: .*'x'"),
     (np.ones((1, 4), complex), "X must be real numbers, got complex ones"),
     (np.zeros((1, 4), "datetime64[s]"), r"X must be an array of numbers, got dtype datetime64\[s\]"),
-    ([[{}, 1, 2, 3]], "X must be an array of numbers: "),
 ]
 
 
 @pytest.mark.parametrize(("X", "message"), BAD_INPUTS)
-@pytest.mark.parametrize("method", ["predict", "predict_proba", "outputs"])
-def test_bad_inputs_are_named(X: Any, message: str, method: str) -> None:
+def test_bad_inputs_are_named(X: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        getattr(small(), method)(X)
-
-
-def test_forward_with_a_shape_that_does_not_fit() -> None:
-    with pytest.raises(ValueError, match="linear1, the first layer, expects samples of shape"):
-        small().forward(np.ones((2, 5), np.float32))
+        small().predict(X)
 
 
 # From widths to layers
@@ -334,29 +299,20 @@ def test_dense_layers(options: dict[str, Any], expected: str) -> None:
     assert layers[-1].config()["n_out"] == 3
 
 
-def test_dense_layers_inside_a_residual_block() -> None:
-    residual = dense_layers([4, 4], 3, "tanh", normalization="batch_norm", dropout=0.5, residual=True)[4]
-    assert kinds(list(residual.children())) == ["Linear", "BatchNorm", "Tanh", "Dropout"]
-
-
-def test_dense_layers_hand_on_their_options() -> None:
-    layers = dense_layers([4], 3, init="orthogonal", dropout=0.25)
-    assert [layer.config()["init"] for layer in layers if isinstance(layer, Linear)] == ["orthogonal"] * 2
-    assert [layer.rate for layer in layers if isinstance(layer, Dropout)] == [0.25]
+def test_dense_layers_pass_their_options_on() -> None:
+    layers = dense_layers([4, 4], 3, "tanh", init="orthogonal", normalization="batch_norm", dropout=0.25, residual=True)
+    assert kinds(list(layers[4].children())) == ["Linear", "BatchNorm", "Tanh", "Dropout"]
+    assert [layer.config()["init"] for layer in (layers[0], layers[-1])] == ["orthogonal"] * 2
+    assert layers[3].config() == {"rate": 0.25}
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"activation": ["relu"]}, "activation lists 1 names for 2 hidden layers; give one for each, or one for all"),
-        ({"activation": "rely"}, r"did you mean relu\?"),
-        ({"init": "he"}, "init must be one of"),
-        ({"normalization": "batchnorm"}, r"did you mean batch_norm\?"),
-        ({"dropout": 1}, "rate must be at least 0 and less than 1, got 1"),
         ({"hidden_layers": [4, 2.5]}, "an activation must be a name, or an object .* got 2.5"),
         ({"hidden_layers": 64}, r"hidden_layers must be a list of widths or layers, such as \[64\], got 64"),
         ({"hidden_layers": "relu"}, "hidden_layers must be a list of widths or layers"),
-        ({"hidden_layers": [0, 2]}, "n_out must be a whole number of at least 1, got 0"),
     ],
 )
 def test_dense_layers_name_what_is_wrong(options: dict[str, Any], message: str) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural_net import OPTIMIZERS, SGD, Adam, Lion, Network, make_optimizer
+from neural_net import OPTIMIZERS, Network, make_optimizer
+from neural_net.parts import arguments
 
 
 def steps(spec: Any, start: Any, gradients: Any, decays: Any = None, factor: float = 1.0) -> list[list[float]]:
@@ -98,12 +99,6 @@ def test_clipping(options: dict[str, float], gradient: list[float], clipped: lis
     assert (-x, -y) == pytest.approx(tuple(clipped))
 
 
-def test_clipping_a_long_float32_gradient_keeps_its_direction() -> None:
-    w = np.zeros(2, np.float32)
-    SGD(lr=1, clip_norm=5).step(w, np.array([6e30, 8e30], np.float32))
-    assert w.tolist() == pytest.approx([-3, -4])
-
-
 @pytest.mark.parametrize("clip", ["clip_norm", "clip_value"])
 def test_clipping_hides_no_nan(clip: str) -> None:
     ((w,),) = steps({"sgd": {"lr": 1, clip: 1}}, [0], [[math.nan]])
@@ -122,25 +117,37 @@ def test_dtype_and_place_stay(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_reset_forgets(name: str) -> None:
+def test_reset_forgets_the_steps_and_the_number_of_parameters(name: str) -> None:
     optimizer, gradient = make_optimizer(name), np.array([1.0, -2.0])
     first, again = np.zeros(2), np.zeros(2)
     optimizer.step(first, gradient)
-    optimizer.step(np.zeros(2), 100 * gradient)
+    with pytest.raises(ValueError, match=r"1 steps on 2 parameters and is now handed 3; reset\(\)"):
+        optimizer.step(np.ones(3), np.ones(3))
+    optimizer.reset()
+    optimizer.step(np.ones(3), 100 * np.ones(3))
     optimizer.reset()
     optimizer.step(again, gradient)
     assert np.array_equal(first, again)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_another_number_of_parameters_is_refused_until_reset(name: str) -> None:
-    optimizer = make_optimizer(name)
-    optimizer.step(np.ones(3), np.ones(3))
-    for other in (1, 4):
-        with pytest.raises(ValueError, match=rf"1 steps on 3 parameters and is now handed {other}; reset\(\)"):
-            optimizer.step(np.ones(other), np.ones(other))
-    optimizer.reset()
-    optimizer.step(np.ones(4), np.ones(4))
+@pytest.mark.parametrize(
+    ("spec", "options"),
+    [
+        ("sgd", {"lr": 0.01, "momentum": 0.0, "nesterov": False}),
+        ("adagrad", {"lr": 0.01, "eps": 1e-10}),
+        ("rmsprop", {"lr": 0.001, "rho": 0.99, "momentum": 0.0, "eps": 1e-8}),
+        ("adam", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}),
+        ("adamw", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01}),
+        ("lion", {"lr": 1e-4, "beta1": 0.9, "beta2": 0.99}),
+    ],
+)
+def test_the_options_and_their_defaults(spec: str, options: dict[str, Any]) -> None:
+    shared = {"weight_decay": 0.0, "clip_norm": None, "clip_value": None}
+    assert arguments(make_optimizer(spec)) == shared | options
+    assert arguments(make_optimizer({spec: {"lr": 5.0}}, lr=3.0, clip_norm=2.0)) == shared | options | {
+        "lr": 5.0,
+        "clip_norm": 2.0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -152,35 +159,27 @@ def test_another_number_of_parameters_is_refused_until_reset(name: str) -> None:
         ({"sgd": {"nesterov": True}}, "SGD: nesterov needs a momentum greater than 0"),
         ({"adam": {"weight_decay": -1}}, "Adam: weight_decay must be at least 0, got -1"),
         ({"adam": {"clip_norm": 0}}, "Adam: clip_norm must be greater than 0, got 0"),
-        ({"adam": {"clip_value": -1}}, "Adam: clip_value must be greater than 0, got -1"),
+        ({"adam": {"clip_value": 0}}, "Adam: clip_value must be greater than 0, got 0"),
         ({"adam": {"beta1": 1}}, "Adam: beta1 must be at least 0 and less than 1, got 1"),
         ({"adamw": {"beta2": -0.1}}, "AdamW: beta2 must be at least 0 and less than 1, got -0.1"),
         ({"rmsprop": {"rho": 1}}, "RMSProp: rho must be at least 0 and less than 1, got 1"),
         ({"adagrad": {"eps": 0}}, "Adagrad: eps must be greater than 0, got 0"),
         ({"lion": {"lr": "fast"}}, "optimizer lion: lr must be a finite number, got 'fast'"),
-        ({"adam": {"eps": "1e-8"}}, "optimizer adam: eps must be a finite number, got '1e-8'"),
         ({"adam": {"lr": True}}, "optimizer adam: lr must be a finite number, got True"),
-        ({"adam": {"lr": math.inf}}, "optimizer adam: lr must be a finite number, got inf"),
+        ({"adamw": {"eps": 0}}, "AdamW: eps must be greater than 0, got 0"),
+        ({"rmsprop": {"eps": 0}}, "RMSProp: eps must be greater than 0, got 0"),
+        ({"rmsprop": {"momentum": 1}}, "RMSProp: momentum must be at least 0 and less than 1, got 1"),
+        ({"lion": {"beta1": 1}}, "Lion: beta1 must be at least 0 and less than 1, got 1"),
         ({"adam": {"lr": 10**400}}, "optimizer adam: lr must be a finite number, got 1000"),
         ({"adam": {"clip_norm": "1"}}, "optimizer adam: clip_norm must be a finite number or null, got '1'"),
         ({"sgd": {"momentum": 0.9, "nesterov": "yes"}}, "optimizer sgd: nesterov must be true or false, got 'yes'"),
         (5, "optimizer must be of type Optimizer, got 5"),
         ("adamax", r"optimizer must be one of adagrad, adam, adamw, lion, rmsprop, sgd, got 'adamax' \(did you mean"),
-        (Adam, "optimizer must be a name, a name with its options, or an object, got <class"),
-        (None, "optimizer must be a name, a name with its options, or an object, got None"),
     ],
 )
 def test_faulty_options_are_named(spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_optimizer(spec)
-
-
-def test_lion_moves_by_the_learning_rate_alone(rng: np.random.Generator) -> None:
-    lion, w = Lion(lr=0.25), np.zeros(50)
-    for _ in range(4):
-        before = w.copy()
-        lion.step(w, rng.normal(size=50))
-        assert set(np.abs(w - before)) == {0.25}
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -62,16 +62,6 @@ def test_the_readmes_lines_run_from_the_root_of_a_checkout(tmp_path: Path, digit
     assert re.fullmatch(r"Test accuracy: [01]\.\d+\n", done.stdout)
 
 
-def test_utils_can_be_had_through_src_too() -> None:
-    from src.utils import scale_features as through_src
-
-    assert through_src([50]).tolist() == [0]
-    code = "from src.utils import scale_features; print(scale_features([50]))"
-    without_src = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=without_src, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("[0.]\n", "")
-
-
 def test_it_learns_digits(digits: Any) -> None:
     X, y = digits
     model = Neural_Net([16, 48, 10], [ReLU()])
@@ -105,12 +95,6 @@ def test_any_other_number_of_activations_is_an_error(n: int) -> None:
         Neural_Net([16, 8, 8, 10], [ReLU() for _ in range(n)])
 
 
-@pytest.mark.parametrize("layers_dim", [[], [16]])
-def test_too_few_widths_are_an_error(layers_dim: list[int]) -> None:
-    with pytest.raises(ValueError, match="layers_dim must hold"):
-        Neural_Net(layers_dim, [])
-
-
 class Swish:
     """A user's activation: two methods and nothing else."""
 
@@ -130,16 +114,3 @@ def test_a_users_activation_learns_as_the_built_in_one(activations: list[Any], d
     ours.network.params[:] = theirs.network.params
     expected = ours.train(*digits, lr=0.3, n_iters=20)
     assert theirs.train(*digits, lr=0.3, n_iters=20) == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_same_numbers_each_time_and_others_from_another_generator(digits: Any) -> None:
-    losses = [
-        Neural_Net([16, 8, 10], [ReLU()], **options).train(*digits, lr=0.1, n_iters=2)
-        for options in ({}, {}, {"rng": np.random.default_rng(7)})
-    ]
-    assert losses[0] == losses[1] != losses[2]
-
-
-def test_labels_out_of_range_are_named(digits: Any) -> None:
-    with pytest.raises(ValueError, match="class numbers from 0 to 8, got 0 to 9"):
-        Neural_Net([16, 8, 9], [ReLU()]).train(*digits, lr=0.1, n_iters=1)

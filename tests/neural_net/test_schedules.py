@@ -7,27 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural_net import SCHEDULES, OneCycle, ReduceOnPlateau, Schedule, Step, Warmup, make_schedule
+from neural_net import ReduceOnPlateau, Schedule, Step, Warmup, make_schedule
 
 TOTALS = st.floats(1, 1000)
 SHARES = st.floats(0, 1)
-FALLING = [
-    "constant",
-    {"step": {"every": 7, "rate": 0.3}},
-    {"exponential": {"rate": 0.9}},
-    "cosine",
-    {"cosine": {"floor": 0.25}},
-]
-PLAIN = [*FALLING, "one_cycle", {"one_cycle": {"rise": 0.6, "start_divisor": 4, "end_divisor": 10}}]
-
-
-@given(TOTALS, SHARES, SHARES)
-def test_the_plain_ones_fall_from_1_and_stay_above_0(total: float, a: float, b: float) -> None:
-    earlier, later = sorted([a * total, b * total])
-    for spec in FALLING:
-        schedule = make_schedule(spec)
-        assert schedule.factor(0, total) == 1
-        assert 1 >= schedule.factor(earlier, total) >= schedule.factor(later, total) >= 0
+PLAIN = ["constant", {"exponential": {"rate": 0.9}}, {"cosine": {"floor": 0.25}}, "one_cycle"]
 
 
 @pytest.mark.parametrize(
@@ -49,25 +33,13 @@ def test_known_values(spec: Any, factors: dict[float, float]) -> None:
     assert {t: schedule.factor(t, 100) for t in factors} == pytest.approx(factors)
 
 
-@given(TOTALS, SHARES, SHARES, st.floats(0.05, 0.95))
-def test_one_cycle_goes_up_once_and_down_once(total: float, a: float, b: float, rise: float) -> None:
-    schedule, (earlier, later) = OneCycle(rise=rise), sorted([a * total, b * total])
-    first, second = schedule.factor(earlier, total), schedule.factor(later, total)
-    assert 0 < first <= 1
-    if later < rise * total:
-        assert first <= second
-    if earlier > rise * total:
-        assert first >= second
-
-
 @given(st.sampled_from(PLAIN), st.floats(1, 100), SHARES, st.floats(0.1, 50))
 def test_warmup_comes_before_any_and_delays_it(spec: Any, rest: float, share: float, epochs: float) -> None:
     warm, plain = Warmup(spec, epochs), make_schedule(spec)
     assert warm.factor(share * epochs * 0.999, rest + epochs) == pytest.approx(share * 0.999)
     assert warm.factor(epochs, rest + epochs) == pytest.approx(plain.factor(0, rest))
     t = share * rest
-    if not isinstance(spec, dict) or "step" not in spec:  # whose jumps rounding may move
-        assert warm.factor(epochs + t, epochs + rest) == pytest.approx(plain.factor(t, rest), abs=1e-6)
+    assert warm.factor(epochs + t, epochs + rest) == pytest.approx(plain.factor(t, rest), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -88,18 +60,8 @@ class _Falling(Schedule):
         return 1 - t / total
 
 
-@given(st.sampled_from(PLAIN), SHARES, st.floats(0.01, 1))
-def test_a_step_of_the_others_has_the_factor_of_its_beginning(spec: Any, share: float, step: float) -> None:
-    schedule = make_schedule(spec)
-    assert schedule.during(share * 50, step, 50) == schedule.factor(share * 50, 50)
-
-
 def test_a_step_that_outlasts_the_warmup_is_not_above_it() -> None:
     assert Warmup(epochs=0.25).during(0, 1, 10) == 1
-
-
-def test_warmup_longer_than_the_training_only_rises() -> None:
-    assert [Warmup("cosine", 10).factor(t, 5) for t in (0, 2, 5)] == [0, 0.2, 0.5]
 
 
 def observe(schedule: Any, losses: list[float]) -> list[float]:
@@ -123,10 +85,6 @@ def test_a_plateau_stops_at_its_floor_and_starts_afresh_with_each_training() -> 
     schedule = ReduceOnPlateau(rate=0.1, patience=0, floor=0.05)
     for _ in range(2):
         assert observe(schedule, [1, 1, 1, 1]) == [1, 1, 0.1, 0.05, 0.05]
-
-
-def test_a_loss_that_is_no_number_counts_as_no_improvement() -> None:
-    assert observe(ReduceOnPlateau(rate=0.5, patience=0), [1, math.nan, 0.5]) == [1, 1, 0.5, 0.5]
 
 
 def test_warmup_passes_on_what_a_plateau_needs() -> None:
@@ -167,8 +125,3 @@ def test_a_step_comes_at_the_start_of_its_epoch(every: int, steps: int) -> None:
 def test_faulty_options_are_named(spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_schedule(spec)
-
-
-def test_no_schedule_is_without_known_values() -> None:
-    tested = {"constant", "step", "exponential", "cosine", "one_cycle", "warmup", "reduce_on_plateau"}
-    assert {name for name, kind in SCHEDULES.items() if kind.__module__.startswith("neural_net")} == tested

@@ -1,10 +1,5 @@
 """Training: what it learns, in which order it does things, and when and how it stops."""
 
-import hashlib
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +7,6 @@ import pandas as pd
 import pytest
 
 from neural_net import (
-    OPTIMIZERS,
     SGD,
     Callback,
     DivergedError,
@@ -40,20 +34,6 @@ def network(*layers: Any, dtype: Any = np.float64, seed: int = 0) -> Network:
 # Learning
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-@pytest.mark.parametrize("batch_size", [8, None])
-def test_every_optimizer_learns_32_rows_by_heart(name: str, batch_size: int | None) -> None:
-    X, y = RNG(5).normal(size=(32, 4)), RNG(6).integers(0, 3, 32)  # with nothing to generalise from
-    lr = {"sgd": 0.1, "adagrad": 0.2, "lion": 0.01}.get(name, 0.02)
-    options = {"momentum": 0.9} if name == "sgd" else {}
-    history = fit(
-        network(*dense_layers([48], 3)), X, y, rng=RNG(0), optimizer={name: {"lr": lr, **options}},
-        epochs=300 if batch_size else 900, batch_size=batch_size,
-    )  # fmt: skip
-    assert history["train_accuracy"][-1] == 1
-    assert history["train_loss"][-1] < 0.05
-
-
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mean_squared_error"])
 def test_every_loss_can_be_learned(loss: str, blobs: Data) -> None:
     net = network()
@@ -79,16 +59,6 @@ def test_one_step_of_gradient_descent_by_head() -> None:
     history = fit(net, *data, rng=RNG(0), loss="mean_squared_error", optimizer=SGD(0.1), epochs=1, accuracy=False)
     assert history["train_loss"] == [10]  # (4 + 16) / 2
     assert net.params.tolist() == pytest.approx([1, 0.6])  # the slopes are -(2 * 1 + 4 * 2) and -(2 + 4)
-
-
-def test_a_batch_of_all_rows_is_full_batch(blobs: Data) -> None:
-    weights = []
-    for size in (None, 32, 1000):
-        net = network()
-        fit(net, *blobs, rng=RNG(0), batch_size=size, epochs=3)
-        weights.append(net.params)
-    assert np.array_equal(weights[0], weights[1])
-    assert np.array_equal(weights[0], weights[2])
 
 
 def test_one_row_and_one_class() -> None:
@@ -124,7 +94,7 @@ def test_rows_are_shuffled_anew_every_epoch_and_each_comes_once() -> None:
     assert len(members) == 18  # not only the batches' order changes, but who is in them
 
 
-def test_rows_keep_their_targets_and_weights(blobs: Data) -> None:
+def test_rows_keep_their_targets_and_weights() -> None:
     """Shuffling X without y, or without its weights, would make these tasks impossible."""
     X = np.eye(4)[np.arange(32) % 4]
     weight = np.where(np.arange(32) < 16, 1, 0)
@@ -135,7 +105,7 @@ def test_rows_keep_their_targets_and_weights(blobs: Data) -> None:
     assert evaluate(net, X[:16], y[:16])[0] < 0.01
 
 
-def test_augmentation_makes_each_epochs_rows_from_the_given_ones(blobs: Data) -> None:
+def test_augmentation_makes_each_epochs_rows_from_the_given_ones_and_cannot_change_them(blobs: Data) -> None:
     X, y = blobs
     spy, seen = Spy(), []
 
@@ -144,21 +114,8 @@ def test_augmentation_makes_each_epochs_rows_from_the_given_ones(blobs: Data) ->
         return rows + rng.normal()
 
     fit(network(spy, Linear(3)), X, y, rng=RNG(0), epochs=3, batch_size=None, augment=shift)
-    assert all(np.array_equal(rows, X) for rows in seen)
+    assert all(np.array_equal(rows, X) and not rows.flags.writeable for rows in seen)
     assert len({batch[0] for batch in spy.seen}) == 3
-
-
-def test_augmentation_cannot_write_into_the_callers_rows(blobs: Data) -> None:
-    X, y = blobs
-
-    def in_place(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        rows += 1
-        return rows
-
-    before = X.copy()
-    with pytest.raises(ValueError, match="read-only"):
-        fit(network(), X, y, rng=RNG(0), epochs=1, augment=in_place)
-    assert np.array_equal(X, before)
 
 
 # Weights of rows
@@ -193,6 +150,7 @@ def test_history_says_what_was_measured_after_each_epoch(blobs: Data) -> None:
     training = Training(net, *blobs, rng=RNG(0), validation=(blobs[0][:9], blobs[1][:9]), schedule="cosine", epochs=4,
                         optimizer={"adam": {"lr": 0.5}}, batch_size=None)  # fmt: skip
     before = evaluate(net, *blobs)
+    assert evaluate(net, blobs[0], np.eye(3)[blobs[1]]) == pytest.approx(before)
     history = training.run()
     assert history is training.history
     assert len(history) == 4
@@ -203,16 +161,13 @@ def test_history_says_what_was_measured_after_each_epoch(blobs: Data) -> None:
     assert history["lr"] == pytest.approx([0.5, 0.5 * (2 + 2**0.5) / 4, 0.25, 0.5 * (2 - 2**0.5) / 4])
 
 
-def test_history_without_validation_and_accuracy(blobs: Data) -> None:
-    assert set(fit(network(), *blobs, rng=RNG(0), epochs=1, accuracy=False).last) == {"epoch", "lr", "train_loss"}
-
-
 def test_a_single_output_has_no_accuracy() -> None:
     X, y = np.ones((5, 4)), np.arange(5.0)
     net = network(Linear(1))
     history = fit(net, X, y, rng=RNG(0), loss="mean_squared_error", epochs=1, validation=(X, y))
     assert set(history.last) == {"epoch", "lr", "train_loss", "val_loss"}
     assert np.isnan(evaluate(net, X, y, "mean_squared_error")[1])
+    assert set(fit(network(), X, y % 3, rng=RNG(0), epochs=1, accuracy=False).last) == {"epoch", "lr", "train_loss"}
 
 
 def test_the_first_step_of_a_warmup_changes_the_weights(blobs: Data) -> None:
@@ -222,11 +177,6 @@ def test_the_first_step_of_a_warmup_changes_the_weights(blobs: Data) -> None:
                   optimizer=SGD(0.5))  # fmt: skip
     assert history["lr"] == [0.25, 0.5]
     assert not np.array_equal(net.params, before)
-
-
-def test_evaluate_takes_rows_as_targets(blobs: Data) -> None:
-    X, y = blobs
-    assert evaluate(network(), X, np.eye(3)[y]) == pytest.approx(evaluate(network(), X, y))
 
 
 def test_the_schedule_hears_the_validation_loss(blobs: Data) -> None:
@@ -242,63 +192,34 @@ def test_the_schedule_hears_the_validation_loss(blobs: Data) -> None:
 
 
 class Diary(Callback):
+    """Writes down each event with the epoch and the step, and ends the training after two epochs."""
+
     def __init__(self) -> None:
         self.events: list[str] = []
 
-    def on_train_begin(self, training: Training) -> None:
-        self.events.append("train begins")
+    def __getattribute__(self, name: str) -> Any:
+        if not name.startswith("on_"):
+            return super().__getattribute__(name)
 
-    def on_epoch_begin(self, training: Training) -> None:
-        self.events.append(f"epoch {training.epoch} begins")
+        def event(training: Training, *record: Record) -> None:
+            self.events.append(f"{name.removeprefix('on_')} {training.epoch} {training.step}")
+            training.stopping = training.epoch == 2
 
-    def on_batch_begin(self, training: Training) -> None:
-        self.events.append(f"batch after step {training.step}")
-
-    def on_batch_end(self, training: Training) -> None:
-        self.events.append(f"step {training.step} done")
-
-    def on_validation_begin(self, training: Training) -> None:
-        self.events.append("validation begins")
-
-    def on_epoch_end(self, training: Training, record: Record) -> None:
-        self.events.append(f"epoch {record['epoch']} ends")
-        training.stopping = training.epoch == 2
-
-    def on_train_end(self, training: Training) -> None:
-        self.events.append("train ends")
+        return event
 
 
 def test_callbacks_are_called_in_order_and_can_end_the_training(blobs: Data) -> None:
     diary = Diary()
     history = fit(network(), *blobs, rng=RNG(0), batch_size=20, epochs=9, callbacks=[diary])
     assert diary.events == [
-        "train begins",
-        "epoch 1 begins",
-        "batch after step 0", "step 1 done", "batch after step 1", "step 2 done",
-        "validation begins", "epoch 1 ends",
-        "epoch 2 begins",
-        "batch after step 2", "step 3 done", "batch after step 3", "step 4 done",
-        "validation begins", "epoch 2 ends",
-        "train ends",
+        "train_begin 0 0",
+        "epoch_begin 1 0", "batch_begin 1 0", "batch_end 1 1", "batch_begin 1 1", "batch_end 1 2",
+        "validation_begin 1 2", "epoch_end 1 2",
+        "epoch_begin 2 2", "batch_begin 2 2", "batch_end 2 3", "batch_begin 2 3", "batch_end 2 4",
+        "validation_begin 2 4", "epoch_end 2 4",
+        "train_end 2 4",
     ]  # fmt: skip
     assert len(history) == 2
-
-
-def test_callbacks_are_called_one_after_the_other_and_do_not_change_the_result(blobs: Data) -> None:
-    order: list[int] = []
-
-    class Numbered(Callback):
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def on_epoch_begin(self, training: Training) -> None:
-            order.append(self.number)
-
-    watched, alone = network(), network()
-    fit(watched, *blobs, rng=RNG(0), epochs=2, callbacks=[Numbered(1), Numbered(2)])
-    fit(alone, *blobs, rng=RNG(0), epochs=2)
-    assert order == [1, 2, 1, 2]
-    assert np.array_equal(watched.params, alone.params)
 
 
 class Remember(Callback):
@@ -341,25 +262,7 @@ def test_early_stopping_puts_the_best_epoch_back_after_a_divergence(blobs: Data)
     with pytest.raises(DivergedError, match="epoch 2"):
         fit(net, *blobs, rng=RNG(0), batch_size=8, epochs=9, callbacks=callbacks)
     assert np.array_equal(net.params, remember.weights[0])
-    assert diary.events[-1] == "train ends"
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"patience": 2.5}, "EarlyStopping: patience must be a whole number of at least 1, got 2.5"),
-        ({"patience": 0}, "EarlyStopping: patience must be a whole number of at least 1, got 0"),
-        ({"min_delta": -1}, "EarlyStopping: min_delta must be at least 0, got -1"),
-    ],
-)
-def test_early_stopping_names_faulty_options(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        EarlyStopping(**options)
-
-
-def test_early_stopping_names_what_it_does_not_find(blobs: Data) -> None:
-    with pytest.raises(ValueError, match="EarlyStopping watches val_loss, and the training measures epoch, lr"):
-        fit(network(), *blobs, rng=RNG(0), callbacks=[EarlyStopping()], epochs=2)
+    assert diary.events[-1] == "train_end 2 6"
 
 
 def test_weight_average_of_two_steps_by_head() -> None:
@@ -377,13 +280,6 @@ def test_weight_average_of_two_steps_by_head() -> None:
     fit(net, *data, rng=RNG(0), epochs=2, callbacks=[Slope(), average], **options)
     assert net.params.tolist() == pytest.approx([-(9 / 11 * 3 / 12 + 2 * 9 / 12)] * 2)
     assert average.average.tolist() == pytest.approx([-2, -2])  # the training's own weights, kept aside
-
-
-def test_weight_average_without_memory_is_the_latest_weights(blobs: Data) -> None:
-    averaged, plain = network(), network()
-    fit(averaged, *blobs, rng=RNG(0), epochs=3, callbacks=[WeightAverage(0.0)])
-    fit(plain, *blobs, rng=RNG(0), epochs=3)
-    np.testing.assert_allclose(averaged.params, plain.params, rtol=1e-12)
 
 
 def test_weight_average_is_what_is_validated_and_kept_by_early_stopping(blobs: Data) -> None:
@@ -411,40 +307,30 @@ class Poison(Identity):
         return super().backward(grad_out) * (np.nan if self.steps >= self.step else 1)
 
 
-def huge(layer: Linear, number: float) -> Linear:
-    """The layer with weights of this size from the start."""
-    initialize = layer.initialize
-
-    def initialize_huge(rng: np.random.Generator) -> None:
-        initialize(rng)
-        layer.W[...] = number
-
-    layer.initialize = initialize_huge  # type: ignore[method-assign]
-    return layer
-
-
 @pytest.mark.parametrize(
-    ("layers", "options", "where"),
+    ("layers", "weights", "options", "where"),  # weights: the numbers that a layer starts with
     [
-        ([Linear(8), "relu", Linear(3)], {"optimizer": SGD(1e30)}, r"epoch 1: .* the output of linear2 after step 1\."),
-        ([Linear(8), "relu", Linear(3)], {"optimizer": SGD(1e30), "batch_size": None},
+        ([8, "relu", 3], {}, {"optimizer": SGD(1e30)}, r"epoch 1: .* the output of linear2 after step 1\."),
+        ([8, "relu", 3], {}, {"optimizer": SGD(1e30), "batch_size": None},
          r"epoch 2: .* the output of linear2 after step 1\. .* a smaller lr \(it is 1e\+30\)"),
-        ([Linear(8), huge(Linear(8), np.inf), Linear(3)], {}, r"epoch 1: .* the weights linear2.W from the start\."),
-        ([Linear(8), huge(Linear(8), np.nan), Linear(3)], {}, r"epoch 1: .* the weights linear2.W from the start\."),
-        ([Linear(8), huge(Linear(8), 3e38), Linear(3)], {}, r"epoch 1: .* the output of linear2 from the start\."),
-        ([Linear(4), Residual([Linear(4), huge(Linear(4), 3e38)]), Linear(3)], {},
-         r"epoch 1: .* the output of linear3 from the start\."),
-        ([Linear(8), Poison(1), Linear(3)], {}, r"epoch 1: .* the gradient linear1.db of step 1\."),
-        ([Linear(8), "tanh", Linear(8), Poison(6), Linear(3)], {}, r"epoch 2: .* the gradient linear2.db of step 6\."),
-        ([Linear(8), Poison(4), Linear(3)], {}, r"epoch 1: .* the gradient linear1.db of step 4\."),  # an epoch's last
-        ([Linear(3)], {"optimizer": SGD(1e39)}, r"epoch 1: .* the weights linear1.W after step 1\."),
-        ([huge(Linear(3), 1e25)], {"loss": "mean_squared_error"}, r"epoch 1: .* in the loss from the start\."),
+        ([8, 8, 3], {"linear2": np.inf}, {}, r"epoch 1: .* the weights linear2.W from the start\."),
+        ([8, 8, 3], {"linear2": np.nan}, {}, r"epoch 1: .* the weights linear2.W from the start\."),
+        ([8, 8, 3], {"linear2": 3e38}, {}, r"epoch 1: .* the output of linear2 from the start\."),
+        ([4, Residual([Linear(4), Linear(4)]), 3], {"linear3": 3e38}, {}, r"epoch 1: .* the output of linear3 from"),
+        ([8, Poison(1), 3], {}, {}, r"epoch 1: .* the gradient linear1.db of step 1\."),
+        ([8, "tanh", 8, Poison(6), 3], {}, {}, r"epoch 2: .* the gradient linear2.db of step 6\."),
+        ([8, Poison(4), 3], {}, {}, r"epoch 1: .* the gradient linear1.db of step 4\."),  # the last step of an epoch
+        ([3], {}, {"optimizer": SGD(1e39)}, r"epoch 1: .* the weights linear1.W after step 1\."),
+        ([3], {"linear1": 1e25}, {"loss": "mean_squared_error"}, r"epoch 1: .* in the loss from the start\."),
     ],
 )  # fmt: skip
 def test_divergence_names_epoch_layer_and_quantity(
-    layers: list[Any], options: dict[str, Any], where: str, blobs: Data
+    layers: list[Any], weights: dict[str, float], options: dict[str, Any], where: str, blobs: Data
 ) -> None:
-    net = network(*layers, dtype=np.float32)
+    net = network(*[Linear(layer) if isinstance(layer, int) else layer for layer in layers], dtype=np.float32)
+    for layer in net.walk():
+        if layer.name in weights:
+            layer.W[...] = weights[layer.name]
     with pytest.raises(DivergedError, match=rf"training diverged in {where}") as error:
         fit(net, *blobs, rng=RNG(0), **{"batch_size": 8, "epochs": 5} | options)
     assert all(help_ in str(error.value) for help_ in ("a smaller lr", "another init", "clip_norm"))
@@ -460,48 +346,14 @@ def test_divergence_on_the_validation_rows_is_named(blobs: Data) -> None:
 # The same seed
 
 
-PROGRAM = """
-import hashlib
-import numpy as np
-from neural_net import Network, dense_layers, fit
-X = np.random.default_rng(1).normal(size=(60, 4))
-network = Network(dense_layers([16, 16], 3, "gelu", normalization="batch_norm", dropout=0.3), 4,
-                  rng=np.random.default_rng({seed}))
-fit(network, X, np.arange(60) % 3, rng=np.random.default_rng({seed}), epochs=4, batch_size=16, optimizer="adamw",
-    schedule="one_cycle", validation=(X, np.arange(60) % 3))
-state = b"".join(array.tobytes() for layer in network.walk() for array in layer.state.values())
-digest = hashlib.sha256(network.params.tobytes() + state).hexdigest()
-"""
-
-
-def digest(seed: int) -> str:
-    names: dict[str, Any] = {}
-    exec(PROGRAM.format(seed=seed), names)  # noqa: S102 (our own lines, which another process runs too)
-    return names["digest"]
-
-
-def test_the_same_seed_gives_the_same_bytes_twice_and_in_another_process() -> None:
-    source = Path(__file__).parents[2] / "src"
-    program = PROGRAM.format(seed=3) + "import sys; sys.stdout.write(digest)"
-    elsewhere = subprocess.run(
-        [sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True, check=True
-    )
-    assert digest(3) == digest(3) == elsewhere.stdout.decode()
-    assert len(digest(3)) == len(hashlib.sha256().hexdigest())
-
-
-def test_another_seed_differs() -> None:
-    assert digest(3) != digest(4)
-
-
-@pytest.mark.parametrize("changed", ["network", "training"])
-def test_both_seeds_matter(changed: str, blobs: Data) -> None:
+def test_equal_seeds_give_equal_bytes_and_both_seeds_matter(blobs: Data) -> None:
     weights = []
-    for seed in (0, 1):
-        net = network(seed=seed if changed == "network" else 0)
-        fit(net, *blobs, rng=RNG(seed if changed == "training" else 0), epochs=1, batch_size=8)
-        weights.append(net.params)
-    assert not np.array_equal(*weights)
+    for seed, training_seed in ((0, 0), (0, 0), (1, 0), (0, 1)):
+        net = network(*dense_layers([8], 3, normalization="batch_norm", dropout=0.3), seed=seed)
+        fit(net, *blobs, rng=RNG(training_seed), epochs=2, batch_size=8, schedule="one_cycle", validation=blobs)
+        weights.append(net.params.tobytes())
+    assert weights[0] == weights[1]
+    assert len(set(weights)) == 3
 
 
 def test_nothing_touches_numpys_global_generator(blobs: Data) -> None:
@@ -520,30 +372,21 @@ def test_nothing_touches_numpys_global_generator(blobs: Data) -> None:
         ({"X": np.ones((0, 4)), "y": []}, "training needs at least one row, got none"),
         ({"y": [0, 1]}, "X has 3 rows and y has 2"),
         ({"y": 1}, "X has 3 rows and y has no"),
-        ({"y": ["a", "b", "c"]}, "y must be an array of numbers: "),
         ({"y": [0, 1, 3]}, "CrossEntropy expects class numbers from 0 to 2, got 0 to 3"),
         ({"X": np.ones((3, 5))}, r"linear1, the first layer, expects samples of shape \(4,\), got \(5,\)"),
-        ({"X": np.full((3, 4), np.nan)}, "expected finite numbers, got NaN or infinity in row 0 of X"),
         ({"epochs": 0}, "Training: epochs must be a whole number of at least 1, got 0"),
-        ({"epochs": 1.5}, "Training: epochs must be a whole number of at least 1, got 1.5"),
-        ({"batch_size": 0}, "Training: batch_size must be a whole number of at least 1, got 0"),
         ({"batch_size": 8.0}, "Training: batch_size must be a whole number of at least 1, got 8.0"),
         ({"validation": (np.ones((0, 4)), [])}, "validation needs at least one row, got none"),
         ({"validation": (np.ones((2, 4)), [0])}, "X has 2 rows and the validation's y has 1"),
-        ({"validation": (np.ones((2, 3)), [0, 1])}, "expects samples of shape"),
         ({"sample_weight": [1, 1]}, "sample_weight must be 3 numbers of at least 0 that are not all 0"),
         ({"sample_weight": [1, -1, 1]}, "sample_weight must be 3 numbers of at least 0"),
-        ({"sample_weight": [0, 0, 0]}, "sample_weight must be 3 numbers of at least 0 that are not all 0"),
+        ({"sample_weight": [0, 0, 0]}, "that are not all 0"),
         ({"sample_weight": [1, np.nan, 1]}, "sample_weight must be 3 numbers of at least 0"),
-        ({"sample_weight": ["a", "b", "c"]}, "sample_weight must be an array of numbers"),
-        ({"loss": "cross entropy"}, r"loss must be one of .*did you mean cross_entropy\?"),
-        ({"optimizer": "Adam"}, r"optimizer must be one of .*did you mean adam\?"),
-        ({"optimizer": 5}, "optimizer must be of type Optimizer, got 5"),
         ({"loss": 5}, "loss must be of type Loss, got 5"),
         ({"schedule": lambda t: t}, "schedule must be of type Schedule, got <function"),
         ({"callbacks": [print]}, "a callback must be of type Callback, got <built-in function print>"),
+        ({"callbacks": [EarlyStopping()]}, "EarlyStopping watches val_loss, and the training measures epoch, lr"),
         ({"rng": 0}, "rng must be of type Generator, got 0"),
-        ({"schedule": "one-cycle"}, r"schedule must be one of .*did you mean one_cycle\?"),
     ],
 )
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
@@ -551,22 +394,19 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> Non
         fit(network(), **{"X": np.ones((3, 4)), "y": [0, 1, 2], "rng": RNG(0), "epochs": 1} | arguments)
 
 
-def test_the_generator_cannot_be_left_out(blobs: Data) -> None:
-    with pytest.raises(TypeError, match="rng"):
-        fit(network(), *blobs)
-
-
 @pytest.mark.parametrize(
-    ("X", "y", "message"),
+    ("call", "message"),
     [
-        (np.ones((0, 4)), [], "evaluation needs at least one row, got none"),
-        (np.ones((3, 4)), [0], "X has 3 rows and y has 1"),
-        (np.ones((3, 4)), [0, 1, 7], "class numbers from 0 to 2, got 0 to 7"),
+        (lambda: EarlyStopping(2.5), "EarlyStopping: patience must be a whole number of at least 1, got 2.5"),
+        (lambda: EarlyStopping(min_delta=-1), "EarlyStopping: min_delta must be at least 0, got -1"),
+        (lambda: WeightAverage(1), "WeightAverage: decay must be at least 0 and less than 1, got 1"),
+        (lambda: evaluate(network(), np.ones((0, 4)), []), "evaluation needs at least one row, got none"),
+        (lambda: evaluate(network(), np.ones((3, 4)), [0]), "X has 3 rows and y has 1"),
     ],
 )
-def test_evaluate_names_what_is_wrong(X: Any, y: Any, message: str) -> None:
+def test_other_faults_are_named(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        evaluate(network(), X, y)
+        call()
 
 
 def test_batches_whose_rows_all_weigh_nothing_change_nothing(blobs: Data) -> None:
@@ -582,8 +422,3 @@ def test_batches_whose_rows_all_weigh_nothing_change_nothing(blobs: Data) -> Non
     options: dict[str, Any] = {"epochs": 1, "batch_size": 4, "optimizer": SGD(0.1), "callbacks": [Compare()]}
     fit(net, *blobs, rng=RNG(0), sample_weight=np.arange(32) == 5, **options)
     assert (len(changes), sum(changes)) == (8, 1)
-
-
-def test_a_class_in_the_place_of_a_layer_is_refused() -> None:
-    with pytest.raises(ValueError, match="layer must be a name, a name with its options, or an object, got <class"):
-        network(Linear)

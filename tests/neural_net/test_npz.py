@@ -1,0 +1,214 @@
+"""Npz files: their bytes depend on the arrays alone, and a file that was tampered with is rejected."""
+
+import hashlib
+import io
+import pickle
+import struct
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from neural_net.npz import NpzError, content_sha256, npz_bytes, read_npz
+
+W = np.arange(18, dtype=np.float32).reshape(6, 3)
+ARRAYS: dict[str, np.ndarray] = {
+    "layer.W": W,
+    "columns": np.asfortranarray(W),
+    "big endian": np.array([1, 2, 3], ">i4"),
+    "number": np.array(7, np.uint8),
+    "none": np.zeros((0, 3), np.float64),
+    "text": np.array(["a", "bcd", "é"]),
+    "truth": np.array([True, False]),
+}
+
+
+# Writing
+
+
+def test_what_is_written_can_be_read() -> None:
+    content = npz_bytes(ARRAYS)
+    with np.load(io.BytesIO(content)) as loaded:
+        for read in (read_npz(content), dict(loaded)):
+            assert list(read) == list(ARRAYS)
+            for name, array in ARRAYS.items():
+                assert np.array_equal(read[name], array)
+                assert (read[name].shape, read[name].dtype.newbyteorder("=")) == (
+                    array.shape,
+                    array.dtype.newbyteorder("="),
+                )
+    assert not read_npz(content)["layer.W"].flags.writeable
+
+
+def test_the_bytes_and_the_checksum_are_those_of_every_python() -> None:
+    golden = {"layer.W": W, "b": np.array([1, -2, 3], np.int64)}
+    assert (
+        hashlib.sha256(npz_bytes(golden)).hexdigest()
+        == "80d5f32f1d63c1c97cf1bbd810aebcb706eaef5a634bb448e9d66bec85fbc6ae"
+    )
+    assert content_sha256(golden) == "9ff2b8492b7ad4ddb046b11eff13580bca9fbf20206398504052dc23a729fcbb"
+    assert content_sha256(ARRAYS) == "8e75d9ab94319675198c13d0dc43e9b6b164511766aa23d5b03b76a7eea525d1"
+
+
+def test_equal_arrays_give_equal_bytes_in_any_memory_layout() -> None:
+    for other in (np.asfortranarray(W), W.astype(">f4"), np.repeat(W, 2, axis=1)[:, ::2]):
+        assert npz_bytes({"a": other}) == npz_bytes({"a": W})
+        assert content_sha256({"a": other}) == content_sha256({"a": W})
+
+
+def test_the_checksum_sees_the_content_and_not_the_order() -> None:
+    a, b = np.array([1, 2], np.int32), np.array([[1], [2]], np.int32)
+    same = [content_sha256({"a": a, "b": b}), content_sha256({"b": b, "a": a})]
+    others = [{"a": b, "b": a}, {"a": a}, {"a": a, "c": b}, {"a": a.astype("i8"), "b": b}, {"a": a + 1, "b": b}, {}]
+    assert same[0] == same[1]
+    assert len({same[0], *map(content_sha256, others)}) == 7
+
+
+@pytest.mark.parametrize("write", [npz_bytes, content_sha256])
+def test_python_objects_are_not_written(write: Callable[[Any], Any]) -> None:
+    with pytest.raises(ValueError, match="an array of Python objects cannot be written"):
+        write({"a": np.array([{}, None])})
+
+
+# Reading
+
+
+def npy(array: np.ndarray, **header: Any) -> bytes:
+    """An array as a member of an npz file, with another header if one is given."""
+    stream = io.BytesIO()
+    if header:
+        np.lib.format.write_array_header_1_0(stream, np.lib.format.header_data_from_array_1_0(array) | header)
+        stream.write(array.tobytes())
+    else:
+        np.lib.format.write_array(stream, array, allow_pickle=True)
+    return stream.getvalue()
+
+
+def packed(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def test_a_second_version_of_the_header_is_read() -> None:
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, W, version=(2, 0))
+    assert np.array_equal(read_npz(packed({"W.npy": stream.getvalue()}))["W"], W)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (npy(W)[:-1], "cannot be read"),
+        (npy(W) + b"0000", "cannot be read: cannot reshape"),
+        (b"", "cannot be read"),
+        (npy(W).replace(b"}", b"("), "cannot be read"),
+        (b"\x93NUMPY\x09\x00" + npy(W)[8:], "cannot be read"),
+        (npy(W, shape=(10**12, 10**6)), "cannot be read: cannot reshape"),
+        (npy(W, shape=(-6, -3)), r"cannot be read: its shape is \(-6, -3\)"),
+        (npy(W, descr="|O"), "cannot be read"),
+        (npy(W, descr="__import__('os')"), "cannot be read"),
+        (npy(W).replace(b"(6, 3)", b"(6,3L)"), "additional header pars"),
+        (b"\x93NUMPY\x01\x00\xff\xff", "its header has 65535 letters"),
+    ],
+)
+def test_a_damaged_array_is_named(data: bytes, message: str) -> None:
+    with pytest.raises(NpzError, match=rf"the array layer\.W .*{message}"):
+        read_npz(packed({"b.npy": npy(W), "layer.W.npy": data}))
+
+
+def test_an_array_twice_is_rejected() -> None:
+    content = io.BytesIO(packed({"W.npy": npy(W)}))
+    with zipfile.ZipFile(content, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("W.npy", npy(W))
+    with pytest.raises(NpzError, match="the array W is there twice"):
+        read_npz(content.getvalue())
+
+
+@pytest.mark.parametrize("rest", [0, 1, 100, -1, -30])
+def test_a_truncated_file_is_rejected(rest: int) -> None:
+    with pytest.raises(NpzError, match="it is not a whole npz file"):
+        read_npz(npz_bytes(ARRAYS)[:rest])
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.path,))
+
+
+def test_a_planted_pickle_is_rejected_and_not_run(tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    planted = np.empty(2, object)
+    planted[...] = Payload(trace)
+    pickled = pickle.dumps(Payload(trace))
+    for content in (packed({"W.npy": npy(planted)}), packed({"W.npy": pickled}), pickled):
+        with pytest.raises(NpzError):
+            read_npz(content)
+    assert not trace.exists()
+    pickle.loads(pickled)  # noqa: S301 (the trap works)
+    assert trace.exists()
+
+
+def claims(n: int) -> bytes:
+    """A member of a few bytes that claims to be an array of gigabytes."""
+    return npy(np.zeros(0, "f4"), shape=(n, n)) + bytes(1000)
+
+
+def lying_about_its_sizes(method: int) -> bytes:
+    """50 MB in a few bytes; the zip's list says that they are 100 bytes long, compressed or not."""
+    content = bytearray(packed({"W.npy": bytes(50_000_000)}, method))
+    at = content.index(b"PK\x01\x02")
+    content[at + 20 : at + 28] = (100).to_bytes(4, "little") * 2
+    return bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (packed({"W.npy": claims(30_000)}), r"cannot reshape array of size 250 into shape \(30000,30000\)"),
+        (packed({"W.npy": claims(30_000)}, zipfile.ZIP_DEFLATED), "its arrays are larger than the file"),
+        (packed({"W.npy": b"\x93NUMPY\x02\x00" + struct.pack("<I", 10**8) + b" " * 10**8}, zipfile.ZIP_DEFLATED),
+         "its arrays are larger than the file"),
+        (lying_about_its_sizes(zipfile.ZIP_DEFLATED), "ours are not compressed"),
+        (lying_about_its_sizes(zipfile.ZIP_BZIP2), "ours are not compressed"),
+        (lying_about_its_sizes(zipfile.ZIP_LZMA), "ours are not compressed"),
+    ],
+    ids=["claim", "compressed claim", "header", "deflate", "bzip2", "lzma"],
+)  # fmt: skip
+def test_huge_claims_cost_no_memory(content: bytes, message: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(NpzError, match=message):
+            read_npz(content)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+CONTENT = npz_bytes(ARRAYS)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(CONTENT) - 1), st.integers(1, 255)), min_size=1, max_size=3))
+def test_any_damage_is_either_rejected_or_harmless(flips: list[tuple[int, int]]) -> None:
+    damaged = bytearray(CONTENT)
+    for place, bits in flips:
+        damaged[place] ^= bits
+    try:
+        read = read_npz(bytes(damaged))
+    except NpzError:
+        return
+    for name in ARRAYS.keys() & read.keys():
+        assert np.array_equal(read[name], ARRAYS[name])
