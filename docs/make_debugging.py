@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.datasets import load_digits
 
-from figures import diagnostics, results
+from figures import diagnostics, sheet
 from neural_net import Diagnostics, DivergedError, Network, Training, dense_layers
 
 IMAGES = Path(__file__).parent / "images"
-COLOURS = (results.VERMILLION, results.BLUE)  # the failure, the cure
+COLOURS = (sheet.VERMILLION, sheet.BLUE)  # the failure, the cure
 
 
 class Example(NamedTuple):
@@ -91,7 +91,7 @@ def run(
 
 def draw(example: Example, runs: dict[str, Run]) -> Figure:
     """The quantity of the failure, beside that of the cure on the same scale, and both losses."""
-    figure = results.sheet(3.7, example.title, example.what_to_see)
+    figure = sheet.sheet(3.7, example.title, example.what_to_see)
     *panels, loss = figure.subplots(1, 3)
     failure, cure = runs.values()
     for axes, mine, other in ((panels[0], failure, cure), (panels[1], cure, failure)):
@@ -135,8 +135,8 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     for name, example in EXAMPLES.items():
         runs = {case: run(**example.settings | settings) for case, settings in example.cases.items()}
-        with results.style():
-            (IMAGES / f"{name}.png").write_bytes(results.png(draw(example, runs)))
+        with sheet.style():
+            (IMAGES / f"{name}.png").write_bytes(sheet.to_png(draw(example, runs)))
         messages = [result.end for result in runs.values() if result.end]
         sys.stdout.write("\n".join([example.title, *table(example, runs), *messages, "", ""]))
 

@@ -1,0 +1,69 @@
+"""What MkDocs cannot do by itself: pages from outside docs/, pages of the docstrings, formulas as MathML."""
+
+import posixpath
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File
+
+ROOT = Path(__file__).parents[2]
+PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
+PAGES["benchmarks/results/bench.md"] = "benchmarks.md"
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def on_config(config: Any) -> Any:
+    """A page for each module of the library; nothing to write when a module is added."""
+    modules = sorted(path.stem for path in (ROOT / "src/neural_net").glob("*.py") if path.stem != "__init__")
+    config.nav.append({"Library reference": [{f"neural_net.{name}": f"api/{name}.md"} for name in modules]})
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """The pages and pictures that come from outside docs/."""
+    for source, page in PAGES.items():
+        files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    for entry in config.nav[-1]["Library reference"]:
+        for name, page in entry.items():
+            files.append(File.generated(config, page, content=f"# `{name}`\n\n::: {name}\n"))
+    for picture in [*ROOT.glob("metrics/plots/*.png"), *ROOT.glob("benchmarks/results/*.png")]:
+        files.append(File.generated(config, picture.relative_to(ROOT).as_posix(), content=picture.read_bytes()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Let links to files of the project lead to their pages; those to code become plain text."""
+    sources = {target: source for source, target in PAGES.items()}
+    folder = posixpath.dirname(sources.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
+
+    def relinked(match: re.Match[str]) -> str:
+        picture, text, target, anchor = match[1], match[2], match[3], match[4] or ""
+        if not target or "://" in target:
+            return match[0]
+        path = posixpath.normpath(posixpath.join(folder, target))
+        if path in PAGES:
+            place = PAGES[path]
+        elif path.startswith("docs/") and not path.endswith(".py"):
+            place = path.removeprefix("docs/")
+        elif path.endswith(".png"):
+            place = path
+        else:
+            return text
+        here = posixpath.dirname(page.file.src_uri) or "."
+        return f"{picture}[{text}]({posixpath.relpath(place, here)}{anchor})"
+
+    return LINK.sub(relinked, markdown)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Formulas as MathML, which browsers draw without a script."""
+
+    def mathml(match: re.Match[str]) -> str:
+        formula = unescape(match[2]).strip()
+        return f"<p>{convert(formula, display='block')}</p>" if match[1] == "div" else convert(formula)
+
+    return FORMULA.sub(mathml, html)

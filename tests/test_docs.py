@@ -1,0 +1,73 @@
+"""README and docs lead to what exists, and show the figures that were measured."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md"))]
+CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def code_in(page: Path) -> str:
+    return "\n".join(CODE.findall(page.read_text(encoding="utf-8")))
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them."""
+    found = re.findall(r"^#+ (.+)$", re.sub(r"(?s)```.*?```", "", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
+
+
+@each_page
+def test_every_link_and_picture_is_there(page: Path) -> None:
+    prose = CODE.sub("", page.read_text(encoding="utf-8"))
+    for target, anchor in re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)", prose):
+        if "://" in target:
+            continue
+        place = (page.parent / target).resolve() if target else page
+        assert place.exists(), target
+        assert not anchor or anchor in headings(place), f"{target}#{anchor}"
+
+
+@each_page
+def test_every_make_target_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:^|[`$&|(] ?|    )make ([a-z][a-z-]*)", code_in(page), re.MULTILINE))
+    assert named <= targets
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if p.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_every_path_exists(page: Path) -> None:
+    for path in re.findall(r"\b(?:src|tests|benchmarks|docs|\.github)/[\w./-]*\w", code_in(page)):
+        assert "NAME" in path or (ROOT / path).exists(), path
+
+
+def test_the_map_names_files_that_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b\w+\.py\b", page.split("## Rooms")[1].split("## ")[0]))
+    assert named - {path.name for path in (ROOT / "src").rglob("*.py")} == set()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = json.loads((ROOT / "docs/accuracy_results.json").read_text(encoding="utf-8"))
+    for row, figures in (("features: ink", found["ink"]), ("the default", found)):
+        shown = f"{figures['mean']:.2f} ± {figures['standard_deviation']:.2f}"
+        assert re.search(rf"^\| .*{row}.*\| {shown} \|$", readme, re.MULTILINE), row
+    scores = json.loads((ROOT / "metrics/evaluate.json").read_text(encoding="utf-8"))
+    assert f"reads {scores['test_accuracy']:.2%}".replace("%", " %") in readme
+    records = json.loads((ROOT / "benchmarks/results/bench.json").read_text(encoding="utf-8"))
+    rows = [r["seconds_an_epoch"] for r in records if r["kind"] == "training" and r["threads"] == 1]
+    ratio = {name: statistics.geometric_mean(row[name] / row["ours"] for row in rows) for name in rows[0]}
+    assert f"PyTorch takes {ratio['PyTorch']:.1f} times as long" in readme
+    assert f"scikit-learn {ratio['scikit-learn']:.1f} times" in readme
+    assert f"jax.jit {ratio['jax.jit']:.1f} times" in readme
