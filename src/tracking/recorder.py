@@ -28,15 +28,15 @@ def main() -> None:
     """Follow the stage at the other end of stdin. An error ends the process, and the stage prints its last line."""
     ignore_stops()  # the end of the stage ends this process, and nothing before
     inbox = _Inbox(io.FileIO(0, closefd=False))
-    begin = inbox.next()
+    begin, folder = inbox.next(), Path.cwd()
     if begin.get("stage") == "train":
-        _follow_training(inbox, begin["params"], begin["time"])
+        _follow_training(inbox, folder, begin["params"], begin["time"])
     elif "stage" in begin:
         store = open_store()
         for _ in inbox.epochs():  # until the stage ends
             pass
         if inbox.status == "FINISHED":
-            ensure_run(store, Path(), origin_of_process(), with_figures=begin["stage"] == "plot")
+            ensure_run(store, folder, origin_of_process(), with_figures=begin["stage"] == "plot")
     sys.stdout.flush()
     os._exit(0)  # at once: Python takes a second to end with all that MLflow has loaded, and the stage waits
 
@@ -79,7 +79,7 @@ class _Inbox:
         return not self._messages.empty()
 
 
-def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> None:
+def _follow_training(inbox: _Inbox, folder: Path, params: Mapping[str, Any], started: int) -> None:
     """Keep a run while training runs. Where the store is away, try again with every flush until the end."""
     from mlflow.exceptions import MlflowException
 
@@ -87,7 +87,7 @@ def _follow_training(inbox: _Inbox, params: Mapping[str, Any], started: int) -> 
     for epochs in inbox.epochs():
         waiting += epochs
         try:
-            run = run or Run.start(open_store(), Path(), origin_of_process(), params, started)
+            run = run or Run.start(open_store(), folder, origin_of_process(), params, started)
             run.log_epochs(waiting)
             waiting = []
             if not inbox.status:

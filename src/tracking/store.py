@@ -16,6 +16,7 @@ from pipeline.paths import project_root
 from utils import one_line
 
 from .address import ENVIRONMENT, database_path, store_shown, store_uri
+from .locations import ARTIFACTS, follow_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -77,6 +78,11 @@ def open_store() -> Store:
     uri = store_uri()
     if path := database_path():
         _prepare_database(path)
+        if path == project_root() / "mlflow.db":  # the project's own
+            with connect(path) as database:
+                relative = follow_root(database, EXPERIMENT)
+            if relative:
+                os.chdir(project_root())
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient(uri)
     return Store(client, _experiment(client))
@@ -102,7 +108,7 @@ def _experiment(client: "MlflowClient") -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if not found:
         # A server has its own place for artifacts; a database would take a folder of the working directory.
-        artifacts = None if store_uri().startswith("http") else str(project_root() / "mlartifacts")
+        artifacts = None if store_uri().startswith("http") else str(project_root() / ARTIFACTS)
         try:
             return client.create_experiment(EXPERIMENT, artifacts, tags=EXPERIMENT_TAGS)
         except MlflowException:
