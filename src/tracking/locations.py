@@ -47,7 +47,7 @@ def follow_root(database: sqlite3.Connection, experiment: str) -> bool:
     ).fetchall()
     if running:
         raise StageError(
-            f"the checkout was moved from {Path(old).parent}, and the run {running[0][0]} is RUNNING; when it has ended, "
+            f"the checkout was moved from {Path(old).parent}, and the run {running[0][0]} is RUNNING; when it ended, "
             "or after `make doctor CLOSE=1`, its artifacts' locations are rewritten"
         )
     told = database.execute(
