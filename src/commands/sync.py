@@ -192,7 +192,9 @@ def check_lock(folder: Path) -> None:
         if used is None:
             raise StageError(f"{name} has not run")
         for key, value in used.items():
-            if values.get(key) != value:
+            if key not in values:
+                raise StageError(f"{name} has not run with the parameters of this version yet")
+            if values[key] != value:
                 raise StageError(f"{name} has not run with {key} = {values.get(key)} yet")
     made = {out["path"]: out["md5"] for held in stages.values() for out in held.get("outs", [])}
     for name, held in stages.items():

@@ -16,6 +16,7 @@ from utils import one_line
 from .errors import ParamsError
 from .paths import PARAMS_FILE
 
+OLD_AUGMENT = "augment_"  # how version 0.1 began the keys that are in the block augment now
 MOST_BYTES, MOST_LEVELS = 50_000, 100  # of the file
 _NO_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError)  # what PyYAML may raise
 
@@ -150,6 +151,10 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
 
 def check_params(values: dict[str, Any], file: str = PARAMS_FILE.name) -> Params:
     """Check values that were read already; errors as in ``load_params``."""
+    for key in values:
+        if str(key).startswith(OLD_AUGMENT):  # of version 0.1
+            name = key.removeprefix(OLD_AUGMENT)
+            raise ParamsError(f"{file}: {key} is augment.{name} now, in one block: `augment: {{{name}: ...}}`")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
