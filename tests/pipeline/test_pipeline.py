@@ -1,0 +1,200 @@
+"""dvc.yaml declares what each stage really reads and writes, and nothing that cannot change a byte of the results."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tests.project_copy import copy_project
+
+from data_sets.pendigits import TEST, TRAINING
+from neural_net.npz import npz_bytes, read_npz
+from pipeline import paths
+
+ROOT = Path(__file__).parents[2]
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text().replace("${dataset}", "synthetic"))[
+    "stages"
+]
+GUARDS, PEOPLE = ("runtime", "tracking"), ("commands", "studies")
+SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [8], "epochs": 1}
+OLD_FILES = [  # what an earlier run may have left, which no stage may read
+    *(paths.RAW / "synthetic" / name for part in (TRAINING, TEST) for name in (part.table, part.ink)),
+    *(paths.PROCESSED / f"{name}{kind}" for name in ("training", "test") for kind in (".csv", "_ink.npz")),
+    *(*paths.SPLIT_FILES, *paths.MODEL_FILES, *paths.TRAIN_FILES, *paths.EVALUATE_FILES, paths.FIGURES / "curves.png"),
+]
+LOADED_ONLY = {  # modules that cannot change what a stage writes, loaded along with the one that can
+    "fetch": ("src/pen", "src/pen/ink.py"),
+    "preprocess": ("src/neural_net", "src/neural_net/npz.py"),
+    "split": ("src/neural_net", "src/neural_net/npz.py"),
+}
+
+
+def is_below(path: str, folder: str) -> bool:
+    return Path(path).is_relative_to(folder)
+
+
+def deps_of(stage: dict[str, Any], *rooms: str) -> list[str]:
+    return [dep for dep in stage["deps"] if dep.split("/")[0] in rooms]
+
+
+def outs_of(stage: dict[str, Any]) -> list[str]:
+    outs = [out for kind in ("outs", "metrics", "plots") for out in stage.get(kind, [])]
+    return [out if isinstance(out, str) else next(iter(out)) for out in outs]
+
+
+# What the stages do
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What audit.py saw of each stage, run as DVC does among the files of an earlier run."""
+    folder = tmp_path_factory.mktemp("audited")
+    values = yaml.safe_load((ROOT / "params.yaml").read_text()) | SHRUNK | {"diagnostics": True}
+    for path in OLD_FILES:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"old")
+
+    def audited(stage: str, **changes: Any) -> dict[str, Any]:
+        (folder / "params.yaml").write_text(yaml.safe_dump(values | changes))
+        command = [sys.executable, Path(__file__).with_name("audit.py"), ROOT / f"src/{stage}.py", folder / "record"]
+        environment = os.environ | {"DVC_ROOT": str(folder), "PENDIGITS_TRACKING": "off"}
+        subprocess.run(command, cwd=folder, env=environment, check=True)
+        return json.loads((folder / "record").read_text())
+
+    random_rows = {}
+    found = {}
+    for name in STAGES:
+        if name == "split":  # reads another parameter then
+            random_rows = audited(name, split_by="random")
+        found[name] = audited(name)
+    found["split"]["params"] = sorted({*found["split"]["params"], *random_rows["params"]})
+    assert [path for path in OLD_FILES if (folder / path).read_bytes() == b"old"] == []
+    assert list(folder.rglob("*.part")) == []
+    return found
+
+
+def differences(name: str, stage: dict[str, Any], record: dict[str, Any]) -> list[str]:
+    """How what a stage did differs from what dvc.yaml declares, a line each."""
+    read, written = set[str](), set[str]()
+    for kind, path, *target in record["events"]:
+        if kind == "os.rename":
+            written = {target[0] + file.removeprefix(path) if is_below(file, path) else file for file in written}
+        elif kind != "read":
+            written.add(path)
+        elif not any(is_below(path, file) or is_below(file, path) for file in written):
+            read.add(path)
+    read, written = ({path for path in some if ".part" not in path} for some in (read, written))
+    deps, outs = deps_of(stage, "data", "models", "metrics"), outs_of(stage)
+    loaded = {os.path.relpath(module, ROOT) for module in record["modules"]}
+    others, needed = LOADED_ONLY.get(name, ("src/none", "src/none"))
+    decides = {
+        file for file in loaded if file.split("/")[1] not in GUARDS and (file == needed or not is_below(file, others))
+    }
+    code = deps_of(stage, "src")
+    return [
+        *(f"reads {path}" for path in read if not any(is_below(path, dep) for dep in deps)),
+        *(f"does not read {dep}" for dep in deps if not any(is_below(path, dep) for path in read)),
+        *(f"writes {path}" for path in written if not any(is_below(path, out) for out in outs)),
+        *(f"does not write {out}" for out in outs if not any(is_below(path, out) for path in written)),
+        *(f"loads {file}" for file in decides if not any(is_below(file, dep) for dep in code)),
+        *(f"does not load {dep}" for dep in code if not any(is_below(file, dep) for file in loaded)),
+        *(f"reads the parameter {key}" for key in record["params"] if key not in stage["params"]),
+        *(f"does not read the parameter {key}" for key in stage["params"] if key not in record["params"]),
+    ]
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_does_what_dvc_yaml_declares(name: str, records: dict[str, dict[str, Any]]) -> None:
+    assert differences(name, STAGES[name], records[name]) == []
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_audit_finds_what_is_not_declared(name: str, records: dict[str, dict[str, Any]]) -> None:
+    stage, record = STAGES[name], records[name]
+    for kind in ("params", "deps", "outs", "metrics", "plots"):
+        for i in range(len(stage.get(kind, []))):
+            less = copy.deepcopy(stage)
+            del less[kind][i]
+            assert differences(name, less, record), (kind, i)
+    out = outs_of(stage)[-1]
+    early = record | {"events": [["read", out], *record["events"]]}
+    assert differences(name, stage, early) == [f"reads {out}"]
+    more = copy.deepcopy(stage)
+    more["deps"] += ["data/other", "src/other.py"]
+    assert differences(name, more, record) == ["does not read data/other", "does not load src/other.py"]
+
+
+# What an edit makes DVC run again
+
+
+def stages_of(file: str) -> set[str]:
+    return {name for name, stage in STAGES.items() if any(is_below(file, dep) for dep in stage["deps"])}
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    [
+        ("src/neural_net/layers.py", {"train", "evaluate", "plot"}),
+        ("src/custom.py", {"train", "evaluate", "plot"}),
+        ("src/pen/augmentation.py", {"preprocess", "split", "train", "evaluate", "plot"}),
+        ("src/figures/curves.py", {"plot"}),
+        ("src/data_sets/pendigits.py", {"fetch", "preprocess"}),
+        ("data/split/train_ink.npz", {"train"}),
+        ("data/split/validation_ink.npz", {"train"}),
+        ("data/split/test.npz", {"evaluate", "plot"}),
+    ],
+)
+def test_an_edit_concerns_the_stages_whose_results_it_can_change(file: str, stages: set[str]) -> None:
+    assert stages_of(file) == stages
+    assert (ROOT / file).is_file() or file.startswith("data/")
+
+
+def test_no_stage_depends_on_what_guards_the_run_or_shows_it() -> None:
+    files = [str(file.relative_to(ROOT)) for room in GUARDS + PEOPLE for file in (ROOT / "src" / room).rglob("*.py")]
+    assert len(files) > 20
+    assert [file for file in files if stages_of(file)] == []
+    assert len(deps_of(STAGES["train"], "src")) <= 6
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_dvc_runs_again_what_an_edit_concerns(tmp_path: Path) -> None:
+    def dvc(*arguments: str) -> str:
+        done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def changed() -> set[str]:
+        return set(json.loads(dvc("status", "--json")))
+
+    def edit(path: Path) -> bytes:
+        before = path.read_bytes()
+        path.write_bytes(before + b"# edited\n")
+        return before
+
+    copy_project(tmp_path, [], **SHRUNK)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    dvc("repro", "-q")
+    for room in GUARDS + PEOPLE:
+        for file in (tmp_path / "src" / room).rglob("*.py"):
+            edit(file)
+    assert changed() == set()
+    for file in ("src/neural_net/layers.py", "src/pen/augmentation.py"):
+        before = edit(tmp_path / file)
+        assert changed() == stages_of(file)
+        (tmp_path / file).write_bytes(before)
+    for part in ("train", "validation"):
+        ink = tmp_path / f"data/split/{part}_ink.npz"
+        before = ink.read_bytes()
+        arrays = read_npz(before)
+        ink.unlink()  # it may be a link to DVC's cache
+        ink.write_bytes(npz_bytes(arrays | {"points": -np.asarray(arrays["points"])}))
+        assert changed() == {"split", "train"}  # an out of the one, a dep of the other
+        ink.write_bytes(before)
+    assert changed() == set()
