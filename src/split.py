@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pen.features import FEATURE_SETS
+from pen.ink import N_POINTS
 from pipeline import paths
 from pipeline.errors import StageError
 from pipeline.params import Params, load_params
@@ -17,7 +18,7 @@ from runtime import script
 from runtime.files import write_bytes
 from utils import split_data
 
-N_COORDINATES = 16  # columns before the digit and the writer
+COORDINATES = [f"{axis}{point}" for point in range(1, N_POINTS + 1) for axis in "xy"]  # columns, x1 to y8
 
 
 def main() -> None:
@@ -71,11 +72,10 @@ def read_part(name: str, features: str) -> Rows:
         StageError: if a file of the part is not as preprocess writes it.
     """
     path = paths.PROCESSED / f"{name}.csv"
-    table = read_table(path, ("digit", "writer"))
-    coordinates, y, writer = (table.iloc[:, :N_COORDINATES], table["digit"], table["writer"])
-    X = coordinates.to_numpy(np.float32)
-    if X.shape != (len(table), N_COORDINATES) or not len(X) or not (np.abs(X) <= 1).all():
-        raise StageError(f"{path} must have {N_COORDINATES} coordinates from -1 to 1 a row; `dvc repro` makes it anew")
+    table = read_table(path, (*COORDINATES, "digit", "writer"))
+    X, y, writer = table[COORDINATES].to_numpy(np.float32), table["digit"], table["writer"]
+    if not len(X) or not (np.abs(X) <= 1).all():
+        raise StageError(f"{path} must have coordinates from -1 to 1; `dvc repro` makes it anew")
     if not y.isin(range(10)).all() or not (writer >= 1).all() or y.dtype.kind + writer.dtype.kind != "ii":
         raise StageError(f"{path} must have digits from 0 to 9 and writers from 1; `dvc repro` makes it anew")
     strokes = read_strokes(paths.PROCESSED / f"{name}_ink.npz", len(X))
