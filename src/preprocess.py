@@ -23,7 +23,7 @@ from utils import scale_features
 def main() -> None:
     """Make data/processed/training.csv, test.csv, and training_ink.npz and test_ink.npz, from data/raw/<dataset>."""
     params = load_params()
-    folder = paths.RAW / params.dataset
+    folder, contents = paths.RAW / params.dataset, dict[str, bytes]()
     for part, name in ((TRAINING, "training"), (TEST, "test")):
         try:
             X, digit = parse_table((folder / part.table).read_bytes(), part.table)
@@ -32,9 +32,11 @@ def main() -> None:
             features, writer = preprocess(X, digit, ink, part, n_rows)
         except DataError as error:
             raise StageError(f"{error}; to get the data anew, remove {folder} and run `dvc repro`") from None
-        write_bytes(paths.PROCESSED / f"{name}.csv", format_csv(features, digit, writer))
-        write_bytes(paths.PROCESSED / f"{name}_ink.npz", strokes_npz(strokes_of(ink)))
+        contents[f"{name}.csv"] = format_csv(features, digit, writer)
+        contents[f"{name}_ink.npz"] = strokes_npz(strokes_of(ink))
         script.say(f"{name}: {len(digit):,} digits by {part.writers} writers")
+    for name, content in contents.items():
+        write_bytes(paths.PROCESSED / name, content)
 
 
 def preprocess(
