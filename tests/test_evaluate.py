@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from evaluate import evaluate, expected_calibration_error, macro_f1, predictions_csv
+from evaluate import evaluate, predictions_csv
+from pipeline.rows import Rows
 
 
 def probabilities(*best: tuple[int, float]) -> np.ndarray:
@@ -17,26 +18,15 @@ def probabilities(*best: tuple[int, float]) -> np.ndarray:
 
 
 def test_metrics_of_three_right_and_one_wrong() -> None:
-    p = probabilities((0, 0.75), (1, 0.75), (2, 0.75), (3, 0.75))
-    metrics = evaluate(p, np.array([0, 1, 2, 9]), ece_bins=10)
-    assert metrics["n_test"] == 4
-    assert metrics["test_accuracy"] == 0.75
-    assert metrics["test_loss"] == pytest.approx((3 * math.log(4 / 3) + math.log(4)) / 4, abs=1e-6)
-    assert metrics["test_ece"] == 0  # 75 % sure and 75 % right
-    assert metrics["test_macro_f1"] == pytest.approx(3 / 5, abs=1e-6)  # 1, 1, 1, 0 for the 3 and 0 for the 9
-
-
-def test_calibration_error_adds_up_the_bins_gaps() -> None:
-    p = probabilities((0, 0.9), (0, 0.9), (1, 0.6), (1, 0.6))
-    # bin of 0.9: one of two right, gap 0.4; bin of 0.6: both right, gap 0.4
-    assert expected_calibration_error(p, np.array([0, 5, 1, 1]), bins=10) == pytest.approx(0.4)
-    # in one bin the gaps cancel: mean confidence 0.75, three of four right
-    assert expected_calibration_error(p, np.array([0, 5, 1, 1]), bins=1) == pytest.approx(0)
-
-
-def test_f1_counts_each_digit_alike() -> None:
-    y, predicted = np.array([0, 0, 0, 1]), np.array([0, 0, 0, 0])
-    assert macro_f1(y, predicted) == pytest.approx((6 / 7 + 0) / 2)
+    metrics = evaluate(probabilities(*((digit, 0.75) for digit in range(4))), np.array([0, 1, 2, 9]), ece_bins=10)
+    assert metrics == {
+        "n_test": 4,
+        "test_loss": pytest.approx((3 * math.log(4 / 3) + math.log(4)) / 4, abs=1e-6),
+        "test_accuracy": 0.75,
+        "test_macro_f1": 0.6,  # each digit alike: 1, 1, 1, 0 for the 3 and 0 for the 9
+        "test_ece": 0,  # 75 % sure and 75 % right
+        "test_left_to_a_person": 1,  # all are equally sure
+    }
 
 
 def test_impossible_truth_gives_a_large_but_finite_loss() -> None:
@@ -45,8 +35,8 @@ def test_impossible_truth_gives_a_large_but_finite_loss() -> None:
 
 
 def test_predictions_name_row_writer_and_probabilities() -> None:
-    table = predictions_csv(np.array([7]), np.array([3]), np.array([9]), probabilities((1, 0.75))).decode()
-    assert table.splitlines() == [
+    rows = Rows(np.zeros((1, 16), np.float32), np.array([9]), np.array([3]), np.array([7]))
+    assert predictions_csv(rows, probabilities((1, 0.75))).decode().splitlines() == [
         "row,writer,digit,predicted,p0,p1,p2,p3,p4,p5,p6,p7,p8,p9",
         "7,3,9,1,0.000000,0.750000,0.000000,0.000000,0.000000,0.000000,0.000000,0.000000,0.000000,0.250000",
     ]

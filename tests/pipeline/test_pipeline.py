@@ -165,8 +165,11 @@ def test_no_stage_depends_on_what_guards_the_run_or_shows_it() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_dvc_runs_again_what_an_edit_concerns(tmp_path: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+
     def dvc(*arguments: str) -> str:
-        done = subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=tmp_path, capture_output=True, text=True)
+        command = [sys.executable, "-m", "dvc", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
