@@ -254,7 +254,11 @@ def resumable_run(folder: Path | None = None) -> Iterator[ResumableRun]:
 
 def release() -> None:
     """Delete the checkpoints of the train stage's latest run, now that nothing can be lost any more."""
-    for path in (project_root() / CHECKPOINTS).glob(f"{fingerprint()}.*"):
+    try:
+        key = fingerprint()
+    except FileNotFoundError:  # the training's data is not here, as after `dvc pull` of the model alone
+        return
+    for path in (project_root() / CHECKPOINTS).glob(f"{key}.*"):
         with suppress(OSError):
             path.unlink()
 
