@@ -1,0 +1,152 @@
+"""New rows made of ink are still rows of the data set's form, and differ as the options say."""
+
+import numpy as np
+import pytest
+from tests.pen.digits import CROSS, SQUARE, ZIGZAG
+from tests.pen.digits import strokes as of
+
+from pen.augmentation import Augmentation, is_loop
+from pen.features import FEATURE_SETS
+from pen.ink import Ink, eight_points
+from pen.strokes import Strokes, strokes_of
+
+FORM = ["apart", "bend", "rotation", "shear", "warp", "trim", "jitter"]
+ORDER = ["backwards", "reordered", "ornamented", "plain", "restarted"]
+ALONE = [{kind: 0.1} for kind in FORM] + [{"aspect": 0.2, "rotation": 0.1}]
+N_INK = FEATURE_SETS["ink"].n_points
+
+
+@pytest.fixture(scope="module")
+def digits(small_inks: tuple[Ink, Ink]) -> tuple[Strokes, np.ndarray]:
+    return strokes_of(small_inks[0]), small_inks[0].digit
+
+
+def ink_rows(strokes: Strokes, **options: float) -> np.ndarray:
+    """Rows of ink, (n, points, 3), changed by the options."""
+    digit = np.full(len(strokes.points), 4)
+    made = Augmentation(**options)(strokes, digit, np.random.default_rng(0), FEATURE_SETS["ink"])
+    return made.reshape(len(made), -1, 3)
+
+
+def test_rows_of_the_table_are_eight_points(digits: tuple[Strokes, np.ndarray]) -> None:
+    made = Augmentation()(*digits, np.random.default_rng(0))
+    np.testing.assert_array_equal(FEATURE_SETS["table"].of(digits[0]), made)
+
+
+@pytest.mark.parametrize("options", [{}, *ALONE, {"backwards": 1}, {"aspect": 0.2}])
+def test_ink_that_is_changed_is_still_ink(digits: tuple[Strokes, np.ndarray], options: dict[str, float]) -> None:
+    made, plain = ink_rows(digits[0], **options), FEATURE_SETS["ink"].of(digits[0]).reshape(-1, N_INK, 3)
+    extent = np.ptp(made[..., :2], axis=1)
+    np.testing.assert_allclose(extent.max(axis=1), 2, rtol=1e-5)
+    np.testing.assert_allclose(made[..., :2].max(axis=1) + made[..., :2].min(axis=1), 0, atol=1e-5)
+    assert set(np.unique(made[..., 2])) == {0, 1}
+    several = digits[0].stroke[:, -1] > 0
+    assert not made[~several, :, 2].any()
+    assert made[several, :, 2].any(axis=1).mean() > 0.9
+    differs = np.abs(made - plain).max(axis=(1, 2)) > 1e-4
+    assert differs[several].mean() > 0.9 if options else not differs.any()
+
+
+def test_ink_backwards_is_its_rows_backwards() -> None:
+    np.testing.assert_allclose(ink_rows(of(CROSS), backwards=1), ink_rows(of(CROSS))[:, ::-1], atol=1e-5)
+
+
+def test_the_pens_speed_varies_as_smoothly_over_more_points() -> None:
+    line = of([[(0, 0), (0, 100)]])
+    steps = np.diff(ink_rows(line, warp=0.5)[0, :, 1])
+    assert len(np.unique(steps.round(4))) <= 7 + 6 < N_INK - 1  # seven speeds, six steps with a change of speed inside
+    assert steps.max() > 1.5 * steps.min()
+
+
+def test_without_options_it_is_false_and_makes_the_rows_of_the_table(
+    small_inks: tuple[Ink, Ink],
+) -> None:
+    nothing = Augmentation()
+    assert not nothing
+    assert all(Augmentation(**{kind: 0.1}) for kind in [*FORM, *ORDER, "aspect"])
+    made = nothing(strokes_of(small_inks[0]), small_inks[0].digit, np.random.default_rng(0))
+    table = (eight_points(small_inks[0]) - 50) / 50
+    assert np.abs(made - table).mean() < 0.02  # a unit of the table
+
+
+@pytest.mark.parametrize("options", ALONE)
+def test_rows_fill_both_axes_and_differ(digits: tuple[Strokes, np.ndarray], options: dict[str, float]) -> None:
+    strokes, digit = digits
+    before = strokes.points.copy()
+    made = Augmentation(**options)(strokes, digit, np.random.default_rng(1))
+    assert made.dtype == np.float32
+    assert made.shape == (len(digit), 16)
+    paths = made.reshape(-1, 8, 2)
+    np.testing.assert_allclose(paths.min(axis=1), -1, atol=1e-5)
+    np.testing.assert_allclose(paths.max(axis=1), 1, atol=1e-5)
+    plain = Augmentation()(strokes, digit, np.random.default_rng(1))
+    several = strokes.stroke[:, -1] > 0
+    concerned = several if "apart" in options else np.ones(len(digit), bool)
+    assert (np.abs(made - plain).max(axis=1) > 1e-4)[concerned].mean() > 0.9
+    assert (strokes.points == before).all()
+
+
+@pytest.mark.parametrize("kind", [*FORM, *ORDER])
+def test_the_generator_decides(digits: tuple[Strokes, np.ndarray], kind: str) -> None:
+    made = [Augmentation(**{kind: 0.1})(*digits, np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    assert made[0].tobytes() == made[1].tobytes() != made[2].tobytes()
+
+
+def rows(strokes: Strokes, digit: int, **options: float) -> np.ndarray:
+    return Augmentation(**options)(strokes, np.array([digit]), np.random.default_rng(0)).reshape(8, 2)
+
+
+def test_backwards_turns_the_eight_points_round() -> None:
+    np.testing.assert_allclose(rows(of(ZIGZAG), 4, backwards=1), rows(of(ZIGZAG), 4)[::-1], atol=1e-5)
+
+
+def test_reordered_writes_the_last_stroke_first_in_its_own_direction() -> None:
+    path = rows(of(CROSS), 4, reordered=1)
+    np.testing.assert_array_equal(path, rows(of(CROSS[::-1]), 4))
+    assert path[0, 0] == -1  # the short stroke's start
+    assert path[-1, 1] == 1  # the long one's end
+
+
+def test_reordered_leaves_a_single_stroke_alone() -> None:
+    np.testing.assert_array_equal(rows(of(ZIGZAG), 4, reordered=1), rows(of(ZIGZAG), 4))
+
+
+@pytest.mark.parametrize(("digit", "strokes_left"), [(7, 1), (4, 2)])
+def test_plain_leaves_the_longest_stroke_of_0_1_and_7(digit: int, strokes_left: int) -> None:
+    path = rows(of(CROSS), digit, plain=1)
+    assert (np.ptp(path[:, 0]) == 0) == (strokes_left == 1)
+
+
+@pytest.mark.parametrize(("digit", "changed"), [(0, True), (1, True), (7, True), (4, False)])
+def test_ornamented_adds_a_stroke_to_0_1_and_7(digit: int, changed: bool) -> None:
+    strokes = of(ZIGZAG)
+    assert np.allclose(rows(strokes, digit, ornamented=1), rows(strokes, digit), atol=0.01) != changed
+
+
+def test_only_digits_of_one_stroke_are_ornamented() -> None:
+    np.testing.assert_allclose(rows(of(CROSS), 7, ornamented=1), rows(of(CROSS), 7), atol=1e-5)
+
+
+def test_restarted_begins_a_loop_elsewhere_and_leaves_the_rest_alone() -> None:
+    square = of(SQUARE)
+    assert is_loop(square.points).tolist() == [True]
+    assert not np.allclose(rows(square, 0, restarted=1)[0], rows(square, 0)[0], atol=0.1)
+    np.testing.assert_array_equal(rows(of(ZIGZAG), 0, restarted=1), rows(of(ZIGZAG), 0))
+
+
+def test_shares_are_of_all_digits() -> None:
+    many = of(*[ZIGZAG] * 2000)
+    digit = np.full(2000, 4)
+    made = Augmentation(backwards=0.3)(many, digit, np.random.default_rng(0))
+    turned = np.abs(made - Augmentation()(many, digit, np.random.default_rng(0))).max(axis=1) > 1e-3
+    assert turned.mean() == pytest.approx(0.3, abs=0.03)
+
+
+def test_shares_of_more_than_all_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"must add up to 1 at most, got 1\.1"):
+        Augmentation(backwards=0.5, reordered=0.6)
+
+
+def test_affine_changes_keep_straight_lines_straight() -> None:
+    path = rows(of([[(0, 0), (100, 50)]]), 1, rotation=0.2, shear=0.3, aspect=0.2)
+    np.testing.assert_allclose(np.diff(path, 2, axis=0), 0, atol=1e-4)
