@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import socket
-import stat
 import struct
 import threading
 import time
@@ -90,50 +89,37 @@ def test_the_real_mirror(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {name: len(content) for name, content in contents.items()} == {m.name: m.size for m in pendigits.MEMBERS}
 
 
+TABLE, INK = CONTENTS["pendigits.tes"], ARCHIVE_CONTENTS["pendigits-orig.tra.Z"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("pendigits.tes", None, r"there is no pendigits\.tes, nor pendigits\.tes\.Z"),
-        (
-            "pendigits.tes",
-            b"short",
-            r"pendigits\.tes is not the original: 5 bytes with sha256 f9b0078b5df596d2\.\.\. instead",
-        ),
-        (
-            "pendigits.tes",
-            CONTENTS["pendigits.tes"] + b"!",
-            r"pendigits\.tes is not .*: more than 2,600 bytes with sha256",
-        ),
-        (
-            "pendigits.tes",
-            CONTENTS["pendigits.tes"].replace(b"2", b"3"),
-            r"pendigits\.tes is not .*: 2,600 bytes with sha256",
-        ),
-        ("pendigits-orig.tra.Z", WEB_PAGE, r"pendigits-orig\.tra\.Z is not a \.Z file \(sha256 [0-9a-f]{16}"),
-        ("pendigits-orig.tra.Z", compress(b"A" * 99_999), r"pendigits-orig\.tra\.Z unpacks to more than 11,700 bytes"),
-        (
-            "pendigits-orig.tra.Z",
-            ARCHIVE_CONTENTS["pendigits-orig.tra.Z"][:-9],
-            r"pendigits-orig\.tra\.Z is not the original",
-        ),
+        ("pendigits.tes", None, "there is no {name}, nor {name}.Z"),
+        ("pendigits.tes", b"short", "{name} is not the original: 5 bytes with sha256 f9b0078b5df596d2... instead"),
+        ("pendigits.tes", TABLE + b"!", "{name} is not the original: more than 2,600 bytes with sha256"),
+        ("pendigits.tes", TABLE.replace(b"2", b"3"), "{name} is not the original: 2,600 bytes with sha256"),
+        ("pendigits-orig.tra.Z", WEB_PAGE, "{name} is not a .Z file (sha256 "),
+        ("pendigits-orig.tra.Z", compress(b"A" * 99_999), "{name} unpacks to more than 11,700 bytes"),
+        ("pendigits-orig.tra.Z", INK[:-9], "{name} is not the original"),
     ],
 )
 def test_a_file_that_is_not_the_original_is_named(tmp_path: Path, name: str, content: bytes | None, fault: str) -> None:
-    contents = {**ARCHIVE_CONTENTS, name: content}
-    for file, text in contents.items():
+    for file, text in {**ARCHIVE_CONTENTS, name: content}.items():
         if text is not None:
             (tmp_path / file).write_bytes(text)
-    with pytest.raises(SourceError, match=f"^{fault}"):
+    with pytest.raises(SourceError) as error:
         download.read_source(str(tmp_path))
+    assert str(error.value).startswith(fault.format(name=name))
 
 
-def test_there_is_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"^no such file or folder$"):
-        download.read_source(str(tmp_path / "nothing"))
-    with pytest.raises(SourceError, match=r"^there is no pendigits\.tra"):
-        download.read_source(str(tmp_path))
-    with pytest.raises(SourceError, match="File name too long"):
-        download.read_source("x" * 5000)
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [("nothing", "^no such file or folder$"), ("", r"^there is no pendigits\.tra"), ("x" * 5000, "File name too long")],
+)
+def test_there_is_nothing(tmp_path: Path, place: str, fault: str) -> None:
+    with pytest.raises(SourceError, match=fault):
+        download.read_source(str(tmp_path / place))
 
 
 def test_large_files_are_not_read_whole(tmp_path: Path) -> None:
@@ -159,17 +145,20 @@ def test_complete_is_all_files_with_the_right_contents(tmp_path: Path) -> None:
 # --- Archives --------------------------------------------------------------------------------------
 
 
-def test_corrupt_archives_are_named_with_their_checksum() -> None:
-    for data, what in (
-        (b"", "not a sound zip archive"),
-        (b"PK\x03\x04 and no more", "not a sound zip archive"),
-        (ARCHIVE[:-30], "not a sound zip archive"),
-        (ARCHIVE[:1000], "not a sound zip archive"),
+@pytest.mark.parametrize(
+    ("data", "what"),
+    [
+        *(
+            (data, "not a sound zip archive")
+            for data in (b"", b"PK\x03\x04 and no more", ARCHIVE[:-30], ARCHIVE[:1000])
+        ),
         (WEB_PAGE, "a web page, not the archive"),
-    ):
-        with pytest.raises(SourceError, match=f"^uci.zip is {what}.*[( ]{len(data):,} bytes, sha256 ") as error:
-            download.read_archive(data, "uci.zip")
-        assert hashlib.sha256(data).hexdigest()[:16] in str(error.value)
+    ],
+)
+def test_corrupt_archives_are_named_with_their_checksum(data: bytes, what: str) -> None:
+    checksum = hashlib.sha256(data).hexdigest()[:16]
+    with pytest.raises(SourceError, match=rf"^uci\.zip is {what}.*[( ]{len(data):,} bytes, sha256 {checksum}"):
+        download.read_archive(data, "uci.zip")
 
 
 def test_archive_of_something_else() -> None:
@@ -177,65 +166,27 @@ def test_archive_of_something_else() -> None:
         download.read_archive(zipped({"iris.data": b"5.1,3.5"}), "iris.zip")
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["../pendigits.tra", "/etc/pendigits.tra", "a/../../b", "..\\pendigits.tra", "C:\\x", "x/..", "/", "\\\\host\\x"],
-)
-def test_archive_that_leads_outside(name: str) -> None:
-    with pytest.raises(SourceError, match="would land outside the folder"):
-        download.read_archive(zipped({**ARCHIVE_CONTENTS, name: b"x"}), "x.zip")
-
-
-@pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
-def test_archive_with_links_and_devices(kind: int) -> None:
-    buffer = io.BytesIO(ARCHIVE)
-    with zipfile.ZipFile(buffer, "a") as archive:
-        entry = zipfile.ZipInfo("link")
-        entry.external_attr = (kind | 0o777) << 16
-        archive.writestr(entry, "/etc/passwd")
-    with pytest.raises(SourceError, match=r"^x\.zip: 'link' is a link or a special file"):
-        download.read_archive(buffer.getvalue(), "x.zip")
-
-
-@pytest.mark.parametrize("name", ["pendigits.tra", "again/pendigits.tra"])
-def test_archive_with_a_file_twice(name: str) -> None:
-    buffer = io.BytesIO(ARCHIVE)
-    with zipfile.ZipFile(buffer, "a") as archive:
-        if name in archive.namelist():
-            with pytest.warns(UserWarning, match="Duplicate name"):
-                archive.writestr(name, b"other")
-        else:
-            archive.writestr(name, b"other")
-    with pytest.raises(SourceError, match=r"pendigits\.tra is there twice"):
-        download.read_archive(buffer.getvalue(), "x.zip")
+def test_only_names_of_the_data_set_count() -> None:
+    """Nothing is extracted: an entry that leads elsewhere is not looked at, in whatever folder the others are."""
+    strange = dict.fromkeys(("../pendigits.tra", "/etc/passwd", "C:\\x", "x/.."), b"x")
+    data = zipped(strange | {f"uci/{name}": content for name, content in CONTENTS.items()})
+    assert download.read_archive(data, "x.zip") == CONTENTS
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_archive_compressed_in_ways_whose_reads_have_no_bound(method: int) -> None:
-    with pytest.raises(SourceError, match="compressed in a way that is not used"):
+    with pytest.raises(SourceError, match="encrypted or compressed in a way that this data set does not use"):
         download.read_archive(zipped(CONTENTS, method), "x.zip")
 
 
 def test_zip_bomb_is_read_to_the_expected_size_only(monkeypatch: pytest.MonkeyPatch) -> None:
     data = zipped({**ARCHIVE_CONTENTS, "pendigits.tra": bytes(30_000_000)})
-    read = count_reads(monkeypatch)
+    read: list[int] = []
+    plainly = zipfile.ZipExtFile.read
+    monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda file, n: read.append(n) or plainly(file, n))
     with pytest.raises(SourceError, match=r"pendigits\.tra is not the original: more than 3,900 bytes"):
         download.read_archive(data, "x.zip")
     assert read == [3901]
-
-
-def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of what is read from archives from now on."""
-    sizes: list[int] = []
-    plain_read = zipfile.ZipExtFile.read
-
-    def read(self: zipfile.ZipExtFile, n: int | None = -1) -> bytes:
-        content = plain_read(self, n)
-        sizes.append(len(content))
-        return content
-
-    monkeypatch.setattr(zipfile.ZipExtFile, "read", read)
-    return sizes
 
 
 def test_archive_that_lies_about_sizes() -> None:
@@ -308,6 +259,10 @@ def send(data: bytes, status: int = 200, length: int | None = None) -> Answer:
     return answer
 
 
+def answer_with(data: bytes) -> Answer:
+    return lambda request: request.wfile.write(data)
+
+
 @pytest.fixture
 def serve() -> Iterator[Server]:
     """Start a server that gives one answer after the other, the last one again and again; returns its URL."""
@@ -372,36 +327,24 @@ def test_what_may_pass_is_tried_again(serve: Server, fault: Answer) -> None:
     assert times_asked(serve) == 3
 
 
-@pytest.mark.parametrize(
-    ("answer", "fault", "tries"),
-    [
-        (send(b"", 404), "^the server answers 404 Not Found$", 1),
-        (send(b"", 403), "^the server answers 403 Forbidden$", 1),
-        (send(b"", 500), "^the server answers 500 Internal Server Error$", 3),
-        (lambda request: request.wfile.write(b"HTTP/1.1 404 \x1b[2J\r\n\r\n"), r"^the server answers 404 \?\[2J$", 1),
-        (send(ARCHIVE[:99], length=len(ARCHIVE)), "^no connection, or a broken one: .*99 bytes read", 3),
-        (send(WEB_PAGE), "is a web page, not the archive", 1),
-        (send(ARCHIVE[:-9]), "is not a sound zip archive", 1),
-        (send(bytes(9_000_000)), "^more than 8,000,000 bytes came: not the archive$", 1),
-        (send(ARCHIVE, length=10**18), "^no connection, or a broken one", 3),
-        (lambda request: request.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n"), "^no connection, or a broken one", 3),
-        (lambda _: None, "^no connection, or a broken one: Remote end closed connection", 3),
-    ],
-    ids=[
-        "404",
-        "403",
-        "500",
-        "escapes",
-        "truncated",
-        "web page",
-        "cut",
-        "too large",
-        "huge length",
-        "not http",
-        "silence",
-    ],
-)
-def test_what_a_server_may_do_wrong(serve: Server, answer: Answer, fault: str, tries: int) -> None:
+FAULTS: dict[str, tuple[Answer, str, int]] = {
+    "404": (send(b"", 404), "^the server answers 404 Not Found$", 1),
+    "403": (send(b"", 403), "^the server answers 403 Forbidden$", 1),
+    "500": (send(b"", 500), "^the server answers 500 Internal Server Error$", 3),
+    "escapes": (answer_with(b"HTTP/1.1 404 \x1b[2J\r\n\r\n"), r"^the server answers 404 \?\[2J$", 1),
+    "truncated": (send(ARCHIVE[:99], length=len(ARCHIVE)), "^no connection, or a broken one: .*99 bytes read", 3),
+    "web page": (send(WEB_PAGE), "is a web page, not the archive", 1),
+    "cut": (send(ARCHIVE[:-9]), "is not a sound zip archive", 1),
+    "too large": (send(bytes(9_000_000)), "^more than 8,000,000 bytes came: not the archive$", 1),
+    "huge length": (send(ARCHIVE, length=10**18), "^no connection, or a broken one", 3),
+    "not http": (answer_with(b"SSH-2.0-OpenSSH\r\n\r\n"), "^no connection, or a broken one", 3),
+    "silence": (answer_with(b""), "^no connection, or a broken one: Remote end closed connection", 3),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_what_a_server_may_do_wrong(serve: Server, name: str) -> None:
+    answer, fault, tries = FAULTS[name]
     with pytest.raises(SourceError, match=fault):
         download.read_source(serve(answer))
     assert times_asked(serve) == tries
@@ -442,13 +385,17 @@ def test_a_name_look_up_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) 
     assert time.monotonic() - start < 4
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "file:///etc/passwd", "javascript://x"])
-def test_other_kinds_of_urls(url: str) -> None:
-    with pytest.raises(SourceError, match=r"^only http and https are understood$"):
-        download.read_source(url)
-
-
-@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a b/", "http://host:port/", "http://" + "x" * 300])
-def test_malformed_urls(url: str) -> None:
-    with pytest.raises(SourceError, match=r"cannot be asked for|no connection"):
-        download.read_source(url)
+@pytest.mark.parametrize(
+    ("urls", "fault"),
+    [
+        (["ftp://host/x", "file:///etc/passwd", "javascript://x"], "^only http and https are understood$"),
+        (
+            ["http://", "http://[::1", "http://a b/", "http://host:port/", "http://" + "x" * 300],
+            "cannot be asked for|no connection",
+        ),
+    ],
+)
+def test_urls_that_cannot_be(urls: list[str], fault: str) -> None:
+    for url in urls:
+        with pytest.raises(SourceError, match=fault):
+            download.read_source(url)

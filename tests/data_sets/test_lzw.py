@@ -2,15 +2,13 @@
 
 import contextlib
 import time
-import zipfile
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.data_sets.lzw_writer import compress
 
-from data_sets import lzw, pendigits
+from data_sets import lzw
 
 # The first 64 bytes of the archive's pendigits-orig.tra.Z, which the data set's authors packed.
 START_OF_THE_INK = bytes.fromhex(
@@ -86,10 +84,3 @@ def test_a_bomb_stops_at_the_limit() -> None:
     with pytest.raises(lzw.LzwError, match="more than 100,000 bytes"):
         lzw.decompress(bomb, limit=100_000)
     assert time.monotonic() - start < 1
-
-
-def test_the_real_files(mirror: Path) -> None:
-    with zipfile.ZipFile(mirror / pendigits.ARCHIVE) as archive:
-        for member in pendigits.MEMBERS[2:]:
-            packed = archive.read(f"{member.name}.Z")
-            assert len(lzw.decompress(packed, limit=member.size)) == member.size

@@ -1,4 +1,4 @@
-"""The data set's file formats, and the way from ink to eight points."""
+"""The data set's file formats: what was written is read, and anything else is refused by its line."""
 
 import time
 import zipfile
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_sets import lzw, pendigits, unipen
-from pen.ink import DataError, Ink, eight_points, join_strokes, resample, stretch
+from pen.ink import DataError, Ink, eight_points, join_strokes
 
 ROW = b" 47,100, 27, 81, 57, 37, 26,  0,  0, 23, 56, 53,100, 90, 40, 98, 8\n"
 
@@ -199,56 +199,6 @@ def test_long_garbage_takes_no_time(content: bytes) -> None:
             parse(content, "garbage")
         assert len(str(error.value)) < 250
     assert time.monotonic() - start < 5
-
-
-# --- From ink to eight points ----------------------------------------------------------------------
-
-
-def one(*strokes: list[tuple[int, int]]) -> Ink:
-    return join_strokes([strokes], [0], [1], [1])
-
-
-def test_eight_points_by_hand() -> None:
-    # 30 units up, the pen lifted and set down 40 units to the right: 70 units, a point every 10.
-    points = eight_points(one([(0, 0), (0, 30)], [(40, 30)]))
-    assert points.reshape(8, 2).tolist() == [
-        [0, 0], [0, 33], [0, 67], [0, 100],
-        [25, 100], [50, 100], [75, 100], [100, 100],
-    ]  # fmt: skip
-
-
-def test_points_are_cut_down_to_whole_units_before_the_axes_are_stretched() -> None:
-    # x 0, 1.14, 2.29, ..., 8 becomes 0, 1, 2, 3, 4, 5, 6, 8
-    points = eight_points(one([(0, 0), (8, 0)]))
-    assert points[0, ::2].tolist() == [0, 12, 25, 38, 50, 62, 75, 100]
-
-
-def test_an_axis_without_movement_becomes_the_middle() -> None:
-    assert eight_points(one([(5, 5), (5, 9)]))[0, ::2].tolist() == [50] * 8
-    assert eight_points(one([(5, 5)])).tolist() == [[50] * 16]
-
-
-def test_stretch_by_hand() -> None:
-    paths = np.array([[[2.0, -1.0], [4.0, 1.0], [3.0, 0.0]]])
-    assert stretch(paths).tolist() == [[[0, 0], [100, 100], [50, 50]]]
-
-
-def test_resample_ends_at_the_ends() -> None:
-    paths = resample(one([(3, 4), (9, 12), (0, 0)], [(7, 7), (1, 2)]), 5)
-    assert paths.shape == (1, 5, 2)
-    assert paths[0, 0].tolist() == [3, 4]
-    assert paths[0, -1].tolist() == [1, 2]
-
-
-@given(ink=inks())
-def test_a_sample_does_not_depend_on_its_neighbours(ink: Ink) -> None:
-    together = resample(ink, 8)
-    alone = [resample(join_strokes([ink[i]], [0], [1], [1]), 8)[0] for i in range(len(ink))]
-    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
-
-
-def test_no_ink_is_no_rows() -> None:
-    assert eight_points(join_strokes([], [], [], [])).shape == (0, 16)
 
 
 # --- The real data ---------------------------------------------------------------------------------
