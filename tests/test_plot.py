@@ -16,13 +16,14 @@ from pipeline.tables import metrics_json
 from runtime.files import write_bytes
 
 PICTURES = {"confusion.png", "curves.png", "first_layer.png", "mistakes.png", "weights.png", "writers.png"}
+WATCHED = {"diagnostics.png", "histograms.png"}
 COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy\n"
 LAYERS = [Linear(30), BatchNorm(), Residual([Linear(30), "relu"]), Linear(10)]
 
 
 @pytest.fixture
 def folder(workspace: Path) -> Path:
-    """A working directory with all that the stage reads; its files of diagnostics have no rows."""
+    """A working directory with all that the stage reads."""
     rng = np.random.default_rng(0)
     n = 40
     rows = Rows(rng.uniform(-1, 1, (n, 16)).astype(np.float32), np.arange(n) % 10, np.arange(n) % 3 + 1, np.arange(n))
@@ -33,8 +34,8 @@ def folder(workspace: Path) -> Path:
         paths.TRAIN_METRICS: metrics_json({"n_parameters": 100, "n_train": 80, "n_validation": 20}),
         paths.EVALUATE_METRICS: metrics_json({"dataset": "synthetic", "test_accuracy": 0.1}),
         paths.PREDICTIONS: predictions_csv(rows, rng.dirichlet(np.ones(10), n)),
-        paths.DIAGNOSTICS: b"epoch,layer,quantity,value\n",
-        paths.HISTOGRAMS: b"epoch,layer,of,low,high,share\n",
+        paths.DIAGNOSTICS: b"epoch,layer,quantity,value\n0,linear1,weight_norm,2\n",
+        paths.HISTOGRAMS: b"epoch,layer,of,low,high,share\n0,linear1,weights,0,1,1\n0,linear1,gradients,0.5,1,1\n",
     }
     for path, content in contents.items():
         write_bytes(path, content)
@@ -48,10 +49,12 @@ def pictures() -> dict[str, bytes]:
 def test_main_draws_every_picture_the_same_twice_and_removes_others(folder: Path) -> None:
     plot.main()
     once = pictures()
-    assert set(once) == PICTURES
-    write_bytes(paths.FIGURES / "diagnostics.png", b"of an earlier run")
+    assert set(once) == PICTURES | WATCHED
     plot.main()
     assert pictures() == once
+    write_bytes(paths.DIAGNOSTICS, b"epoch,layer,quantity,value\n")
+    plot.main()
+    assert set(pictures()) == PICTURES
 
 
 def test_what_is_read_is_what_was_written(folder: Path) -> None:

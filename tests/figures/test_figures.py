@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from matplotlib.text import Text
 
-from figures import results
+from figures import mistakes, pen_paths, sheet, weights
+from figures.curves import curves
 
 NAME = "synthetic"
 TRAIN = {"n_parameters": 38666, "n_train": 5994, "n_validation": 1500}
@@ -24,7 +25,7 @@ LARGE = {"n_parameters": 38666000, "n_train": 5994000, "n_validation": 1500000}
 
 @pytest.fixture(autouse=True)
 def _style() -> Iterator[None]:
-    with results.style():
+    with sheet.style():
         yield
 
 
@@ -62,33 +63,33 @@ def rows(n: int, mistakes: int, n_writers: int = 14) -> dict[str, np.ndarray]:
 
 def draw_mistakes(test: dict[str, np.ndarray], shown: int) -> Figure:
     paths = test["X"].reshape(-1, 8, 2)
-    return results.mistakes(paths, **{k: v for k, v in test.items() if k != "X"}, shown=shown, dataset=NAME)
+    return mistakes.mistakes(paths, **{k: v for k, v in test.items() if k != "X"}, shown=shown, dataset=NAME)
 
 
 def draw_confusion(test: dict[str, np.ndarray]) -> Figure:
-    return results.confusion(test["digit"], test["predicted"], 10, NAME)
+    return mistakes.confusion(test["digit"], test["predicted"], 10, NAME)
 
 
 def draw_writers(test: dict[str, np.ndarray]) -> Figure:
-    return results.writers(test["writer"], test["digit"] == test["predicted"], NAME)
+    return mistakes.writers(test["writer"], test["digit"] == test["predicted"], NAME)
 
 
 def draw_first_layer(shape: tuple[int, ...], n: int = 300) -> Figure:
     test = rows(n, 0)
-    return results.first_layer(np.random.default_rng(1).normal(size=shape), test["X"], test["digit"], NAME)
+    return weights.first_layer(np.random.default_rng(1).normal(size=shape), test["X"], test["digit"], NAME)
 
 
 def draw_weights(*shapes: tuple[int, ...], scale: float = 1.0) -> Figure:
     rng = np.random.default_rng(2)
-    return results.weights([(f"linear{i}", scale * rng.normal(size=shape)) for i, shape in enumerate(shapes)], NAME)
+    return weights.weights([(f"linear{i}", scale * rng.normal(size=shape)) for i, shape in enumerate(shapes)], NAME)
 
 
 CASES: dict[str, Callable[[], Figure]] = {
-    "curves": lambda: results.curves(history(60), TRAIN, 0.977, NAME),
-    "curves, one epoch": lambda: results.curves(history(1, last=0.4), TRAIN, 0.35, NAME),
-    "curves, thousands of epochs": lambda: results.curves(history(3500), LARGE, 0.957, NAME),
-    "curves, all right": lambda: results.curves(perfect(), TRAIN, 1.0, NAME),
-    "curves, nothing right": lambda: results.curves(history(5, last=0.1), TRAIN, 0.0, NAME),
+    "curves": lambda: curves(history(60), TRAIN, 0.977, NAME),
+    "curves, one epoch": lambda: curves(history(1, last=0.4), TRAIN, 0.35, NAME),
+    "curves, thousands of epochs": lambda: curves(history(3500), LARGE, 0.957, NAME),
+    "curves, all right": lambda: curves(perfect(), TRAIN, 1.0, NAME),
+    "curves, nothing right": lambda: curves(history(5, last=0.1), TRAIN, 0.0, NAME),
     "confusion": lambda: draw_confusion(rows(3498, 60)),
     "confusion, no mistakes": lambda: draw_confusion(rows(3498, 0)),
     "confusion, every row wrong": lambda: draw_confusion(rows(3498, 3498)),
@@ -155,34 +156,21 @@ def texts(figure: Figure) -> list[str]:
 # Files
 
 
-def test_png_is_the_same_twice_and_under_the_users_own_settings() -> None:
-    once = results.png(CASES["mistakes"]())
-    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "savefig.dpi": 30}), results.style():
-        again = results.png(CASES["mistakes"]())
-    assert once == again
-
-
-def test_png_is_small_and_says_neither_program_nor_date() -> None:
-    png = results.png(CASES["mistakes"]())
-    assert png.startswith(b"\x89PNG")
-    assert len(png) < 150_000
-    assert not [word for word in (b"tEXt", b"iTXt", b"tIME", b"atplotlib") if word in png]
-
-
-def test_style_leaves_the_users_settings_alone() -> None:
-    with mpl.rc_context({"font.size": 30}):
-        with results.style():
-            assert mpl.rcParams["font.size"] != 30
+def test_png_is_small_and_the_same_under_the_users_own_settings() -> None:
+    once = sheet.to_png(CASES["mistakes"]())
+    with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "savefig.dpi": 30}):
+        with sheet.style():
+            assert sheet.to_png(CASES["mistakes"]()) == once
         assert mpl.rcParams["font.size"] == 30
+    assert once.startswith(b"\x89PNG")
+    assert len(once) < 150_000
+    assert not [word for word in (b"tEXt", b"iTXt", b"tIME", b"atplotlib") if word in once]  # no program, no date
 
 
-def test_neither_pyplot_nor_pandas_is_imported() -> None:
-    code = (
-        "import sys, numpy as np, figures\n"
-        "figures.png(figures.writers(np.ones(3), np.ones(3, bool), 'x'))\n"
-        "sys.exit(bool({'matplotlib.pyplot', 'pandas'} & set(sys.modules)))"
-    )
-    source = Path(results.__file__).parent
+def test_pyplot_is_not_imported() -> None:
+    code = "import sys, figures.curves, figures.diagnostics, figures.mistakes, figures.weights\n"
+    code += "sys.exit('matplotlib.pyplot' in sys.modules)"
+    source = Path(sheet.__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=source, check=False).returncode == 0
 
 
@@ -191,7 +179,7 @@ def test_neither_pyplot_nor_pandas_is_imported() -> None:
 
 def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:
     run = history(4) | {"val_loss": np.array([0.5, 0.125, 0.25, 0.75]), "val_accuracy": np.array([0.5, 0.6, 0.75, 0.7])}
-    words = texts(results.curves(run, TRAIN, 0.9, NAME))
+    words = texts(curves(run, TRAIN, 0.9, NAME))
     assert "lowest: 0.125, epoch 2" in words
     assert "highest: 75.00 %, epoch 3" in words
     assert {"test\n90.00 %", "validation\n0.750", "validation\n70.00 %"} <= set(words)
@@ -210,7 +198,7 @@ def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:
     ],
 )
 def test_spread_moves_neighbours_apart_about_their_middle(places: list[float], moved: list[float]) -> None:
-    assert results.spread(places, 0.1, low=0, high=1) == pytest.approx(moved)
+    assert sheet.spread(places, 0.1, low=0, high=1) == pytest.approx(moved)
 
 
 # Mistakes
@@ -218,7 +206,7 @@ def test_spread_moves_neighbours_apart_about_their_middle(places: list[float], m
 
 def test_confusion_counts_rows_by_true_and_columns_by_predicted_digit() -> None:
     digit, predicted = np.array([0, 0, 0, 0, 1, 2]), np.array([0, 1, 1, 1, 1, 2])
-    figure = results.confusion(digit, predicted, 3, NAME)
+    figure = mistakes.confusion(digit, predicted, 3, NAME)
     at = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
     assert (at[0, 0], at[1, 0], at[1, 1], at[2, 2]) == ("1", "3", "1", "1")
     assert (0, 1) not in at
@@ -232,7 +220,7 @@ def test_confusion_counts_rows_by_true_and_columns_by_predicted_digit() -> None:
 def test_writers_come_best_first_with_mistakes_and_digits() -> None:
     writer = np.array([7, 7, 7, 7, 2, 2, 5, 5])
     correct = np.array([1, 1, 1, 0, 1, 1, 0, 0], dtype=bool)
-    axes = results.writers(writer, correct, NAME).axes[0]
+    axes = mistakes.writers(writer, correct, NAME).axes[0]
     columns = [text.get_text() for text in axes.texts]
     assert columns == ["writer", "2", "7", "5", "mistakes", "0", "1", "2", "digits", "2", "4", "2"]
 
@@ -242,7 +230,7 @@ def test_writers_come_best_first_with_mistakes_and_digits() -> None:
     [(8, 10, 0.490, 0.943), (0, 10, 0.000, 0.278), (10, 10, 0.722, 1.000), (50, 100, 0.404, 0.596)],
 )
 def test_wilson(right: int, n: int, low: float, high: float) -> None:
-    got = results.wilson(np.array([right]), np.array([n]))
+    got = mistakes.wilson(np.array([right]), np.array([n]))
     assert np.concatenate(got) == pytest.approx([low, high], abs=5e-4)
 
 
@@ -258,30 +246,22 @@ def test_mistakes_are_the_most_confident_first() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("end", "degrees"), [((1, 0), 0), ((0, 1), 90), ((-1, 0), 180), ((0, -1), -90)])
-def test_the_arrow_head_points_along_the_last_move_also_where_the_pen_rests_at_the_end(
-    end: tuple[int, int], degrees: int
-) -> None:
+@pytest.mark.parametrize(
+    ("end", "heads"), [((1, 0), [0]), ((0, 1), [90]), ((-1, 0), [180]), ((0, -1), [-90]), ((0, 0), [])]
+)
+def test_the_arrow_head_points_along_the_last_move_where_the_pen_moved(end: tuple[int, int], heads: list[int]) -> None:
     path = np.zeros((1, 8, 2))
-    path[0, 5:] = end
+    path[0, 5:] = end  # where the pen rests
     axes = Figure().subplots()
-    results._pen_paths(axes, path, heads=True)
-    (head,) = axes.lines
-    _, _, rotation = head.get_marker()
-    assert rotation + 90 == pytest.approx(degrees)
-
-
-def test_a_pen_that_never_moves_has_no_arrow_head() -> None:
-    axes = Figure().subplots()
-    results._pen_paths(axes, np.ones((1, 8, 2)), heads=True)
-    assert len(axes.lines) == 0
+    pen_paths.draw_paths(axes, path, heads=True)
+    assert [line.get_marker()[2] + 90 for line in axes.lines] == pytest.approx(heads)
 
 
 # Weights
 
 
 def test_weights_say_layer_shape_and_deviation() -> None:
-    words = texts(results.weights([("linear1", np.array([[3.0, -3.0]])), ("out", np.full((2, 2, 1), 5.0))], NAME))
+    words = texts(weights.weights([("linear1", np.array([[3.0, -3.0]])), ("out", np.full((2, 2, 1), 5.0))], NAME))
     assert "linear1\n1 × 2, sd 3.00" in words
     assert "out\n2 × 2 × 1, sd 0.00" in words
 
@@ -292,7 +272,7 @@ def test_first_layer_draws_the_strongest_units_where_they_are_excited() -> None:
     X = np.zeros((200, 16))
     X[:100, 0], X[100:, 15] = 1, -1
     digit = np.repeat([4, 6], 100)
-    figure = results.first_layer(W, X, digit, NAME, shown=2)
+    figure = weights.first_layer(W, X, digit, NAME, shown=2)
     assert [text.get_text() for text in figure.axes[0].texts] == ["4", "unit 0", "6", "unit 2"]
     (arrows,) = figure.findobj(Quiver)
     directions = np.column_stack([np.asarray(arrows.U), np.asarray(arrows.V)]).reshape(2, 8, 2)
@@ -305,7 +285,7 @@ def test_first_layer_of_other_features_says_so() -> None:
     figure = draw_first_layer((46, 64))
     assert any("46 × 64" in text for text in texts(figure))
     assert not figure.axes
-    over_ink = results.first_layer(np.ones((3, 2, 8)), np.zeros((5, 96)), np.arange(5), NAME)
+    over_ink = weights.first_layer(np.ones((3, 2, 8)), np.zeros((5, 96)), np.arange(5), NAME)
     assert any("does not read the 16 coordinates" in text for text in texts(over_ink))
 
 
@@ -314,7 +294,7 @@ def test_a_mistake_in_ink_is_drawn_without_what_the_pen_did_in_the_air() -> None
     paths = np.stack([np.linspace(-1, 1, 32), np.linspace(1, -1, 32)], axis=1)[None]
     paths[:, 10:20] = np.nan
     del test["X"]
-    (axes,) = results.mistakes(paths, **test, shown=1, dataset=NAME).axes
+    (axes,) = mistakes.mistakes(paths, **test, shown=1, dataset=NAME).axes
     (lines,) = (part for part in axes.collections if isinstance(part, LineCollection))
     drawn = np.concatenate([piece for piece in lines.get_segments() if np.isfinite(piece).all() and len(piece) == 2])
     x = drawn[:, 0] - (drawn[:, 0].min() + drawn[:, 0].max()) / 2

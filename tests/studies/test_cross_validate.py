@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import train
+from pen.ink import eight_points
 from pen.strokes import strokes_of
 from pipeline import errors
 from pipeline.params import Params, ParamsError, load_params
@@ -34,9 +35,10 @@ def test_folds_that_cannot_be(folds: int) -> None:
 
 def test_values_are_overridden_as_yaml() -> None:
     found = cross_validate.overridden(
-        PARAMS, ["lr=0.5", "hidden_layers=[8, {dropout: {rate: 0.1}}]", "early_stopping=null"]
+        PARAMS, ["lr=0.5", "hidden_layers=[8, {dropout: {rate: 0.1}}]", "early_stopping=null", "augment.bend=1e-1"]
     )
     assert (found.lr, found.hidden_layers, found.early_stopping) == (0.5, [8, {"dropout": {"rate": 0.1}}], None)
+    assert found.augment == PARAMS.augment.model_copy(update={"bend": 0.1})
     assert found.activation == PARAMS.activation
 
 
@@ -47,6 +49,9 @@ def test_values_are_overridden_as_yaml() -> None:
         ("hidden_layers=[{reshape:", "a value must be YAML, quoted if it has spaces, got 'hidden_layers=[{reshape:'"),
         ("lr=-1", "the command line: lr must be greater than 0, got -1"),
         ("learning_rate=1", "the command line: learning_rate is not a parameter"),
+        ("augment.bent=1", "the command line: augment.bent is not a parameter; did you mean augment.bend?"),
+        ("augment_bend=1", "the command line: augment_bend is not a parameter; did you mean augment.bend?"),
+        ("lr.x=1", "lr.x is not a parameter"),
     ],
 )
 def test_bad_changes_are_refused(change: str, message: str) -> None:
@@ -56,7 +61,7 @@ def test_bad_changes_are_refused(change: str, message: str) -> None:
 
 
 def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = Rows(np.zeros((21, 16), np.float32), WRITER % 10)
+    rows = Rows(np.zeros((21, 16), np.float32), WRITER % 10, WRITER, np.arange(21))
     seen: list[tuple[int, set[int]]] = []
 
     def spy(params: Params, training: Rows, validation: None, on_epoch: object) -> tuple[SimpleNamespace, None]:
@@ -82,14 +87,12 @@ def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
-    from pen.ink import eight_points
-
     ink = small_inks[0]
     X = ((eight_points(ink) - 50) / 50).astype(np.float32)
     params = PARAMS.model_copy(
         update={"epochs": 10, "lr": 0.01, "hidden_layers": [32], "batch_size": 16, "weight_average": None}
     )
-    rows = Rows(X, ink.digit, strokes_of(ink))
+    rows = Rows(X, ink.digit, ink.writer, np.arange(300), strokes_of(ink))
     result = cross_validate.cross_validate(params, rows, ink.writer, folds=2, seeds=2)
     assert result.accuracy.shape == result.loss.shape == (2, 2)
     assert result.accuracy.mean() > 0.3
