@@ -42,34 +42,46 @@ def test_shipped_params_are_accepted_and_complete() -> None:
         ("hidden_layers", [64, 0], "hidden_layers must be a list of widths"),
         ("hidden_layers", 64, "hidden_layers must be a list of widths"),
         ("residual", "yes", "residual must be a boolean, got 'yes'"),
+        ("activaton", "relu", "activaton is not a parameter; did you mean activation?"),
+        ("qqqqq", 1, "qqqqq is not a parameter; known are dataset, "),
+        ("augment", {"bend": -1}, "augment.bend must be greater than or equal to 0, got -1"),
+        ("augment", {"bend": "much"}, "augment.bend must be a number, got 'much'"),
+        ("augment", {"trim": 0.3}, "augment.trim must be less than or equal to 0.2, got 0.3"),
+        ("augment", {"bent": 0.1}, "augment.bent is not a parameter; did you mean augment.bend?"),
+        (
+            "augment",
+            {"plain": 0.6, "reordered": 0.6},
+            "augment: backwards, reordered, ornamented and plain must add up",
+        ),
+        ("augment", 0.1, "augment must be keys and values, got 0.1"),
+        ("augment_bend", 0.1, "augment_bend is not a parameter; did you mean augment.bend?"),  # its name until 0.1.0
     ],
 )
 def test_fault_is_said_with_key_range_and_value(key: str, value: Any, line: str) -> None:
     assert refusal(**{key: value}).startswith(f"params.yaml: {line}")
 
 
-def test_unknown_key_names_the_nearest() -> None:
-    assert refusal(learning_rat=1, activaton="relu").splitlines()[1:] == [
-        "params.yaml: activaton is not a parameter; did you mean activation?"
-    ]
-
-
-def test_missing_key_is_named() -> None:
-    values = {key: value for key, value in SHIPPED.items() if key != "lr"}
-    with pytest.raises(ParamsError, match=r"^params\.yaml: lr is missing$"):
-        check_params(values)
-
-
 def test_all_faults_are_said_at_once() -> None:
-    assert len(refusal(lr=-1, epochs=0, dataset="x").splitlines()) == 3
+    values = {key: value for key, value in SHIPPED.items() if key != "seed"} | {
+        "lr": -1,
+        "augment": {"bend": -1, "x": 1},
+    }
+    with pytest.raises(ParamsError) as caught:
+        check_params(values)
+    assert "params.yaml: seed is missing" in str(caught.value).splitlines()
+    assert len(str(caught.value).splitlines()) == 4
 
 
 @pytest.mark.parametrize("written", ["1e-05", "1e-5", "1E-05", "+1e-05"])
 def test_number_that_yaml_takes_for_a_string_is_a_number(tmp_path: Path, written: str) -> None:
     file = tmp_path / "params.yaml"
-    file.write_text(yaml.safe_dump(SHIPPED).replace(f"\nlr: {SHIPPED['lr']}", f"\nlr: {written}"))
+    text = yaml.safe_dump(SHIPPED | {"augment": {"bend": 0.25}})
+    file.write_text(
+        text.replace(f"\nlr: {SHIPPED['lr']}", f"\nlr: {written}").replace("bend: 0.25", f"bend: {written}")
+    )
     assert isinstance(yaml.safe_load(file.read_text())["lr"], str)
-    assert load_params(file).lr == 0.00001
+    assert isinstance(yaml.safe_load(file.read_text())["augment"]["bend"], str)
+    assert (load_params(file).lr, load_params(file).augment.bend) == (0.00001, 0.00001)
 
 
 def test_numbers_inside_options_are_read_alike() -> None:
