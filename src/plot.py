@@ -46,10 +46,8 @@ class Results:
 def draw(results: Results, mistakes_shown: int) -> dict[str, Figure]:
     """All pictures of a run, by file name."""
     name, digit, predicted = results.test["dataset"], results.digit, results.predicted
-    confidence, history = (
-        results.probability.max(axis=1),
-        {str(name): column.to_numpy() for name, column in results.history.items()},
-    )
+    confidence = results.probability.max(axis=1)
+    history = {str(column): values.to_numpy() for column, values in results.history.items()}
     pictures = {
         "curves.png": curves(history, results.train, results.test["test_accuracy"], name),
         "confusion.png": mistakes.confusion(digit, predicted, results.probability.shape[1], name),

@@ -59,8 +59,6 @@ FEATURES = tuple(f"{axis}{point}" for point in range(1, N_POINTS + 1) for axis i
 COLUMNS = (*FEATURES, "digit", "writer")  # of the tables in data/processed
 
 
-# --- The table ------------------------------------------------------------------------------------
-
 _COORDINATE = rb" *+(?:100|[0-9]{1,2}) *+"  # *+ does not backtrack: a line takes time in proportion to its length
 _ROW = re.compile(rb"(?:" + _COORDINATE + rb",){16} *+[0-9] *+")
 

@@ -18,9 +18,7 @@ from pen.ink import Ink, eight_points, offsets
 
 from .pendigits import TEST, TRAINING
 
-SEED = (
-    0  # of the data set that the pipeline makes; `seed` in params.yaml is the training's and must not change the data
-)
+SEED = 0  # of the pipeline's data set: `seed` in params.yaml is the training's and must not change the data
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -10,8 +10,6 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 
 from .sheet import CURVES, DASHED, Array, count, percent, sheet, spread
 
-# ---------------------------------------------------------------------------------------------------- training curves
-
 
 def curves(history: Mapping[str, Array], train: Mapping[str, int], test_accuracy: float, dataset: str) -> Figure:
     """Loss and accuracy over the epochs, on training and validation rows, with the best epoch and the test accuracy.

@@ -10,11 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
-from numpy.typing import NDArray
 
-from .sheet import BLUE, DASHED, HEADER, INK, LINE, MUTED, PEN, sheet, spread
+from .sheet import BLUE, DASHED, HEADER, INK, LINE, MUTED, PEN, Array, sheet, spread
 
-Array = NDArray[Any]
 Records = Sequence[Mapping[str, Any]]
 
 TITLES = {

@@ -9,8 +9,6 @@ from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from .pen_paths import draw_paths, label, pen_sheet
 from .sheet import BLUE, DASHED, FAINT, HEADER, INK, MISTAKES, MUTED, Array, count, message, percent, sheet
 
-# ---------------------------------------------------------------------------------------------------------- mistakes
-
 
 def confusion(digit: Array, predicted: Array, n_classes: int, dataset: str) -> Figure:
     """The confusion matrix with its counts. Colour shows the mistakes alone: the diagonal would outshine them.
@@ -157,6 +155,3 @@ def mistakes(
         sure = "> 99.9 %" if confidence[row] > 0.9995 else percent(confidence[row], 1)
         label(axes, middle, f"{digit[row]} read as {predicted[row]}", f"{sure}, writer {writer[row]}")
     return figure
-
-
-# --------------------------------------------------------------------------------------------------------- pen paths

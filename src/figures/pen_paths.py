@@ -65,6 +65,7 @@ def _head(axes: Axes, path: Array) -> None:
 
 
 def draw_arrows(axes: Axes, tails: Array, arrows: Array) -> None:
+    """Draw arrows, (n, 2), from their tails, (n, 2)."""
     shape: dict[str, Any] = {"width": 0.055, "headlength": 4, "headaxislength": 3.5}  # in units of the paths
     to_scale: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "xy"}
     axes.quiver(*tails.T, *arrows.T, color=VERMILLION, zorder=4, **shape, **to_scale)

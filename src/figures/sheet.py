@@ -87,9 +87,6 @@ def _ends(group: list[float], gap: float, low: float, high: float) -> tuple[floa
     return middle - half, middle + half
 
 
-# ------------------------------------------------------------------------------------------------------------- sheets
-
-
 def sheet(height: float, title: str, subtitle: str, width: float = WIDTH) -> Figure:
     """An empty figure of that many inches with its title; axes that are added go below."""
     left, top = MARGIN / width, 1 - MARGIN / height

@@ -10,8 +10,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from .pen_paths import draw_arrows, draw_paths, label, pen_sheet
 from .sheet import BLUE, HEADER, LINE, Array, count, message, shape_text, sheet
 
-# ----------------------------------------------------------------------------------------------------------- weights
-
 
 def weights(layers: Sequence[tuple[str, Array]], dataset: str) -> Figure:
     """A histogram of each layer's weights, on one scale of weights, so that layers can be compared.

@@ -138,6 +138,18 @@ class Augmentation(BaseModel):
         return shapes.astype(np.float32) @ _normal(rng, self.bend, (n, len(waves), 2))
 
 
+def _in_between(moments: NDArray[np.float64], n_points: int) -> NDArray[np.float64]:
+    """More moments on straight lines between those that are there: (n, m) to (n, n_points)."""
+    place = np.linspace(0, moments.shape[1] - 1, n_points)
+    before = np.minimum(place.astype(np.intp), moments.shape[1] - 2)
+    share = place - before
+    return (1 - share) * moments[:, before] + share * moments[:, before + 1]
+
+
+def _normal(rng: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> Floats:
+    return rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
+
+
 # --- Order and direction ----------------------------------------------------------------------------
 
 
@@ -220,15 +232,3 @@ def _level(n: int, rng: np.random.Generator) -> Floats:
     half = np.zeros((n, 2), np.float32)
     half[:, 0] = rng.uniform(0.4, 0.8, n)
     return half
-
-
-def _in_between(moments: NDArray[np.float64], n_points: int) -> NDArray[np.float64]:
-    """More moments on straight lines between those that are there: (n, m) to (n, n_points)."""
-    place = np.linspace(0, moments.shape[1] - 1, n_points)
-    before = np.minimum(place.astype(np.intp), moments.shape[1] - 2)
-    share = place - before
-    return (1 - share) * moments[:, before] + share * moments[:, before + 1]
-
-
-def _normal(rng: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> Floats:
-    return rng.standard_normal(shape, dtype=np.float32) * np.float32(deviation)

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from .ink import N_POINTS
 from .strokes import Floats, Strokes
 
-# --- Features ---------------------------------------------------------------------------------------
-
 
 class FeatureSet(NamedTuple):
     """What the network reads of a digit: points at equal steps along its strokes, joined end to start.
@@ -67,9 +65,6 @@ FEATURE_SETS = {
     "table": FeatureSet(N_POINTS, keeps_ink=False),
     "ink": FeatureSet(16, keeps_ink=True),
 }  # by name in params.yaml
-
-
-# --- Paths ------------------------------------------------------------------------------------------
 
 
 def stretch(paths: Floats) -> Floats:

@@ -15,9 +15,6 @@ class DataError(ValueError):
     """A data file is not what it should be; the message names the file, the line and what is wrong with it."""
 
 
-# --- Ink ------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class Ink:
     """Pen-written digits as recorded: n samples of one or more strokes of one or more points.
@@ -59,9 +56,6 @@ def join_strokes(samples: Sequence[Sequence[ArrayLike]], digit: ArrayLike, write
 def offsets(lengths: ArrayLike) -> NDArray[np.int64]:
     """Where pieces of these lengths start when they lie end to end, and where the last one ends."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-
-
-# --- From ink to eight points ---------------------------------------------------------------------
 
 
 def eight_points(ink: Ink) -> NDArray[np.int64]:

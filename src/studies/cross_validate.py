@@ -51,7 +51,6 @@ class Result(NamedTuple):
 def cross_validate(
     params: Params,
     rows: Rows,
-    writer: NDArray[np.int64],
     folds: int,
     seeds: int,
     progress: Any = None,
@@ -60,7 +59,7 @@ def cross_validate(
     """Train ``folds`` times ``seeds`` networks, the seeds counting up from ``params.seed``.
 
     Args:
-        rows: the training file's. writer: (rows,).
+        rows: the training file's.
         progress: its ``update()`` is called after every training.
         most_writers: so many of the other folds' writers, drawn anew for every seed, are trained on; None: all. It
             gives the learning curve over data, and the tests of a fold stay the same.
@@ -68,6 +67,7 @@ def cross_validate(
     Raises:
         StageError: if there are fewer writers than folds.
     """
+    writer = rows.writer
     held_out = fold_of(writer, folds)
     accuracies, losses = np.empty((seeds, folds)), np.empty((seeds, folds))
     wrong, log_p = np.zeros(len(writer)), np.empty((seeds, len(writer), len(CLASSES)))
@@ -159,12 +159,6 @@ def overridden(params: Params, changes: list[str]) -> Params:
     return check_params(values, "the command line")
 
 
-def load_training(params: Params) -> tuple[Rows, NDArray[np.int64]]:
-    """All rows of the training file with the features of params and their ink, and their writers."""
-    rows = split.read_part("training", params.features)
-    return rows, rows.writer
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("changes", nargs="*", metavar="key=value", help="in place of what params.yaml says")
@@ -177,10 +171,10 @@ def main() -> None:
     configure(params)
     if given.most_writers is not None and given.most_writers < 1:
         raise StageError(f"--most-writers must be at least 1, got {given.most_writers}")
-    rows, writer = load_training(params)
+    rows = split.read_part("training", params.features)
     total = given.folds * given.seeds
     with threadpool_limits(1), tqdm(total=total, unit="training", disable=None, file=sys.stderr) as bar:
-        result = cross_validate(params, rows, writer, given.folds, given.seeds, bar, given.most_writers)
+        result = cross_validate(params, rows, given.folds, given.seeds, bar, given.most_writers)
     few = [] if given.most_writers is None else [f"trained on {given.most_writers} writers"]
     say(" ".join(["configuration: params.yaml", *given.changes, *few]))
     say(table(result, given.apart))

@@ -142,12 +142,8 @@ def markdown(results: dict[str, Any]) -> str:
 
 def _lines(figures: dict[str, Any], name: str) -> list[tuple[float, str, str, str]]:
     """Accuracy, name, text and origin of the table's rows for what ``summarize`` gives."""
-    mean, together, deviation, count = (
-        figures["mean"],
-        figures["ensemble"],
-        figures["standard_deviation"],
-        len(figures["seeds"]),
-    )
+    mean, together, deviation = (figures[key] for key in ("mean", "ensemble", "standard_deviation"))
+    count = len(figures["seeds"])
     spread = "" if deviation is None else f" ± {deviation:.2f}"
     return [
         (together, f"**ensemble of {count} of {name}**", f"{together:.2f}", "here"),

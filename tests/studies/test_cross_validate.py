@@ -70,7 +70,7 @@ def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPat
         return SimpleNamespace(probabilities=lambda X: always_one[: len(X)]), None
 
     monkeypatch.setattr(train, "train", spy)
-    result = cross_validate.cross_validate(PARAMS.model_copy(update={"seed": 5}), rows, WRITER, folds=7, seeds=2)
+    result = cross_validate.cross_validate(PARAMS.model_copy(update={"seed": 5}), rows, folds=7, seeds=2)
     assert [seed for seed, _ in seen] == [5] * 7 + [6] * 7
     left_out = [set(range(1, 8)) - digits for _, digits in seen]  # the digits name the writers here
     assert sorted(map(tuple, left_out[:7])) == [(writer,) for writer in range(1, 8)]
@@ -80,7 +80,7 @@ def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPat
     assert result.log_loss == pytest.approx(6 / 7 * LOG_TINY / 20 + np.log1p(9 * np.exp(-LOG_TINY / 20)), rel=1e-3)
 
     seen.clear()
-    cross_validate.cross_validate(PARAMS, rows, WRITER, folds=7, seeds=1, most_writers=2)
+    cross_validate.cross_validate(PARAMS, rows, folds=7, seeds=1, most_writers=2)
     for (_, digits), out in zip(seen, left_out[:7], strict=True):
         assert len(digits) == 2
         assert not digits & out
@@ -93,7 +93,7 @@ def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
         update={"epochs": 10, "lr": 0.01, "hidden_layers": [32], "batch_size": 16, "weight_average": None}
     )
     rows = Rows(X, ink.digit, ink.writer, np.arange(300), strokes_of(ink))
-    result = cross_validate.cross_validate(params, rows, ink.writer, folds=2, seeds=2)
+    result = cross_validate.cross_validate(params, rows, folds=2, seeds=2)
     assert result.accuracy.shape == result.loss.shape == (2, 2)
     assert result.accuracy.mean() > 0.3
     assert not np.array_equal(result.loss[0], result.loss[1])
