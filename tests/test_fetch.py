@@ -45,9 +45,6 @@ def contents_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-# --- Which sources ---------------------------------------------------------------------------------
-
-
 def places(environment: dict[str, str]) -> list[tuple[str, bool]]:
     return [(source.place, source.chosen) for source in fetch.find_sources(environment)]
 
@@ -80,9 +77,6 @@ def test_no_secret_of_a_url_is_shown() -> None:
     source = Source("PENDIGITS_MIRROR", "https://user:secret@example.org/uci.zip?token=secret#secret")
     assert str(source) == "PENDIGITS_MIRROR (https://example.org/uci.zip)"
     assert str(Source("PENDIGITS_MIRROR", "http://[::1")) == "PENDIGITS_MIRROR (a malformed URL)"
-
-
-# --- Fetching --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("damage", ["no folder", "missing", "short", "changed"])
@@ -148,9 +142,6 @@ def test_no_source(tmp_path: Path, small: None, there_before: bool) -> None:
         "dataset: synthetic",
     ):
         assert words in message
-
-
-# --- The script ------------------------------------------------------------------------------------
 
 
 def run_script(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -62,9 +62,6 @@ def test_csv_by_hand() -> None:
     )
 
 
-# --- The script ------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def fetched(workspace: Path) -> Path:
     """The folder data/raw/synthetic, in a folder in which fetch has run."""

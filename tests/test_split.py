@@ -31,9 +31,6 @@ def choose(y: np.ndarray = Y, **changes: object) -> np.ndarray:
     return split.choose_validation(y, WRITER, PARAMS.model_copy(update=changes))
 
 
-# --- The choice ------------------------------------------------------------------------------------
-
-
 @given(validation_writers=st.integers(1, 5), seed=st.integers(0, 2**63 - 1))
 def test_whole_writers(validation_writers: int, seed: int) -> None:
     held_out = choose(split_by="writer", validation_writers=validation_writers, split_seed=seed)
@@ -100,9 +97,6 @@ def test_what_would_leave_too_little_is_refused(changes: dict[str, object], y: n
     with pytest.raises(StageError) as error:
         choose(y, **changes)
     assert str(error.value) == f"params.yaml: {fault}"
-
-
-# --- The script ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

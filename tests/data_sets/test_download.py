@@ -62,9 +62,6 @@ ARCHIVE = zipped(ARCHIVE_CONTENTS)
 WEB_PAGE = b"<!DOCTYPE html>\n<html><body>Please log in to the network.</body></html>\n"
 
 
-# --- Folders and files -----------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("contents", [CONTENTS, ARCHIVE_CONTENTS, {pendigits.ARCHIVE: ARCHIVE}])
 def test_folder_with_the_files_plain_compressed_or_zipped(tmp_path: Path, contents: dict[str, bytes]) -> None:
     for name, content in contents.items():
@@ -140,9 +137,6 @@ def test_complete_is_all_files_with_the_right_contents(tmp_path: Path) -> None:
     assert download.is_complete(tmp_path)
     (tmp_path / "pendigits.tes").write_bytes(CONTENTS["pendigits.tes"].replace(b"2", b"3"))
     assert not download.is_complete(tmp_path)
-
-
-# --- Archives --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -240,8 +234,6 @@ def test_message_holds_little_of_what_is_in_an_archive() -> None:
     assert len(str(error.value)) < 300
     assert str(error.value).isprintable()
 
-
-# --- Servers ---------------------------------------------------------------------------------------
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 Server = Callable[..., str]

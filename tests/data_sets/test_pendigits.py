@@ -36,9 +36,6 @@ def without(content: bytes, number: int) -> bytes:
     return b"".join(lines[: number - 1] + lines[number:])
 
 
-# --- The table -------------------------------------------------------------------------------------
-
-
 def test_a_row_of_the_real_table() -> None:
     X, digit = pendigits.parse_table(ROW, "pendigits.tra")
     assert X.tolist() == [[47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]]
@@ -87,9 +84,6 @@ def test_a_bad_row_is_named(line: bytes, fault: str) -> None:
 def test_an_empty_table_is_refused() -> None:
     with pytest.raises(DataError, match=r"^pendigits\.tes is empty$"):
         pendigits.parse_table(b"", "pendigits.tes")
-
-
-# --- Ink -------------------------------------------------------------------------------------------
 
 
 def test_a_digit_in_two_strokes() -> None:
@@ -148,9 +142,6 @@ def test_bad_ink_is_named(content: bytes, fault: str) -> None:
         unipen.parse_ink(content, "pendigits-orig.tra")
 
 
-# --- Garbage ---------------------------------------------------------------------------------------
-
-
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
     """A file with some pieces cut out, doubled or replaced."""
@@ -199,9 +190,6 @@ def test_long_garbage_takes_no_time(content: bytes) -> None:
             parse(content, "garbage")
         assert len(str(error.value)) < 250
     assert time.monotonic() - start < 5
-
-
-# --- The real data ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

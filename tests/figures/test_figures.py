@@ -29,9 +29,6 @@ def _style() -> Iterator[None]:
         yield
 
 
-# Runs, ordinary and odd
-
-
 def history(epochs: int, last: float = 0.98) -> dict[str, np.ndarray]:
     accuracy = np.linspace(0.1, last, epochs + 1)[1:]
     return {
@@ -153,9 +150,6 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
-# Files
-
-
 def test_png_is_small_and_the_same_under_the_users_own_settings() -> None:
     once = sheet.to_png(CASES["mistakes"]())
     with mpl.rc_context({"font.size": 30, "lines.linewidth": 9, "savefig.dpi": 30}):
@@ -172,9 +166,6 @@ def test_pyplot_is_not_imported() -> None:
     code += "sys.exit('matplotlib.pyplot' in sys.modules)"
     source = Path(sheet.__file__).parents[1]
     assert subprocess.run([sys.executable, "-c", code], cwd=source, check=False).returncode == 0
-
-
-# Curves
 
 
 def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:
@@ -199,9 +190,6 @@ def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:
 )
 def test_spread_moves_neighbours_apart_about_their_middle(places: list[float], moved: list[float]) -> None:
     assert sheet.spread(places, 0.1, low=0, high=1) == pytest.approx(moved)
-
-
-# Mistakes
 
 
 def test_confusion_counts_rows_by_true_and_columns_by_predicted_digit() -> None:
@@ -255,9 +243,6 @@ def test_the_arrow_head_points_along_the_last_move_where_the_pen_moved(end: tupl
     axes = Figure().subplots()
     pen_paths.draw_paths(axes, path, heads=True)
     assert [line.get_marker()[2] + 90 for line in axes.lines] == pytest.approx(heads)
-
-
-# Weights
 
 
 def test_weights_say_layer_shape_and_deviation() -> None:

@@ -28,11 +28,6 @@ def ink_rows(strokes: Strokes, **options: float) -> np.ndarray:
     return made.reshape(len(made), -1, 3)
 
 
-def test_rows_of_the_table_are_eight_points(digits: tuple[Strokes, np.ndarray]) -> None:
-    made = Augmentation()(*digits, np.random.default_rng(0))
-    np.testing.assert_array_equal(FEATURE_SETS["table"].of(digits[0]), made)
-
-
 @pytest.mark.parametrize("options", [{}, *ALONE, {"backwards": 1}, {"aspect": 0.2}])
 def test_ink_that_is_changed_is_still_ink(digits: tuple[Strokes, np.ndarray], options: dict[str, float]) -> None:
     made, plain = ink_rows(digits[0], **options), FEATURE_SETS["ink"].of(digits[0]).reshape(-1, N_INK, 3)
@@ -47,8 +42,10 @@ def test_ink_that_is_changed_is_still_ink(digits: tuple[Strokes, np.ndarray], op
     assert differs[several].mean() > 0.9 if options else not differs.any()
 
 
-def test_ink_backwards_is_its_rows_backwards() -> None:
-    np.testing.assert_allclose(ink_rows(of(CROSS), backwards=1), ink_rows(of(CROSS))[:, ::-1], atol=1e-5)
+@pytest.mark.parametrize("digit", [ZIGZAG, CROSS])
+def test_backwards_turns_the_points_round(digit: list) -> None:
+    for made in (lambda **options: rows(of(digit), 4, **options), lambda **options: ink_rows(of(digit), **options)[0]):
+        np.testing.assert_allclose(made(backwards=1), made()[::-1], atol=1e-5)
 
 
 def test_the_pens_speed_varies_as_smoothly_over_more_points() -> None:
@@ -59,14 +56,14 @@ def test_the_pens_speed_varies_as_smoothly_over_more_points() -> None:
 
 
 def test_without_options_it_is_false_and_makes_the_rows_of_the_table(
-    small_inks: tuple[Ink, Ink],
+    digits: tuple[Strokes, np.ndarray], small_inks: tuple[Ink, Ink]
 ) -> None:
     nothing = Augmentation()
     assert not nothing
     assert all(Augmentation(**{kind: 0.1}) for kind in [*FORM, *ORDER, "aspect"])
-    made = nothing(strokes_of(small_inks[0]), small_inks[0].digit, np.random.default_rng(0))
-    table = (eight_points(small_inks[0]) - 50) / 50
-    assert np.abs(made - table).mean() < 0.02  # a unit of the table
+    made = nothing(*digits, np.random.default_rng(0))
+    np.testing.assert_array_equal(FEATURE_SETS["table"].of(digits[0]), made)
+    assert np.abs(made - (eight_points(small_inks[0]) - 50) / 50).mean() < 0.02  # a unit of the table
 
 
 @pytest.mark.parametrize("options", ALONE)
@@ -96,10 +93,6 @@ def rows(strokes: Strokes, digit: int, **options: float) -> np.ndarray:
     return Augmentation(**options)(strokes, np.array([digit]), np.random.default_rng(0)).reshape(8, 2)
 
 
-def test_backwards_turns_the_eight_points_round() -> None:
-    np.testing.assert_allclose(rows(of(ZIGZAG), 4, backwards=1), rows(of(ZIGZAG), 4)[::-1], atol=1e-5)
-
-
 def test_reordered_writes_the_last_stroke_first_in_its_own_direction() -> None:
     path = rows(of(CROSS), 4, reordered=1)
     np.testing.assert_array_equal(path, rows(of(CROSS[::-1]), 4))
@@ -107,31 +100,30 @@ def test_reordered_writes_the_last_stroke_first_in_its_own_direction() -> None:
     assert path[-1, 1] == 1  # the long one's end
 
 
-def test_reordered_leaves_a_single_stroke_alone() -> None:
-    np.testing.assert_array_equal(rows(of(ZIGZAG), 4, reordered=1), rows(of(ZIGZAG), 4))
+@pytest.mark.parametrize(
+    ("kind", "strokes", "digit"),
+    [
+        ("reordered", ZIGZAG, 4),  # a single stroke
+        ("ornamented", CROSS, 7),  # two strokes already
+        ("ornamented", ZIGZAG, 4),  # a digit that nobody ornaments
+        ("plain", CROSS, 4),
+        ("restarted", ZIGZAG, 0),  # no loop
+    ],
+)
+def test_what_does_not_apply_changes_nothing(kind: str, strokes: list, digit: int) -> None:
+    np.testing.assert_allclose(rows(of(strokes), digit, **{kind: 1}), rows(of(strokes), digit), atol=1e-5)
 
 
-@pytest.mark.parametrize(("digit", "strokes_left"), [(7, 1), (4, 2)])
-def test_plain_leaves_the_longest_stroke_of_0_1_and_7(digit: int, strokes_left: int) -> None:
-    path = rows(of(CROSS), digit, plain=1)
-    assert (np.ptp(path[:, 0]) == 0) == (strokes_left == 1)
+@pytest.mark.parametrize("digit", [0, 1, 7])
+def test_an_ornament_is_a_stroke_that_plain_leaves_out(digit: int) -> None:
+    assert not np.allclose(rows(of(ZIGZAG), digit, ornamented=1), rows(of(ZIGZAG), digit), atol=0.01)
+    assert np.ptp(rows(of(CROSS), digit, plain=1)[:, 0]) == 0  # the long stroke alone
 
 
-@pytest.mark.parametrize(("digit", "changed"), [(0, True), (1, True), (7, True), (4, False)])
-def test_ornamented_adds_a_stroke_to_0_1_and_7(digit: int, changed: bool) -> None:
-    strokes = of(ZIGZAG)
-    assert np.allclose(rows(strokes, digit, ornamented=1), rows(strokes, digit), atol=0.01) != changed
-
-
-def test_only_digits_of_one_stroke_are_ornamented() -> None:
-    np.testing.assert_allclose(rows(of(CROSS), 7, ornamented=1), rows(of(CROSS), 7), atol=1e-5)
-
-
-def test_restarted_begins_a_loop_elsewhere_and_leaves_the_rest_alone() -> None:
+def test_restarted_begins_a_loop_elsewhere() -> None:
     square = of(SQUARE)
     assert is_loop(square.points).tolist() == [True]
     assert not np.allclose(rows(square, 0, restarted=1)[0], rows(square, 0)[0], atol=0.1)
-    np.testing.assert_array_equal(rows(of(ZIGZAG), 0, restarted=1), rows(of(ZIGZAG), 0))
 
 
 def test_shares_are_of_all_digits() -> None:
