@@ -30,16 +30,27 @@ from runtime.checkpoint import (
     Checkpoint,
     CheckpointError,
     Stop,
-    checkpoints,
     fingerprint,
     pack,
     release,
+    resumable_run,
     unpack,
 )
 from runtime.signals import STOPS
 
 RNG = np.random.default_rng
 X, Y = RNG(1).normal(size=(37, 4)), RNG(2).integers(0, 3, 37)
+
+
+@pytest.fixture(autouse=True)
+def known_as(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Says which inputs a run has from now on; at first they are ``key``."""
+
+    def set_key(key: str) -> None:
+        monkeypatch.setattr(checkpoint, "fingerprint", lambda: key)
+
+    set_key("key")
+    return set_key
 
 
 def training(*callbacks: Callback, epochs: int = 3) -> Training:
@@ -158,41 +169,41 @@ def test_a_run_is_known_by_what_decides_its_results(
 
 
 def test_the_second_of_two_runs_with_the_same_inputs_waits_and_resumes_at_the_firsts_end(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, known_as: Callable[[str], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     begun = threading.Event()
 
     def slow_first() -> None:
-        with checkpoints("key", tmp_path) as made:
+        with resumable_run(tmp_path) as run:
             begun.set()
             time.sleep(0.5)
-            training(made("training")).run()
+            training(run.checkpoint("training")).run()
 
     first = threading.Thread(target=slow_first)
     first.start()
     begun.wait()
-    with checkpoints("other", tmp_path) as other:
-        assert other("training").path == tmp_path / "other.training"
+    known_as("other")
+    with resumable_run(tmp_path) as other:
+        assert other.checkpoint("training").path == tmp_path / "other.training"
     assert first.is_alive()
-    with checkpoints("key", tmp_path) as second:
-        keep = second("training")
+    known_as("key")
+    with resumable_run(tmp_path) as second:
+        keep = second.checkpoint("training")
         training(keep).run(keep.load())
     first.join()
     waited = "another run with the same inputs is at work; waiting for it to end"
     assert capsys.readouterr().out.splitlines() == [waited, "resuming after epoch 3 of 3"]
 
 
-def test_the_files_outlive_the_stage_until_they_are_released(workspace: Path) -> None:
+def test_the_files_outlive_the_stage_until_they_are_released(workspace: Path, known_as: Callable[[str], None]) -> None:
     """DVC may be killed before it has recorded the stage's result."""
     for key in ("one", "two"):
-        with checkpoints(key) as made:
-            training(made("training")).run()
-    (workspace / CHECKPOINTS / "one.inside").mkdir()
-    release("one")
-    (workspace / CHECKPOINTS / "one.inside").rmdir()
+        known_as(key)
+        with resumable_run() as run:
+            training(run.checkpoint("training")).run()
+    release()
     left = {path.name for path in (workspace / CHECKPOINTS).iterdir()}
-    assert {"two.training"} <= left <= {"two.training", "two.lock"}
-    release("of nobody")
+    assert {"one.training"} <= left <= {"one.training", "one.lock"}
 
 
 def test_old_files_of_other_runs_are_removed(tmp_path: Path) -> None:
@@ -200,7 +211,7 @@ def test_old_files_of_other_runs_are_removed(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time.time() - days * 86_400,) * 2)
     (tmp_path / "gone.training").symlink_to("nothing")  # as one that another run removes in this moment
-    with checkpoints("key", tmp_path):
+    with resumable_run(tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == {"young.training", "gone.training", "key.lock"}
 
 
@@ -244,8 +255,8 @@ def test_files_are_written_at_intervals_and_at_the_end(
 
 def test_a_folder_in_its_place_costs_the_checkpoint_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "key.training/inside").mkdir(parents=True)
-    with checkpoints("key", tmp_path) as made:
-        keep = made("training")
+    with resumable_run(tmp_path) as run:
+        keep = run.checkpoint("training")
         assert keep.load() is None
         assert keep.load() is None
         keep.every = 0
@@ -265,9 +276,9 @@ def test_a_folder_that_takes_nothing_does_not_stop_a_training(
     else:
         tmp_path.joinpath("file").touch()
         folder = tmp_path / "file" / "folder"
-    with checkpoints("key", folder) as made:
-        assert made("training").path is None
-        assert len(training(made("training")).run()) == 3
+    with resumable_run(folder) as run:
+        assert run.checkpoint("training").path is None
+        assert len(training(run.checkpoint("training")).run()) == 3
     assert capsys.readouterr().out.startswith(f"warning: no checkpoint can be kept in {folder} (")
     assert not list(tmp_path.glob("*.training"))
 
@@ -292,8 +303,8 @@ def test_asked_to_stop_a_training_keeps_its_state_first(numbers: tuple[int, ...]
     whole = training(At(0))
     whole.run()
     said = r"stopped in epoch 2 of 3; `dvc repro`, .* resumes there"
-    with pytest.raises(KeyboardInterrupt, match=said), checkpoints("key", tmp_path) as made:
-        training(At(7, *map(send, numbers)), made("training")).run()
+    with pytest.raises(KeyboardInterrupt, match=said), resumable_run(tmp_path) as run:
+        training(At(7, *map(send, numbers)), run.checkpoint("training")).run()
     assert [signal.getsignal(number) for number in STOPS] == before
     keep = Checkpoint(tmp_path / "key.training")
     after = training(At(0), keep)
@@ -303,9 +314,9 @@ def test_asked_to_stop_a_training_keeps_its_state_first(numbers: tuple[int, ...]
 
 def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals_module, "TOGETHER", 0)
-    with pytest.raises(KeyboardInterrupt, match=r"^$"), checkpoints("key", tmp_path) as made:
-        training(At(7, *map(send, STOPS)), made("training")).run()
-    with pytest.raises(KeyboardInterrupt, match=r"^$"), checkpoints("key", tmp_path):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), resumable_run(tmp_path) as run:
+        training(At(7, *map(send, STOPS)), run.checkpoint("training")).run()
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), resumable_run(tmp_path):
         send(signal.SIGTERM)()
 
 
@@ -314,8 +325,8 @@ def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, m
 def test_an_ignored_signal_stays_ignored(number: int, tmp_path: Path) -> None:
     """As SIGHUP under nohup, when the terminal is closed."""
     signal.signal(number, signal.SIG_IGN)
-    with checkpoints("key", tmp_path) as made:
-        assert len(training(At(7, send(number)), made("training")).run()) == 3
+    with resumable_run(tmp_path) as run:
+        assert len(training(At(7, send(number)), run.checkpoint("training")).run()) == 3
     assert signal.getsignal(number) is signal.SIG_IGN
 
 
@@ -323,8 +334,8 @@ def test_a_thread_that_is_not_the_first_can_train_too(tmp_path: Path) -> None:
     lengths: list[int] = []
 
     def work() -> None:
-        with checkpoints("key", tmp_path) as made:
-            lengths.append(len(training(made("training")).run()))
+        with resumable_run(tmp_path) as run:
+            lengths.append(len(training(run.checkpoint("training")).run()))
 
     thread = threading.Thread(target=work)
     thread.start()
