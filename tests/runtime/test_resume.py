@@ -18,13 +18,14 @@ from pipeline.paths import MODEL_FILES, TRAIN_FILES
 from runtime.checkpoint import CHECKPOINTS
 
 OUTPUTS = [*MODEL_FILES, *TRAIN_FILES]
+SMALL = {"synthetic_rows_per_writer": 15, "hidden_layers": [16], "diagnostics": True, "weight_average": 0.9}
 TRAIN = "from runtime import checkpoint, script; checkpoint.EVERY = 0.02; import train; script.run(train.main)"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of all stages up to training that nobody disturbed."""
-    folder = prepare(tmp_path_factory.mktemp("whole"), epochs=40, batch_size=16, diagnostics=True, weight_average=0.9)
+    folder = prepare(tmp_path_factory.mktemp("whole"), epochs=40, **SMALL)
     for name in ("fetch", "preprocess", "split", "train"):
         done = run(folder, name)
         assert done.returncode == 0, done.stderr
