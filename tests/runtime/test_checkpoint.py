@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from filelock import FileLock
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from tests.project_copy import copy_project
+from tests.runtime.test_script import raising
 
 from neural_net import Callback, Network, StateError, Training, WeightAverage, dense_layers
 from pipeline.paths import PARAMS_FILE, SPLIT_FILES
@@ -68,10 +69,6 @@ class At(Callback):
     def on_batch_end(self, training: Training) -> None:
         for call in self.calls if training.step == self.step else ():
             call()
-
-
-def raising(error: BaseException) -> NoReturn:
-    raise error
 
 
 def send(number: int) -> Callable[[], None]:
