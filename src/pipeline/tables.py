@@ -44,7 +44,7 @@ def read_table(path: Path, numbers: Sequence[str]) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, float_precision="round_trip", encoding="utf-8")
+        table = pd.read_csv(path, encoding="utf-8")
     except ValueError as error:  # pandas' own errors, and UnicodeDecodeError
         raise StageError(f"{path} is not a table ({one_line(error, 200)}); `dvc repro` makes it anew") from None
     for name in numbers:
