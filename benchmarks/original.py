@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from neural_net import Neural_Net, ReLU  # noqa: E402
-from utils import accuracy
+from utils import accuracy  # noqa: E402
 
 SEEDS = range(3)
 

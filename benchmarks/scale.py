@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
-from data_sets import synthetic
+from data_sets import synthetic  # noqa: E402
 from neural_net import Network, Training, dense_layers  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"

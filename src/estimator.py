@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+import custom  # noqa: F401 (so that parameters may name the parts in it)
 from neural_net import EarlyStopping, Network, Training, dense_layers, make_loss, make_optimizer
 from neural_net.parts import check_count
 from utils import split_data

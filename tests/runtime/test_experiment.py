@@ -1,16 +1,25 @@
-"""A params.yaml that is refused is put back to what it was before the experiment."""
+"""A params.yaml that is refused is put back to what it was before the experiment; whatever is not certain is left."""
 
 import os
+import re
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from scmrepo.git import Git
+from tests.project_copy import copy_project
+from tests.runtime.test_script import raising
 
-from pipeline import errors
+from pipeline.errors import FailedTrainingError, StageError
 from pipeline.params import load_params
+from pipeline.paths import PARAMS_FILE
 from runtime import experiment, script
+
+FIND_DVC = experiment._dvc_process
+SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [8], "epochs": 1}
 
 
 def git(*arguments: str) -> str:
@@ -18,104 +27,168 @@ def git(*arguments: str) -> str:
     return subprocess.run(["git", *who, *arguments], capture_output=True, text=True, check=True).stdout.strip()
 
 
-@pytest.fixture
-def repository(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The workspace as a git repository, its params.yaml committed, in an experiment that DVC has just begun."""
+def begin(ends: str = "lf") -> None:
+    """Make the working directory a repository with one commit, whose text files have such line ends."""
     git("init", "-q")
-    git("add", "params.yaml")
+    for key, value in {"user.name": "A Person", "user.email": "person@example.com", "core.eol": ends}.items():
+        git("config", key, value)
+    Path(".gitattributes").write_text("*.yaml text\n")
+    git("add", ".")
     git("commit", "-q", "-m", "Begin")
+    PARAMS_FILE.unlink()
+    git("checkout", str(PARAMS_FILE))
+
+
+@pytest.fixture
+def repository(workspace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Path:
+    """The workspace as a repository, in an experiment that DVC has just begun."""
+    begin(getattr(request, "param", "lf"))
     monkeypatch.setenv("DVC_EXP_NAME", "an-experiment")
-    monkeypatch.setattr(experiment, "start_of_dvc", lambda: time.time() - 1)
+    called_with(monkeypatch, "-S", "lr=-1")
     return workspace
 
 
-def set_lr(value: str) -> bytes:
-    lines = [
-        f"lr: {value}" if line.startswith("lr:") else line for line in Path("params.yaml").read_text().splitlines()
-    ]
-    Path("params.yaml").write_text("\n".join(lines) + "\n")
-    return Path("params.yaml").read_bytes()
+def called_with(monkeypatch: pytest.MonkeyPatch, *options: str, begun: float = -1) -> None:
+    """Let the stage find a DVC above it that was started so many seconds from now."""
+    found = (time.time() + begun, ["python", "/a/path/dvc", "exp", "run", *options])
+    monkeypatch.setattr(experiment, "_dvc_process", lambda: found)
 
 
-def stash_as_dvc_does() -> None:
-    """Stash what has changed, and take it back at once."""
-    git("stash")
-    git("stash", "pop")
+def edit(key: str = "lr", value: str = "-1") -> bytes:
+    """Change the value of a key, wherever it stands; returns the new file."""
+    new = re.sub(rb"(?m)^( *%b:) [^\r\n]*" % key.encode(), rb"\1 " + value.encode(), PARAMS_FILE.read_bytes())
+    PARAMS_FILE.write_bytes(new)
+    return new
+
+
+def stash() -> None:
+    """What DVC does before it writes the values of -S, by the library with which it does it."""
+    with Git(".") as scm, scm.stash_workspace(reinstate_index=True):
+        pass
 
 
 def refused() -> bytes:
+    """params.yaml after a stage that rejects it."""
     with pytest.raises(SystemExit) as ended:
         script.run(lambda: load_params() and None)
     assert ended.value.code == 2
-    return Path("params.yaml").read_bytes()
+    return PARAMS_FILE.read_bytes()
 
 
-def test_good_params_are_left_alone(repository: Path, signals: None) -> None:
-    changed = set_lr("0.125")
-    script.run(lambda: load_params() and None)
-    assert Path("params.yaml").read_bytes() == changed
-
-
-def test_params_of_a_clean_workspace_come_back_from_the_commit(repository: Path) -> None:
-    before = Path("params.yaml").read_bytes()
-    set_lr("-1")
-    assert refused() == before
-
-
-def test_params_that_had_changed_come_back_as_they_were(repository: Path) -> None:
-    before = set_lr("0.125  # mine")
-    stash_as_dvc_does()
-    set_lr("-1")
-    assert refused() == before
-
-
-@pytest.mark.parametrize(("fault", "back"), [(errors.FruitlessError, True), (errors.StageError, False)])
-def test_params_that_diverged_come_back_and_those_that_met_another_fault_stay(
-    fault: type[Exception], back: bool, repository: Path
+@pytest.mark.parametrize("repository", ["lf", "crlf"], indirect=True)
+@pytest.mark.parametrize("edited", [True, False])
+@pytest.mark.parametrize("around", ["nothing", "German", "a hook"])
+def test_params_come_back_as_they_were(
+    repository: Path,
+    edited: bool,
+    around: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = set_lr("0.125  # mine")
-    stash_as_dvc_does()
-    changed = set_lr("1000")
+    before = edit("seed", "7  # mine") if edited else PARAMS_FILE.read_bytes()
+    stash()
+    edit()
+    for name in ("LANGUAGE", "LC_ALL") if around == "German" else ():
+        monkeypatch.setenv(name, "de_DE.UTF-8")
+    for name in ("GIT_DIR", "GIT_INDEX_FILE") if around == "a hook" else ():
+        monkeypatch.setenv(name, str(tmp_path / "another repository"))
+    assert refused() == before
+    assert capsys.readouterr().err == "params.yaml: lr must be greater than 0, got -1\n"
 
-    def main() -> None:
-        raise fault("of no use")
 
-    with pytest.raises(SystemExit) as ended:
-        script.run(main)
-    assert ended.value.code == 1
-    assert Path("params.yaml").read_bytes() == (before if back else changed)
+@pytest.mark.parametrize(
+    ("option", "key", "came_back"),
+    [
+        (["-Slr=-1"], "lr", True),
+        (["--set-param", "params.yaml:lr=-1"], "lr", True),
+        (["--set-param=+augment.aspect=-1"], "aspect", True),
+        (["-S", "augment.bend=-1"], "aspect", False),
+        (["-S", "lr_more=-1"], "lr", False),
+        (["lr=-1"], "lr", False),
+    ],
+)
+def test_only_what_the_command_line_names_is_undone(
+    option: list[str], key: str, came_back: bool, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called_with(monkeypatch, *option)
+    before = PARAMS_FILE.read_bytes()
+    changed = edit(key)
+    assert refused() == (before if came_back else changed)
+
+
+@pytest.mark.parametrize("doubt", ["two stashes", "another key", "no git", "no DVC"])
+def test_in_doubt_they_are_left_alone(
+    doubt: str, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in "78" if doubt == "two stashes" else "":
+        edit("seed", seed)
+        stash()
+    if doubt == "another key":
+        edit("seed", "9")
+    if doubt == "no git":
+        monkeypatch.setenv("PATH", "")
+    if doubt == "no DVC":
+        monkeypatch.setattr(experiment, "_dvc_process", FIND_DVC)
+    changed = edit()
+    assert refused() == changed
+    assert "params.yaml still has the refused values; edit it, or restore" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize(("fault", "undone"), [(FailedTrainingError, True), (StageError, False), (None, False)])
+def test_params_stay_unless_they_are_at_fault(
+    fault: type[Exception] | None, undone: bool, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called_with(monkeypatch, "-S", "lr=1000")
+    before, changed = PARAMS_FILE.read_bytes(), edit("lr", "1000")
+    with pytest.raises(SystemExit) if fault else nullcontext():
+        script.run(lambda: raising(fault("a fault")) if fault else None)
+    assert PARAMS_FILE.read_bytes() == (before if undone else changed)
 
 
 def test_a_stash_of_an_earlier_experiment_is_not_taken(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = Path("params.yaml").read_bytes()
-    set_lr("0.125")
-    stash_as_dvc_does()
+    before = PARAMS_FILE.read_bytes()
+    edit("seed", "7")
+    stash()
     git("checkout", "params.yaml")
-    monkeypatch.setattr(experiment, "start_of_dvc", lambda: time.time() + 10)
-    set_lr("-1")
+    called_with(monkeypatch, "-S", "lr=-1", begun=10)
+    edit()
     assert refused() == before
 
 
-def test_what_was_edited_by_hand_stays_to_be_mended(repository: Path) -> None:
-    by_hand = set_lr("-1")
-    stash_as_dvc_does()
-    assert refused() == by_hand
-
-
-def test_outside_an_experiment_nothing_is_touched(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("DVC_EXP_NAME")
-    changed = set_lr("-1")
+@pytest.mark.parametrize(("name", "value"), [("DVC_EXP_NAME", ""), ("DVC_ROOT", "/")])
+def test_outside_an_experiment_or_in_a_temporary_one_nothing_is_touched(
+    name: str, value: str, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    changed = edit()
     assert refused() == changed
-    monkeypatch.setenv("DVC_EXP_NAME", "an-experiment")
-    monkeypatch.setenv("DVC_ROOT", str(repository.parent))  # a queued one, in a folder of its own
-    assert refused() == changed
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_the_dvc_that_runs_a_stage_is_found_among_the_processes_above(tmp_path: Path) -> None:
-    inner = "import restore; print(restore.start_of_dvc())"
+    inner = "from runtime import experiment; print(experiment.start_of_dvc())"
     (tmp_path / "dvc.py").write_text(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])")
-    environment = os.environ | {"PYTHONPATH": str(Path(experiment.__file__).parent)}
-    said = subprocess.run(
-        [sys.executable, str(tmp_path / "dvc.py")], env=environment, capture_output=True, text=True, check=True
-    ).stdout
+    environment = os.environ | {"PYTHONPATH": str(Path(script.__file__).parents[1])}
+    command = [sys.executable, str(tmp_path / "dvc.py")]
+    said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert abs(float(said) - time.time()) < 60
+    assert experiment.start_of_dvc() is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["lr=-0.1", "augment.aspect=-1"])
+@pytest.mark.parametrize("edited", [True, False])
+def test_the_dvc_of_today_is_undone(option: str, edited: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_project(tmp_path, [".dvc/.gitignore"], **SHRUNK)
+    monkeypatch.chdir(tmp_path)
+    begin()
+    before = edit("seed", "7") if edited else PARAMS_FILE.read_bytes()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "dvc", "exp", "run", "-S", option]
+    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert f"params.yaml: {option.partition('=')[0]} must be greater than" in done.stderr
+    assert PARAMS_FILE.read_bytes() == before
+    assert ("seed: 7" in git("diff", "--stat", "-p")) == edited

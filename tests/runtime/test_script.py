@@ -1,138 +1,104 @@
-"""What the stage scripts share."""
+"""How a script ends, and files that are written whole or not at all."""
 
 import errno
-import json
-import os
+import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
-from pipeline import errors
-from pipeline.params import ParamsError
-from runtime import files, script
+from pipeline.errors import FailedTrainingError, ParamsError, StageError
+from runtime import script
 from runtime.signals import STOPS
+
+SRC = Path(script.__file__).parents[1]
+FULL = OSError(errno.ENOSPC, "No space left on device", "models/network.npz")
 
 
 def raising(error: BaseException) -> NoReturn:
     raise error
 
 
+def start(code: str) -> subprocess.Popen[str]:
+    """Python on some code, from the folder that the scripts are in."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", code], cwd=SRC, text=True, **pipes)
+
+
+@pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (ParamsError("params.yaml: lr is missing"), 2, "params.yaml: lr is missing"),
-        (errors.StageError("the data are damaged"), 1, "the data are damaged"),
-        (
-            OSError(errno.ENOSPC, "No space left on device", "models/network.npz"),
-            1,
-            "models/network.npz: the disk is full",
-        ),
-        (OSError(errno.EACCES, "Permission denied", "models"), 1, "models: no permission"),
-        (OSError(errno.ENOLCK, "No locks available"), 1, "a file: the file system knows no locks"),
-        (KeyboardInterrupt(), 130, "stopped"),
+        (ParamsError("params.yaml: lr is missing"), 2, "params.yaml: lr is missing\n"),
+        (StageError("the data are \x1b[31mdamaged\n"), 1, "the data are ?[31mdamaged\n"),
+        (FailedTrainingError("the loss is NaN"), 1, "the loss is NaN\n"),
+        (FULL, 1, "models/network.npz: the disk is full; free some space and run again\n"),
+        (PermissionError(errno.EACCES, "", "models"), 1, "models: no permission; check who owns the folder\n"),
+        (OSError(errno.EROFS, "Read-only"), 1, "a file: the file system is read-only\n"),
+        (KeyboardInterrupt(), 130, "stopped; the same command again makes what is missing\n"),
+        (KeyboardInterrupt("stopped in epoch 3"), 130, "stopped in epoch 3\n"),
     ],
 )
-def test_fault_ends_the_process_with_one_line(
+def test_a_fault_ends_the_process_with_one_line(
     error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         script.run(lambda: raising(error))
-    said = capsys.readouterr().err
-    assert ended.value.code == code
-    assert said.startswith(words)
-    assert len(said.splitlines()) == 1
+    assert (ended.value.code, capsys.readouterr().err) == (code, words)
 
 
-ENDS_SLOWLY = """
-import atexit, time, stage
-atexit.register(lambda: (print("at its end", flush=True), time.sleep(1)))
-stage.run(lambda: None)
-"""
+@pytest.mark.parametrize("error", [ZeroDivisionError(), OSError(errno.EIO, "Input/output error")])
+def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        script.run(lambda: raising(error))
 
 
 @pytest.mark.parametrize("number", STOPS)
-def test_a_stop_that_comes_too_late_changes_nothing(number: int) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", ENDS_SLOWLY], cwd=Path(script.__file__).parent, stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "at its end\n"
-    process.send_signal(number)
-    process.communicate()
-    assert process.returncode == 0
+@pytest.mark.parametrize(("late", "code"), [(True, 0), (False, 130)])
+def test_a_stop_ends_a_script_unless_all_is_done(number: int, late: bool, code: int) -> None:
+    wait = "print('now', flush=True); time.sleep(1)"
+    main = "lambda: atexit.register(wait)" if late else "wait"
+    with start(f"import atexit, time; from runtime import script\ndef wait(): {wait}\nscript.run({main})") as process:
+        assert process.stdout
+        assert process.stdout.readline() == "now\n"
+        process.send_signal(number)
+        process.communicate()
+    assert process.returncode == code
 
 
-def test_who_has_read_enough_may_leave() -> None:
-    code = "import stage; stage.run(lambda: [stage.say('x' * 1000) for _ in range(1000)])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        cwd=Path(script.__file__).parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == "x" * 1000 + "\n"
-    process.stdout.close()
-    assert process.wait(60) == 1
-    assert process.stderr
-    assert process.stderr.read() == ""
-    process.stderr.close()
+def test_a_reader_of_the_output_may_leave() -> None:
+    code = "from runtime import script; script.run(lambda: [script.say('x' * 999) for _ in range(999)])"
+    with start(code) as process:
+        assert process.stdout
+        assert process.stderr
+        assert process.stdout.readline() == "x" * 999 + "\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
 
 
-def test_fault_of_the_program_keeps_its_traceback() -> None:
-    with pytest.raises(ZeroDivisionError):
-        script.run(lambda: raising(ZeroDivisionError()))
+# --- Files ---
 
 
-def test_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "new" / "metrics.json"
-    files.write_bytes(file, b"before")
-    monkeypatch.setattr(Path, "replace", lambda *_: raising(OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(OSError, match="No space") as caught:
-        files.write_bytes(file, b"after")
-    assert caught.value.filename == str(file)
-    assert file.read_bytes() == b"before"
-    assert [path.name for path in file.parent.iterdir()] == ["metrics.json"]
+def test_a_killed_writer_leaves_the_old_file_and_a_name_that_git_ignores(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+    kill = f"os.kill(os.getpid(), {int(signal.SIGKILL)})"
+    call = f"files.write_bytes(pathlib.Path({str(tmp_path / 'file')!r}), b'half')"
+    start(
+        f"import os, pathlib; from runtime import files; pathlib.Path.replace = lambda *_: {kill}; {call}"
+    ).communicate()
+    (part,) = {path.name for path in tmp_path.iterdir()} - {"file"}
+    assert part.startswith(".file.")
+    assert part.endswith(".part")
+    assert (tmp_path / "file").read_bytes() == b"old"
 
 
-def test_what_a_killed_process_left_of_a_file_goes_with_the_next(tmp_path: Path) -> None:
-    code = f"""
-import os, signal, pathlib, stage
-pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-stage.write_bytes(pathlib.Path({str(tmp_path / "file")!r}), b"half")
-"""
-    source = str(Path(script.__file__).parent)
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": source}, check=False)
-    assert [path.name for path in tmp_path.iterdir()] == [".file.part"]
-    files.write_bytes(tmp_path / "file", b"whole")
+def test_writers_in_two_processes_do_not_mix(tmp_path: Path) -> None:
+    code = "import sys, pathlib; from runtime import files\nfor _ in range(50): files.write_bytes({!r}, {!r} * 10**6)"
+    code = code.replace("{!r}, {!r}", f"pathlib.Path({str(tmp_path / 'file')!r}), sys.argv[1].encode()")
+    writers = [subprocess.Popen([sys.executable, "-c", code, letter], cwd=SRC) for letter in "ab"]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert (tmp_path / "file").read_bytes() in (b"a" * 10**6, b"b" * 10**6)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_writers_of_one_file_come_one_after_the_other(tmp_path: Path) -> None:
-    contents = [bytes([number]) * 1_000_000 for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        for done in [pool.submit(files.write_bytes, tmp_path / "file", content) for content in contents]:
-            done.result()
-    assert (tmp_path / "file").read_bytes() in contents
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_json_keeps_order_and_refuses_what_is_no_number(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "m.json", {"b": 1, "a": 0.5})
-    assert list(json.loads((tmp_path / "m.json").read_text())) == ["b", "a"]
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        files.write_json(tmp_path / "m.json", {"b": float("nan")})
-
-
-def test_checksum_is_of_all_contents_in_order(tmp_path: Path) -> None:
-    first, second = tmp_path / "a", tmp_path / "b"
-    first.write_bytes(b"ab")
-    second.write_bytes(b"c")
-    # sha256 of "abc", from FIPS 180-2, appendix B.1
-    assert files.sha256_of([first, second]).startswith("ba7816bf8f01cfea414140de5dae2223")
-    assert files.sha256_of([second, first]) != files.sha256_of([first, second])

@@ -1,0 +1,156 @@
+"""The train stage in processes of its own: killed, stopped, edited, tracked. Its outputs are the same bytes."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.test_end_to_end import ROOT, prepare, run
+
+from pipeline.paths import MODEL_FILES, TRAIN_FILES
+from runtime.checkpoint import CHECKPOINTS
+
+OUTPUTS = [*MODEL_FILES, *TRAIN_FILES]
+SMALL = {"synthetic_rows_per_writer": 15, "hidden_layers": [16], "diagnostics": True, "weight_average": 0.9}
+TRAIN = "from runtime import checkpoint, script; checkpoint.EVERY = 0.02; import train; script.run(train.main)"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of all stages up to training that nobody disturbed."""
+    folder = prepare(tmp_path_factory.mktemp("whole"), epochs=40, **SMALL)
+    for name in ("fetch", "preprocess", "split", "train"):
+        done = run(folder, name)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def folder(whole: Path, tmp_path: Path) -> Path:
+    """The same data and parameters, not trained yet."""
+    (tmp_path / "params.yaml").write_bytes((whole / "params.yaml").read_bytes())
+    (tmp_path / "data/split").mkdir(parents=True)
+    for path in whole.glob("data/split/*"):
+        (tmp_path / "data/split" / path.name).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def start(folder: Path, tracking: str = "off") -> subprocess.Popen[str]:
+    more = {"PENDIGITS_TRACKING": tracking, "DVC_ROOT": str(folder), "PYTHONPATH": str(ROOT / "src")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen([sys.executable, "-c", TRAIN], cwd=folder, env=os.environ | more, text=True, **pipes)
+
+
+def finish(folder: Path, tracking: str = "off") -> str:
+    process = start(folder, tracking)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    return out
+
+
+def kept_in(folder: Path) -> list[Path]:
+    return list((folder / CHECKPOINTS).glob("*.training")) + list((folder / CHECKPOINTS).glob("*.refit"))
+
+
+def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
+    """Wait until the process has written one."""
+
+    def written() -> set[tuple[str, int]]:
+        with suppress(FileNotFoundError):  # it is being replaced
+            return {(path.name, path.stat().st_ino) for path in kept_in(folder)}
+        return before
+
+    before: set[tuple[str, int]] = set()
+    before = written()
+    while process.poll() is None and written() == before:
+        time.sleep(0.005)
+
+
+def stop(folder: Path, number: int = signal.SIGKILL, delay: float = 0.05) -> tuple[int, str]:
+    """Start a training, send it a signal some time after its first checkpoint; returns how it ended."""
+    process = start(folder)
+    wait_for_checkpoint(process, folder)
+    time.sleep(delay)
+    process.send_signal(number)
+    _, err = process.communicate()
+    return process.returncode, err
+
+
+def same_bytes(folder: Path, whole: Path) -> bool:
+    return all((folder / name).read_bytes() == (whole / name).read_bytes() for name in OUTPUTS)
+
+
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_killed_again_and_again_it_ends_with_the_same_bytes(whole: Path, folder: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    codes = [stop(folder, delay=chance.uniform(0, 0.4))[0] for _ in range(3)]
+    assert -signal.SIGKILL in codes
+    assert finish(folder).count("resuming after epoch") in (1, 2)  # two trainings, where params.yaml asks for a refit
+    assert same_bytes(folder, whole)
+    for name in OUTPUTS:  # DVC was killed before it had recorded them
+        (folder / name).unlink()
+    assert re.findall(r"resuming after epoch (\d+) of (\d+)", finish(folder)) == [("40", "40")] * 2
+    assert same_bytes(folder, whole)
+
+
+def test_tracked_it_writes_the_same_bytes(whole: Path, folder: Path) -> None:
+    assert "MLflow: logged as " in finish(folder, tracking="on")
+    assert (folder / "mlflow.db").exists()
+    assert same_bytes(folder, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_asked_to_stop_the_stage_says_how_to_resume(whole: Path, folder: Path, number: int) -> None:
+    code, err = stop(folder, number)
+    assert code == 130
+    assert re.fullmatch(r"stopped in epoch \d+ of 40; `dvc repro`, or the same experiment, resumes there\n", err)
+    assert "resuming after epoch" in finish(folder)
+    assert same_bytes(folder, whole)
+
+
+def test_other_parameters_start_from_the_beginning(folder: Path) -> None:
+    stop(folder)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    (folder / "params.yaml").write_text(yaml.safe_dump(params | {"seed": 1, "epochs": 2}))
+    before = kept_in(folder)
+    assert "resuming" not in finish(folder)
+    assert set(kept_in(folder)) > set(before), "the killed run cannot resume any more"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("params.yaml", rb"(?m)^seed: 0$", b"seed: 1"),
+        ("params.yaml", rb"(?m)^seed: 0$", b"seed: ["),
+        ("data/split/validation_ink.npz", rb"$", b"\0"),
+    ],
+)
+def test_a_result_of_inputs_that_were_edited_meanwhile_is_not_written(
+    whole: Path, folder: Path, file: str, old: bytes, new: bytes
+) -> None:
+    content = (folder / file).read_bytes()
+    process = start(folder)
+    wait_for_checkpoint(process, folder)
+    (folder / file).write_bytes(re.sub(old, new, content, count=1))
+    _, err = process.communicate()
+    assert process.returncode == 1
+    assert err.startswith("parameters, data or code were edited during the training, so its result is not written")
+    assert not any((folder / name).exists() for name in OUTPUTS)
+    (folder / file).write_bytes(content)
+    assert "resuming after epoch 40 of 40" in finish(folder)
+    assert same_bytes(folder, whole)
+
+
+def test_a_damaged_checkpoint_costs_a_line(whole: Path, folder: Path) -> None:
+    stop(folder)
+    for path in kept_in(folder):
+        path.write_bytes(path.read_bytes()[:-100])
+    assert "the checkpoint cannot be used (its checksum does not match); training from the start" in finish(folder)
+    assert same_bytes(folder, whole)
