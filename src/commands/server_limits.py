@@ -82,8 +82,9 @@ class Bounds:
 
 def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int, **options: Any) -> None:
     """Serve until Ctrl-C, SIGTERM or SIGHUP: at most so many connections at a time, each for so many seconds."""
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # of which uvicorn knows nothing
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none, and uvicorn handles it nowhere
+    if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
     uvicorn.run(
         app,
         host=host,
