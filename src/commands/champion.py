@@ -17,8 +17,7 @@ from utils import one_line
 from . import compare
 
 if TYPE_CHECKING:
-    from tracking.run import MlflowClient, entities
-
+    from mlflow import MlflowClient, entities
 
 ALIAS = "champion"
 
