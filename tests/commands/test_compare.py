@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from commands import champion, compare
 from pipeline.errors import StageError
-from tracking.run import flat
+from tracking.contents import flat
 from utils import one_line
 
 
@@ -121,7 +121,7 @@ def test_the_same_digits_can_be_compared_whatever_is_read_of_them() -> None:
 
 
 def test_the_parameters_that_decide_on_the_digits_are_those_of_the_stages_before_training() -> None:
-    stages = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"]
+    stages = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
     deciding = {key for name in ("fetch", "preprocess", "split") for key in stages[name]["params"]}
     assert deciding - {"features"} == set(compare.ROWS) == set(ROWS)
 

@@ -23,7 +23,7 @@ from commands import serve
 from data_sets.pendigits import FEATURES
 from neural_net import Network, dense_layers
 from pen.features import FEATURE_SETS
-from pen.recognizer import PenDigitsModel, save_model
+from pen.recognizer import Recognizer, recognizer_files
 from pipeline.errors import StageError
 
 ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
@@ -31,12 +31,12 @@ JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def model() -> PenDigitsModel:
-    return PenDigitsModel(Network(dense_layers([8], 10), 16, rng=np.random.default_rng(0)), "synthetic")
+def model() -> Recognizer:
+    return Recognizer(Network(dense_layers([8], 10), 16, rng=np.random.default_rng(0)), "synthetic")
 
 
 @pytest.fixture(scope="module")
-def app(model: PenDigitsModel) -> Any:
+def app(model: Recognizer) -> Any:
     return serve.application(model, serve.OWN_NAMES)
 
 
@@ -57,7 +57,7 @@ BODIES = [
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_every_form_gives_the_same_answer(app: Any, model: PenDigitsModel, body: dict[str, Any]) -> None:
+def test_every_form_gives_the_same_answer(app: Any, model: Recognizer, body: dict[str, Any]) -> None:
     status, said = ask(app, json.dumps(body).encode())
     assert status == 200
     (answer,) = json.loads(said)["predictions"]
@@ -134,7 +134,7 @@ def test_only_who_means_this_server_is_answered(app: Any, headers: dict[str, str
     assert json.loads(said).keys() == ({"predictions"} if status == 200 else {"error_code", "message"})
 
 
-def test_a_fault_of_ours_shows_no_traceback(app: Any, model: PenDigitsModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_of_ours_shows_no_traceback(app: Any, model: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(rows: Any) -> Any:
         raise ZeroDivisionError("secret")
 
@@ -151,7 +151,7 @@ def test_there_is_no_page(app: Any, path: str) -> None:
 
 def test_a_network_over_ink_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_model(
-        PenDigitsModel(
+        Recognizer(
             Network(["flatten", {"linear": {"n_out": 10}}], FEATURE_SETS["ink"].size, rng=np.random.default_rng(0)),
             "synthetic",
             1,
@@ -178,7 +178,7 @@ def test_a_port_that_there_is_not_is_refused(
 
 
 @pytest.fixture(scope="module")
-def port(model: PenDigitsModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def port(model: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("served")
     save_model(model, folder / "models")
     with socket.socket() as probe:
@@ -219,7 +219,7 @@ def post(port: int, body: bytes, method: str = "POST", path: str = "/invocations
         connection.close()
 
 
-def test_it_serves_what_is_in_the_folder(port: int, model: PenDigitsModel) -> None:
+def test_it_serves_what_is_in_the_folder(port: int, model: Recognizer) -> None:
     status, said = post(port, json.dumps({"inputs": [ROW] * 500}).encode())
     assert status == 200
     assert len(json.loads(said)["predictions"]) == 500
@@ -345,7 +345,7 @@ def test_it_stays_when_there_are_more_connections_than_file_descriptors(port: in
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_ends_in_order(model: PenDigitsModel, tmp_path: Path, number: signal.Signals) -> None:
+def test_it_ends_in_order(model: Recognizer, tmp_path: Path, number: signal.Signals) -> None:
     save_model(model, tmp_path / "models")
     command = [sys.executable, str(ROOT / "src/serve.py"), "models", "--port", "0"]
     pipe = subprocess.PIPE
