@@ -11,6 +11,7 @@ MLFLOW_WARNS = pytest.mark.filterwarnings(  # of itself and of what it uses, on 
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )
 
+
 def copy_store(empty_store: Path, folder: Path) -> None:
     """Give the checkout in ``folder`` a store that is ready for use, with the project's experiment and no runs."""
     shutil.copy(empty_store / "mlflow.db", folder / "mlflow.db")

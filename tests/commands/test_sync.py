@@ -146,8 +146,3 @@ def test_what_a_run_has_lost_is_named(folder: Path, attribute: str, left: Any, l
     client = store.client = Client()
     client.files.remove("curves.png")
     assert sync.lost_from(store, run, folder) == "its pictures"
-
-
-def test_git_s_last_words_are_the_error(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="not a git repository"):
-        sync.git(tmp_path, "-c", "core.excludesFile=", "rev-parse", "--show-toplevel")
