@@ -64,7 +64,7 @@ def mirror() -> Path:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an MLflow database that has the project's experiment and no runs, for ``mlflow_store.copy_store``."""
+    """A folder with an MLflow database, the project's experiment and no run in it, for ``mlflow_store.copy_store``."""
     from tracking.store import open_store
 
     folder = tmp_path_factory.mktemp("empty_store")

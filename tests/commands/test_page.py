@@ -1,6 +1,6 @@
 """`make ui` and `dvc plots` as a browser shows them on the first visit; skipped where there is no Chromium.
 
-`PICTURES=docs/images .venv/bin/python -m pytest tests/commands/test_page.py` makes the pictures of MLflow in the documents.
+`PICTURES=docs/images .venv/bin/python -m pytest tests/commands/test_page.py` makes the pictures of MLflow in docs/.
 """
 
 import csv

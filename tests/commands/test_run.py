@@ -138,7 +138,7 @@ def test_no_git_is_told_apart_from_a_git_that_refuses(
     if known:
         assert not run.has_git()
     else:
-        with pytest.raises(GitError, match="^fatal: detected dubious ownership in repository at '/x'$"):
+        with pytest.raises(GitError, match=r"^fatal: detected dubious ownership in repository at '/x'$"):
             run.has_git()
     (tmp_path / "git").unlink()
     assert not run.has_git()

@@ -16,6 +16,7 @@ from tracking.address import store_uri
 from tracking.store import Store
 
 pytestmark = MLFLOW_WARNS
+SERVERS_PAGE = "http://server:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=pendigits"
 
 
 @pytest.mark.parametrize(
@@ -25,8 +26,7 @@ pytestmark = MLFLOW_WARNS
         (
             "http://server:5000/",
             None,
-            "MLFLOW_TRACKING_URI is set; its server shows the runs at http://server:5000/#/experiments/7/runs"
-            "?workflowType=machine_learning&viewStateShareKey=pendigits\n",
+            f"MLFLOW_TRACKING_URI is set; its server shows the runs at {SERVERS_PAGE}\n",
         ),
     ],
     ids=["the next free port", "a tracking server shows the runs itself"],

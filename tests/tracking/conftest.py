@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from tests.mlflow_store import copy_store
-from tests.tracking.finished_pipeline import write_pipeline
+from tests.tracking.finished_pipeline import Runs, write_pipeline
 
 from tracking.address import ENVIRONMENT
-from tracking.run import ORIGIN
+from tracking.run import ORIGIN, Run
 from tracking.store import Store, open_store
 
 
@@ -37,9 +37,15 @@ def store(environment: pytest.MonkeyPatch) -> Store:
 
 
 @pytest.fixture
-def origin(request: pytest.FixtureRequest) -> dict[str, str]:
-    """A DVC experiment of the test's own."""
-    return {"dvc.exp_name": request.node.name, "dvc.baseline_rev": "c0ffee"}
+def runs(store: Store, request: pytest.FixtureRequest) -> Runs:
+    """The runs of a DVC experiment of the test's own."""
+    return Runs(store, {"dvc.exp_name": request.node.name, "dvc.baseline_rev": "c0ffee"})
+
+
+@pytest.fixture
+def without_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow takes a second to log a model, on which most tests do not depend."""
+    monkeypatch.setattr(Run, "_log_model", lambda run: None)
 
 
 @pytest.fixture
@@ -50,9 +56,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stage_of(origin: dict[str, str], folder: Path, store: Store, environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def stage_of(runs: Runs, folder: Path, environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Be a stage of the experiment, in its folder."""
     environment.chdir(folder)
     for tag, name in ORIGIN.items():
-        environment.setenv(name, origin[tag])
+        environment.setenv(name, runs.origin[tag])
     return environment

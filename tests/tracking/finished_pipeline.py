@@ -1,9 +1,9 @@
-"""The files that a run of the pipeline leaves in a checkout, made without running it, and what MLflow shows of a run."""
+"""The files that a run of the pipeline leaves in a checkout, made without running it, and the runs in a store."""
 
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,34 +67,35 @@ def set_param(folder: Path, key: str, value: Any) -> None:
     (folder / "params.yaml").write_text(changed)
 
 
-def runs_of(store: Store, origin: dict[str, str]) -> list[Any]:
-    """Newest first."""
-    every = store.client.search_runs([store.experiment_id])
-    return [run for run in every if all(run.data.tags.get(tag) == origin.get(tag) for tag in ORIGIN)]
+class Runs(NamedTuple):
+    """The runs in a store that are of one origin, newest first."""
 
+    store: Store
+    origin: dict[str, str]
 
-def snapshots_of(store: Store, origin: dict[str, str]) -> list[dict[str, Any]]:
-    return [run.to_dictionary() for run in runs_of(store, origin)]
+    def found(self) -> list[Any]:
+        every = self.store.client.search_runs([self.store.experiment_id])
+        return [run for run in every if all(run.data.tags.get(tag) == self.origin.get(tag) for tag in ORIGIN)]
 
+    def snapshots(self) -> list[dict[str, Any]]:
+        return [run.to_dictionary() for run in self.found()]
 
-def files_of(store: Store, run: Any, place: str | None = None) -> set[str]:
-    found: set[str] = set()
-    for file in store.client.list_artifacts(run.info.run_id, place):
-        found |= files_of(store, run, file.path) if file.is_dir else {file.path}
-    return found
+    def files(self, run: Any, place: str | None = None) -> set[str]:
+        listed = self.store.client.list_artifacts(run.info.run_id, place)
+        folders = [self.files(run, file.path) for file in listed if file.is_dir]
+        return {file.path for file in listed if not file.is_dir}.union(*folders)
 
+    def curve(self, run: Any, metric: str) -> list[tuple[int, float]]:
+        points = self.store.client.get_metric_history(run.info.run_id, metric)
+        return [(point.step, point.value) for point in points]
 
-def curve_of(store: Store, run: Any, metric: str) -> list[tuple[int, float]]:
-    return [(point.step, point.value) for point in store.client.get_metric_history(run.info.run_id, metric)]
-
-
-def content_of(store: Store, run: Any) -> dict[str, Any]:
-    """All that does not depend on the moment."""
-    return {
-        "params": run.data.params,
-        "curves": {metric: curve_of(store, run, metric) for metric in run.data.metrics},
-        "tags": {tag: value for tag, value in run.data.tags.items() if tag != "mlflow.process"},
-        "files": files_of(store, run),
-        "models": len(run.outputs.model_outputs),
-        "status": run.info.status,
-    }
+    def content(self, run: Any) -> dict[str, Any]:
+        """All that does not depend on the moment."""
+        return {
+            "params": run.data.params,
+            "curves": {metric: self.curve(run, metric) for metric in run.data.metrics},
+            "tags": {tag: value for tag, value in run.data.tags.items() if tag != "mlflow.process"},
+            "files": self.files(run),
+            "models": len(run.outputs.model_outputs),
+            "status": run.info.status,
+        }

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from tests.mlflow_store import MLFLOW_WARNS
-from tests.tracking.finished_pipeline import runs_of, write_model
+from tests.tracking.finished_pipeline import Runs, write_model
 
 from neural_net import Network
 from pen.features import FEATURE_SETS
@@ -22,22 +21,27 @@ from tracking.address import store_uri
 from tracking.contents import read_params
 from tracking.messages import now
 from tracking.run import EXAMPLE, Run
-from tracking.store import Store
 
 pytestmark = MLFLOW_WARNS
 
 COLUMNS = dict(zip([f"{axis}{point}" for point in range(1, 9) for axis in "xy"], EXAMPLE, strict=True))
+FORMS: list[Any] = [
+    *(EXAMPLE, [EXAMPLE], np.array([EXAMPLE]), COLUMNS, [COLUMNS], {name: [value] for name, value in COLUMNS.items()}),
+    *(pd.DataFrame([COLUMNS]).iloc[:, ::-1], pd.DataFrame([EXAMPLE], dtype=float)),
+]
 INK = [[[[0, 0], [0, 300]], [[-50, 100], [50, 100]]], [[[5, 5], [9, 9]]]]
-FORMS: dict[str, Callable[[], Any]] = {
-    "a row": lambda: EXAMPLE,
-    "rows": lambda: [EXAMPLE],
-    "a dict": lambda: COLUMNS,
-    "dicts": lambda: [COLUMNS],
-    "a dict of columns": lambda: {name: [value] for name, value in COLUMNS.items()},
-    "an array": lambda: np.array([EXAMPLE]),
-    "a frame in another order": lambda: pd.DataFrame([COLUMNS]).iloc[:, ::-1],
-    "a frame without names": lambda: pd.DataFrame([EXAMPLE], dtype=float),
-}
+
+
+def write_ink_model(folder: Path) -> None:
+    network = Network(["tanh", {"linear": {"n_out": 10}}], FEATURE_SETS["ink"].size, rng=np.random.default_rng(0))
+    write_model(folder, Recognizer(network, "pendigits", features="ink"))
+
+
+def answer(folder: Path, rows: Any) -> list[dict[str, Any]]:
+    return [
+        {"digit": int(p.argmax())} | {f"p{digit}": pytest.approx(float(p[digit])) for digit in range(10)}
+        for p in load_recognizer(folder / paths.MODELS).predict_proba(rows)
+    ]
 
 
 def served(folder: Path) -> Any:
@@ -50,35 +54,16 @@ def served(folder: Path) -> Any:
     return model
 
 
-def answer(model: Recognizer, rows: Any) -> list[dict[str, Any]]:
-    return [
-        {"digit": int(p.argmax())} | {f"p{digit}": pytest.approx(float(p[digit])) for digit in range(10)}
-        for p in model.predict_proba(rows)
-    ]
-
-
-def write_ink_model(folder: Path) -> Recognizer:
-    layers = ["tanh", {"linear": {"n_out": 10}}]
-    model = Recognizer(
-        Network(layers, FEATURE_SETS["ink"].size, rng=np.random.default_rng(0)), "pendigits", features="ink"
-    )
-    write_model(folder, model)
-    return model
-
-
-def test_every_form_of_a_row_gets_the_same_answer(environment: pytest.MonkeyPatch, folder: Path) -> None:
-    expected = answer(load_recognizer(folder / paths.MODELS), [EXAMPLE])
-    model = served(folder)
-    for name, form in FORMS.items():
-        assert model.predict(form()).to_dict("records") == expected, name
-
-
-def test_a_model_over_ink_takes_strokes(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    expected = answer(write_ink_model(tmp_path), INK)
+@pytest.mark.usefixtures("environment")
+def test_every_form_of_a_request_gets_the_same_answer(folder: Path) -> None:
+    for form in FORMS:
+        assert served(folder).predict(form).to_dict("records") == answer(folder, [EXAMPLE]), form
+    write_ink_model(folder)
     for form in (INK, pd.DataFrame({"ink": INK})):
-        assert served(tmp_path).predict(form).to_dict("records") == expected
+        assert served(folder).predict(form).to_dict("records") == answer(folder, INK)
 
 
+@pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize(
     ("request_", "reason"),
     [
@@ -90,7 +75,7 @@ def test_a_model_over_ink_takes_strokes(environment: pytest.MonkeyPatch, tmp_pat
         ({"x1": [3], "y1": [4]}, "missing are x2, y2"),
     ],
 )
-def test_the_model_refuses_in_words(request_: Any, reason: str, environment: pytest.MonkeyPatch, folder: Path) -> None:
+def test_the_model_refuses_in_words(request_: Any, reason: str, folder: Path) -> None:
     from mlflow.exceptions import MlflowException
 
     with pytest.raises(MlflowException) as refused:
@@ -104,7 +89,6 @@ def test_the_model_refuses_in_words(request_: Any, reason: str, environment: pyt
 LOAD = """
 import json, sys
 import mlflow
-
 uri, *asked = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
 for model_id, rows in zip(asked[::2], asked[1::2]):
@@ -114,12 +98,12 @@ for model_id, rows in zip(asked[::2], asked[1::2]):
 
 
 @pytest.mark.slow
-def test_models_load_anywhere_without_pickle(store: Store, origin: dict[str, str], folder: Path) -> None:
+def test_models_load_anywhere_without_pickle(runs: Runs, folder: Path) -> None:
     asked, expected = [], []
     for rows in ([EXAMPLE], INK):
-        Run.start(store, folder, origin, read_params(folder), now()).complete()
-        asked += [runs_of(store, origin)[0].outputs.model_outputs[0].model_id, json.dumps(rows)]
-        expected += [answer(load_recognizer(folder / paths.MODELS), rows)]
+        Run.start(runs.store, folder, runs.origin, read_params(folder), now()).complete()
+        asked += [runs.found()[0].outputs.model_outputs[0].model_id, json.dumps(rows)]
+        expected += [answer(folder, rows)]
         write_ink_model(folder)
     for described in paths.project_root().rglob("MLmodel"):  # nobody reads a pickle that lies in the model's folder
         (described.parent / "python_model.pkl").write_bytes(b"cbuiltins\nexit\n(I3\ntR.")

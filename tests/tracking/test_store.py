@@ -17,9 +17,7 @@ from tracking.store import Store, open_store
 pytestmark = MLFLOW_WARNS
 
 
-def test_the_experiment_has_a_place_a_kind_and_a_description_and_comes_back_when_deleted(
-    store: Store, home: Path
-) -> None:
+def test_a_deleted_experiment_comes_back_with_its_place_kind_and_description(store: Store, home: Path) -> None:
     store.client.set_experiment_tag(store.experiment_id, "mlflow.note.content", "")
     store.client.delete_experiment(store.experiment_id)
     assert open_store().experiment_id == store.experiment_id
@@ -31,12 +29,11 @@ def test_the_experiment_has_a_place_a_kind_and_a_description_and_comes_back_when
 
 
 @pytest.mark.timeout(60)
-def test_a_store_that_is_ready_is_opened_without_its_lock(store: Store, home: Path) -> None:
+def test_a_ready_store_is_opened_without_its_lock_and_one_of_another_mlflow_is_kept_and_upgraded(
+    store: Store, home: Path
+) -> None:
     with FileLock(home / "mlflow.db.lock"):
         assert open_store().experiment_id == store.experiment_id
-
-
-def test_a_database_of_another_mlflow_is_kept_and_upgraded(store: Store, home: Path) -> None:
     with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database, database:
         database.execute("PRAGMA user_version = 3000000")
     assert open_store().experiment_id == store.experiment_id
@@ -44,14 +41,13 @@ def test_a_database_of_another_mlflow_is_kept_and_upgraded(store: Store, home: P
         assert backup.execute("PRAGMA user_version").fetchone() == (3000000,)
 
 
-def test_a_database_that_cannot_be_read_is_named_and_a_locked_one_is_not_called_damaged(
+def test_a_damaged_database_is_named_and_a_locked_one_is_not_called_damaged(
     tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("DVC_ROOT", str(tmp_path))
     environment.setattr(store_module, "LOCK_SECONDS", 0.1)
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
-        other.execute("create table t (a)")
-        other.execute("begin exclusive")
+        other.executescript("create table t (a); begin exclusive")
         with pytest.raises(StageError, match=r"mlflow\.db cannot be read now, database is locked"):
             open_store()
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
@@ -62,14 +58,12 @@ def test_a_database_that_cannot_be_read_is_named_and_a_locked_one_is_not_called_
 def test_the_main_checkout_is_what_dvc_says_or_the_nearest_above(
     tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
-    deep = tmp_path / "project" / "src" / "deep"
-    deep.mkdir(parents=True)
-    (tmp_path / "project" / ".dvc").mkdir()
-    environment.chdir(deep)
+    for path in ("project/.dvc", "project/src/deep"):
+        (tmp_path / path).mkdir(parents=True)
+    environment.chdir(tmp_path / "project/src/deep")
+    assert project_root() != tmp_path / "project"
     environment.delenv("DVC_ROOT")
     assert project_root() == tmp_path / "project"
-    environment.setenv("DVC_ROOT", str(tmp_path))
-    assert project_root() == tmp_path
 
 
 @pytest.mark.parametrize(
@@ -81,13 +75,11 @@ def test_the_main_checkout_is_what_dvc_says_or_the_nearest_above(
         ("sqlite:////elsewhere/x.db", "sqlite:////elsewhere/x.db"),
         ("runs", "{root}/runs"),
         ("file:/runs", "file:/runs"),
-        ("databricks", "databricks"),
     ],
 )
-def test_the_user_may_name_another_store_whose_relative_path_counts_from_the_main_checkout(
-    named: str, meant: str, tmp_path: Path, environment: pytest.MonkeyPatch
+def test_another_store_may_be_named_whose_relative_path_counts_from_the_main_checkout(
+    named: str, meant: str, home: Path, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("DVC_ROOT", str(tmp_path))
     environment.setenv("MLFLOW_TRACKING_URI", named)
-    assert store_uri() == meant.format(root=tmp_path)
+    assert store_uri() == meant.format(root=home)
     assert "secret" not in store_shown()
