@@ -1,6 +1,6 @@
-"""What `make compare` does: runs side by side in the terminal, only the parameters that differ, and which is better.
+"""`make compare`: show runs side by side in the terminal, with the parameters that differ, and name the better one.
 
-Better is what does better on the people held out for validation: choices are never made on the test rows.
+The better run does better on the people held out for validation: choices are never made on the test rows.
 """
 
 import difflib

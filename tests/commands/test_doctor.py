@@ -52,20 +52,17 @@ def test_git_a_commit_and_a_name_are_asked_for_in_turn_and_a_git_that_refuses_is
     assert "git is not installed" in doctor.check_git(tmp_path)[0].what
 
 
-def test_a_package_that_is_not_as_in_the_lock_is_named(tmp_path: Path) -> None:
-    (tmp_path / "requirements.lock").write_text("numpy==0.0.1 \\\n    --hash=sha256:aa\n    # via us\n")
-    (finding,) = doctor.check_environment(tmp_path)
-    assert "numpy" in finding.what
-    assert "make setup" in finding.command
-
-
-def test_a_lock_is_read_as_pip_reads_it() -> None:
+def test_a_lock_is_read_as_pip_reads_it_and_other_versions_are_named(tmp_path: Path) -> None:
     text = (
         "a==1.0 \\\n    --hash=sha256:b==3 \\\n    --hash=sha256:c\n    # via d==4\n"
-        "e-f==2 ; sys_platform != 'nowhere' \\\n    --hash=x\n"
+        "numpy==0.0.1 ; sys_platform != 'nowhere' \\\n    --hash=x\n"
         "g==1 ; sys_platform == 'nowhere'\n"
     )
-    assert doctor.locked_versions(text) == {"a": "1.0", "e-f": "2"}
+    assert doctor.locked_versions(text) == {"a": "1.0", "numpy": "0.0.1"}
+    (tmp_path / "requirements.lock").write_text(text)
+    (finding,) = doctor.check_environment(tmp_path)
+    assert "(lock: 0.0.1)" in finding.what
+    assert "make setup" in finding.command
 
 
 def test_params_that_cannot_be_run_are_found(workspace: Path) -> None:

@@ -1,5 +1,6 @@
 """`make run` from a clean copy of the project: on the built-in digits where nothing can be fetched, and twice."""
 
+import contextlib
 import json
 import os
 import re
@@ -73,48 +74,41 @@ def test_dvc_repro_itself_never_falls_back(project: Path) -> None:
     assert not (project / "data/raw/synthetic").exists()
 
 
-def test_params_are_put_back_after_a_run_that_was_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    original = b"# kept\ndataset: pendigits   # this one\nlr: 1\n"
-    Path("params.yaml").write_bytes(original)
-    with run.synthetic_params():
-        assert Path("params.yaml").read_bytes() == b"# kept\ndataset: synthetic   # this one\nlr: 1\n"
-        killed = {path: path.read_bytes() for path in (Path("params.yaml"), run.KEPT_PARAMS)}
-    assert Path("params.yaml").read_bytes() == original
-    for path, content in killed.items():  # as SIGKILL would have left them
-        path.write_bytes(content)
-    run.put_params_back()
-    assert Path("params.yaml").read_bytes() == original
-    assert not run.KEPT_PARAMS.exists()
-
-
-def test_what_was_edited_after_a_run_was_killed_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     run.KEPT_PARAMS.parent.mkdir(parents=True)
+    return tmp_path / "params.yaml"
+
+
+def test_params_are_put_back_when_the_pipeline_fails_is_killed_or_they_were_deleted(in_empty_folder: Path) -> None:
+    params, original = in_empty_folder, b"# kept\ndataset: pendigits   # this one\nlr: 1\n"
+    params.write_bytes(original)
+    with contextlib.suppress(ZeroDivisionError), run.synthetic_params():
+        assert params.read_bytes() == b"# kept\ndataset: synthetic   # this one\nlr: 1\n"
+        killed = {path: path.read_bytes() for path in (params, run.KEPT_PARAMS)}
+        raise ZeroDivisionError
+    assert params.read_bytes() == original
+    for lost in (None, params):
+        for path, content in killed.items():  # as SIGKILL would have left them
+            path.write_bytes(content)
+        if lost:
+            lost.unlink()
+        run.put_params_back()
+        assert params.read_bytes() == original
+        assert not run.KEPT_PARAMS.exists()
+
+
+def test_params_that_were_edited_after_a_run_was_killed_stay(
+    in_empty_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited = b"lr: 2  # mine\ndataset: synthetic   # this one\n"
     run.KEPT_PARAMS.write_bytes(b"dataset: pendigits   # this one\nlr: 1\n")
-    Path("params.yaml").write_bytes(b"lr: 2  # mine\ndataset: synthetic   # this one\n")
+    in_empty_folder.write_bytes(edited)
     run.put_params_back()
-    assert Path("params.yaml").read_bytes() == b"lr: 2  # mine\ndataset: synthetic   # this one\n"
+    assert in_empty_folder.read_bytes() == edited
     assert not run.KEPT_PARAMS.exists()
     assert "params.yaml was edited meanwhile and stays as it is" in capsys.readouterr().out
-
-
-def test_params_that_were_deleted_after_a_kill_are_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    run.KEPT_PARAMS.parent.mkdir(parents=True)
-    run.KEPT_PARAMS.write_bytes(b"dataset: pendigits\n")
-    run.put_params_back()
-    assert Path("params.yaml").read_bytes() == b"dataset: pendigits\n"
-
-
-def test_params_are_put_back_when_the_pipeline_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("params.yaml").write_text("dataset: pendigits\n")
-    with pytest.raises(ZeroDivisionError), run.synthetic_params():
-        raise ZeroDivisionError
-    assert Path("params.yaml").read_text() == "dataset: pendigits\n"
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,9 @@ def test_a_fault_of_ours_shows_no_traceback(app: Any, model: Recognizer, monkeyp
     assert json.loads(said)["message"] == "the server failed; its log says why"
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/", "/invocations/x"])
-def test_there_is_no_page(app: Any, path: str) -> None:
-    assert ask(app, b"", path=path, method="GET")[0] == 404
+def test_there_is_no_page(app: Any) -> None:
+    for path in ("/docs", "/redoc", "/openapi.json", "/", "/invocations/x"):
+        assert ask(app, b"", path=path, method="GET")[0] == 404
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Runs made from the files of a checkout: what they hold, which of them are found, completed, replaced or left alone."""
+"""Runs made from the files of a checkout: what they hold, and which are found, completed, replaced or left alone."""
 
 import socket
 from collections.abc import Callable
