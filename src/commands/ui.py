@@ -68,9 +68,9 @@ def serve(uri: str, experiment: str, port: int) -> None:
 def does(method: str, path: str) -> bool:
     """Whether this server answers a request of this method and path.
 
-    MLflow's server does much more. It takes files, and writes them to the place that an experiment names; it calls other
-    servers and starts programs, even for a GET, which any page can make a browser send. A page of finished runs needs
-    none of that.
+    MLflow's server does much more. It takes files, and writes them to the place that an experiment names. It calls
+    other servers and starts programs, even for a GET, which any page can make a browser send. A page of finished runs
+    needs none of that.
     """
     return bool(DONE.fullmatch(path) or (method in ("GET", "HEAD") and PAGE.fullmatch(path)))
 
