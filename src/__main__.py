@@ -7,24 +7,24 @@ import importlib
 import sys
 from pathlib import Path
 
+from runtime import script
+
 ROOMS = ("commands", "studies")
 
 
 def main() -> None:
     """Find the module, hide its name from the arguments, and run it as a script."""
-    from runtime import script
-
-    found = {path.stem: room for room in ROOMS for path in Path(__file__).parent.glob(f"{room}/*.py")}
-    runnable = sorted(name for name, room in found.items() if "def main(" in _text(room, name))
-    if len(sys.argv) < 2 or sys.argv[1] not in runnable:
-        sys.exit(f"usage: python src NAME ...; NAME is one of {', '.join(runnable)}")
-    name = sys.argv.pop(1)
+    modules = {
+        path.stem: f"{room}.{path.stem}"
+        for room in ROOMS
+        for path in Path(__file__).parent.glob(f"{room}/*.py")
+        if "def main(" in path.read_text(encoding="utf-8")
+    }
+    name = sys.argv.pop(1) if len(sys.argv) > 1 else ""
+    if name not in modules:
+        sys.exit(f"usage: python src NAME ...; NAME is one of {', '.join(sorted(modules))}")
     sys.argv[0] = f"python src {name}"
-    script.run(importlib.import_module(f"{found[name]}.{name}").main)
-
-
-def _text(room: str, name: str) -> str:
-    return (Path(__file__).parent / room / f"{name}.py").read_text(encoding="utf-8")
+    script.run(lambda: importlib.import_module(modules[name]).main())  # an import takes seconds, and Ctrl-C may come
 
 
 if __name__ == "__main__":

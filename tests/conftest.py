@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,4 +59,18 @@ def mirror() -> Path:
     folder = ROOT.parent / "shared" / "pendigits"
     if not (folder / pendigits.ARCHIVE).is_file():
         pytest.skip("the real data set is not in shared/pendigits beside the checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an MLflow database, the project's experiment and no run in it, for ``mlflow_store.copy_store``."""
+    from tracking.store import open_store
+
+    folder = tmp_path_factory.mktemp("empty_store")
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow and what it uses warn of each other
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("DVC_ROOT", str(folder))
+        open_store()
     return folder

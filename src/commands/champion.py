@@ -1,4 +1,4 @@
-"""What `make champion` does: the best run's model, or a named one's, becomes the registered model's `champion`.
+"""`make champion`: register the best run's model, or that of a named run, under the alias `champion`.
 
 A model that does worse on the people held out for validation is refused; the test rows have no say. A program loads the
 champion as ``mlflow.pyfunc.load_model("models:/pendigits@champion")``.
@@ -17,8 +17,7 @@ from utils import one_line
 from . import compare
 
 if TYPE_CHECKING:
-    from tracking.run import MlflowClient, entities
-
+    from mlflow import MlflowClient, entities
 
 ALIAS = "champion"
 

@@ -1,6 +1,6 @@
-"""What `make compare` does: runs side by side in the terminal, only the parameters that differ, and which is better.
+"""`make compare`: show runs side by side in the terminal, with the parameters that differ, and name the better one.
 
-Better is what does better on the people held out for validation: choices are never made on the test rows.
+The better run does better on the people held out for validation: choices are never made on the test rows.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline import paths
 from pipeline.errors import StageError
 from runtime.script import say
-from tracking.run import flat, read_params
+from tracking.contents import flat, read_params
 from tracking.store import Store, one_line_faults, open_store
 from utils import one_line
 
@@ -116,14 +116,14 @@ def merit(run: "entities.Run") -> tuple[float, float]:
 def comparable(first: "entities.Run", second: "entities.Run") -> bool:
     """Whether both were trained and measured on the same digits, of which they may read different features.
 
-    Where the features differ, or one of the checksums is an older version's, of files, the parameters of the rows tell.
+    The checksums of their data decide if they are of the same kind: both of the arrays' content or both, by an older
+    version, of the files' bytes, and of the same features. Otherwise the parameters that choose the rows decide.
     """
     ours, theirs = first.data, second.data
-    if ours.tags.get("data.sha256") == theirs.tags.get("data.sha256"):
-        return True
-    same_kind = ours.tags.get("checksums") == theirs.tags.get("checksums")
-    if same_kind and ours.params.get("features") == theirs.params.get("features"):
-        return False
+    kinds = {(data.tags.get("checksums"), data.params.get("features")) for data in (ours, theirs)}
+    checksums = [data.tags.get("data.sha256") for data in (ours, theirs)]
+    if len(kinds) == 1 and all(checksums):
+        return checksums[0] == checksums[1]
     return all(key in ours.params and ours.params[key] == theirs.params.get(key) for key in ROWS)
 
 

@@ -1,9 +1,12 @@
-"""What `make doctor` does: looks over the set-up and says for each finding what to type.
+"""`make doctor`: check the set-up, and print for each finding what to type.
 
-It changes nothing, but for `python src/doctor.py close`, which closes the runs in MLflow whose process is gone.
+It changes nothing. Only `python src doctor close` (`make doctor CLOSE=1`) does: it closes the runs in MLflow whose
+process is gone.
 """
 
 import re
+import shlex
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -17,7 +20,7 @@ from pipeline import paths
 from pipeline.configure import configure
 from pipeline.errors import ParamsError, StageError
 from pipeline.params import load_params
-from runtime.git import GitError, git_text
+from runtime.git import GitError, NoGitError, git_text
 from runtime.script import say
 from tracking.address import database_path, store_shown
 from tracking.run import abandoned_runs
@@ -63,14 +66,15 @@ def findings_of(check: Callable[[Path], list[Finding]], root: Path) -> list[Find
 
 def check_git(root: Path) -> list[Finding]:
     """Experiments need git, and a commit to start from."""
+    if not shutil.which("git"):
+        return [Finding("git is not installed, and experiments need it", "apt-get install git")]
     try:
         git_text("rev-parse", "--is-inside-work-tree", folder=root)
+    except NoGitError:
+        return [Finding("this is no git repository, and experiments need one", f"git init && {FIRST_COMMIT}")]
     except GitError as error:
-        if "not installed" in str(error):
-            return [Finding("git is not installed, and experiments need it", "apt-get install git")]
-        if "not a git repository" in str(error):
-            return [Finding("this is no git repository, and experiments need one", f"git init && {FIRST_COMMIT}")]
-        return [Finding(f"git cannot be asked: {error}", f"git config --global --add safe.directory {root}")]
+        trust = f"git config --global --add safe.directory {shlex.quote(str(root))}"
+        return [Finding(f"git refuses: {error}", trust if "dubious ownership" in str(error) else "git status")]
     try:
         found = [Finding(f"git: on commit {git_text('rev-parse', '--short', 'HEAD', folder=root)}")]
     except GitError:

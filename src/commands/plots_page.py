@@ -1,4 +1,4 @@
-"""The page of `dvc plots`, without a network: `python src/plots_page.py FOLDER`, which has the package vl_convert.
+"""The page of `dvc plots`, without a network: `python src plots_page FOLDER`; the folder has the package vl_convert.
 
 DVC's own page loads its drawing library, Vega, from the network. vl_convert carries Vega as one script; of it the
 HTML template .dvc/plots.html is made, and DVC is told of it in this checkout alone. `make plots` does all of this.

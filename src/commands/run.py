@@ -21,7 +21,7 @@ from pipeline.configure import configure
 from pipeline.errors import StageError
 from pipeline.params import load_params
 from runtime.files import write_bytes
-from runtime.git import GitError, git_text
+from runtime.git import NoGitError, git_text
 from runtime.repair import repair
 from runtime.script import say
 
@@ -71,14 +71,12 @@ def has_git() -> bool:
     """Whether this folder is in a git repository, also in a subfolder of one.
 
     Raises:
-        StageError: with git's own words, if git refuses to say, as for a checkout of another user.
+        GitError: with git's own words, if git refuses to say, as for a checkout of another user.
     """
     try:
         return git_text("rev-parse", "--is-inside-work-tree") == "true"
-    except GitError as error:
-        if "not a git repository" in str(error) or "git is not installed" in str(error):
-            return False
-        raise
+    except NoGitError:
+        return False
 
 
 def tell_dvc_about_git() -> None:

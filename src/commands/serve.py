@@ -1,8 +1,8 @@
-"""What `make serve` does: says over HTTP which digits were written, by the network in a folder such as models/.
+"""`make serve`: recognize digits over HTTP, with the network in a folder such as models/.
 
-POST /invocations takes the bodies that MLflow's own server takes, and refuses all others in one line. Unlike MLflow's,
-it bounds what one request may cost, and answers only who asks for it by its own name: no page of another site can use
-it.
+POST /invocations takes the bodies that MLflow's own server takes, and rejects all others with a reason of one line.
+Unlike MLflow's server, this one limits the cost of a request, and answers only requests under its own name: a page of
+another site cannot use it.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def application(model: Recognizer, names: list[str]) -> FastAPI:
     """The server's inside.
 
     Args:
-        names: of the host, as a browser's address has them; who asks for another is refused.
+        names: of the host, as a browser's address has them; requests for another one are rejected.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     one_at_a_time = threading.Lock()  # the server has many threads, the network one set of buffers

@@ -1,4 +1,4 @@
-"""What a server of this project asks of who comes, and what one connection may cost it."""
+"""Limits of the project's servers: which requests they answer, and how long and how large a connection may be."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from utils import one_line
 
 
 def refusal(status: int, reason: str) -> JSONResponse:
-    """An answer in MLflow's form, which says in one line why there is no other."""
+    """A rejection in MLflow's form, with its reason in one line."""
     code = {400: "BAD_REQUEST", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 500: "INTERNAL_ERROR"}.get(
         status, "REFUSED"
     )
@@ -27,11 +27,11 @@ OTHER_SITES = "pages of other sites are not answered"
 
 
 class Bounds:
-    """Refuses, before a body is read, who does not mean this server, asks for what it does not do, or sends too much.
+    """Rejects requests with a wrong Host or Origin, an unsupported path or an oversized body, before reading the body.
 
     Args:
-        app: what answers the others.
-        most_bytes: that a body may have.
+        app: answers the other requests.
+        most_bytes: the largest body.
         names: of the host, one of which the Host header must have; pages of other sites reach a server on 127.0.0.1 by
             a name of theirs that leads there.
         does: whether the server does a method at a path, such as GET at /ping; None: ``app`` knows.
@@ -82,8 +82,9 @@ class Bounds:
 
 def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int, **options: Any) -> None:
     """Serve until Ctrl-C, SIGTERM or SIGHUP: at most so many connections at a time, each for so many seconds."""
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # of which uvicorn knows nothing
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none, and uvicorn handles it nowhere
+    if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:
+        signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
     uvicorn.run(
         app,
         host=host,

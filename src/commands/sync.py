@@ -1,4 +1,4 @@
-"""What `make sync` does: every DVC experiment, and the workspace, gets its MLflow run, whatever was lost.
+"""`make sync`: log each DVC experiment, and the workspace, whose MLflow run is missing or incomplete.
 
 An experiment is a commit under refs/exps: git holds its parameters, metrics and pictures, DVC's cache its model,
 predictions and data. Both are laid out in a temporary clone, and tracking makes the run from there, as it does after

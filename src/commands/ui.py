@@ -1,8 +1,8 @@
-"""What `make ui` does: MLflow's page of the project's runs, from a server that only this machine reaches.
+"""`make ui`: serve MLflow's page of the project's runs, to this machine alone.
 
-MLflow keeps in the browser how its page looks, where no setting of a server reaches: which columns the table has,
-training or GenAI, that the Assistant need not open by itself. So the page that comes from here sets it, once; what is
-changed in the browser afterwards stays.
+MLflow keeps the look of its page in the browser, where no setting of a server reaches: the columns of the table,
+training or GenAI, whether the Assistant opens by itself. So the page that this server sends sets the look once; later
+changes in the browser stay.
 """
 
 import hashlib
@@ -66,11 +66,11 @@ def serve(uri: str, experiment: str, port: int) -> None:
 
 
 def does(method: str, path: str) -> bool:
-    """Whether this server does what is asked for.
+    """Whether this server answers a request of this method and path.
 
-    MLflow's does much else: it takes files, and writes them where the maker of an experiment said; it calls other
-    servers and starts programs, even when asked by GET, as any page can have a browser do. A page of finished runs
-    needs nothing of that.
+    MLflow's server does much more. It takes files, and writes them to the place that an experiment names. It calls
+    other servers and starts programs, even for a GET, which any page can make a browser send. A page of finished runs
+    needs none of that.
     """
     return bool(DONE.fullmatch(path) or (method in ("GET", "HEAD") and PAGE.fullmatch(path)))
 

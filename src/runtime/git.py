@@ -8,7 +8,11 @@ from pipeline.errors import StageError
 
 
 class GitError(StageError):
-    """Git refused; the message is the last line that it printed."""
+    """Git refused; the message is the reason that it printed."""
+
+
+class NoGitError(GitError):
+    """There is no git to ask: it is not installed, or the folder is in no repository."""
 
 
 def git(*arguments: str, folder: Path | str = ".") -> bytes:
@@ -18,7 +22,8 @@ def git(*arguments: str, folder: Path | str = ".") -> bytes:
     working directory. They are removed here, like all that git itself lists as tied to one repository.
 
     Raises:
-        GitError: if git is not installed or the command fails.
+        NoGitError: if git is not installed, or ``folder`` is in no repository.
+        GitError: if the command fails, as it does in a checkout that belongs to another user.
     """
     environment = {name: value for name, value in os.environ.items() if name not in _OF_ONE_REPOSITORY}
     try:
@@ -30,10 +35,12 @@ def git(*arguments: str, folder: Path | str = ".") -> bytes:
             check=False,
         )
     except FileNotFoundError:
-        raise GitError("git is not installed") from None
+        raise NoGitError("git is not installed") from None
     if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise GitError(said.splitlines()[-1] if said else f"git {arguments[0]} failed")
+        said = done.stderr.decode(errors="replace").strip().splitlines() or [f"git {arguments[0]} failed"]
+        reasons = [line for line in said if line.startswith(("fatal:", "error:"))]  # hints may follow
+        reason = (reasons or said)[-1]
+        raise (NoGitError if "not a git repository" in reason else GitError)(reason)
     return done.stdout
 
 

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from neural_net.npz import content_sha256, read_npz
+from neural_net.npz import NpzError, content_sha256, read_npz
 from pipeline import paths
-from pipeline.params import ParamsError, load_params, read_values
+from pipeline.errors import ParamsError, StageError
+from pipeline.params import load_params, read_values
+from utils import one_line
 
 
 def read_params(folder: Path) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def model_checksum(folder: Path) -> str:
     arrays, description = (folder / path for path in paths.MODEL_FILES)
     if not (arrays.exists() and description.exists()):
         return ""
-    return _joined([content_sha256(read_npz(arrays.read_bytes())), _sha256(description.read_bytes())])
+    return _joined([_content_checksum(arrays), _sha256(description.read_bytes())])
 
 
 def model_file_checksum(folder: Path) -> str:
@@ -52,7 +54,7 @@ def data_checksum(folder: Path) -> str:
     files = [folder / path for path in paths.SPLIT_FILES]
     if not all(file.exists() for file in files):
         return ""
-    return _joined([content_sha256(read_npz(file.read_bytes())) for file in files])
+    return _joined(map(_content_checksum, files))
 
 
 def files_checksum(folder: Path, files: Iterable[Path]) -> str:
@@ -78,6 +80,13 @@ def weight_norms(folder: Path) -> dict[str, float]:
         for layer, name, declared in load_recognizer(folder / paths.MODELS).network.parameters()
         if declared.decay
     }
+
+
+def _content_checksum(file: Path) -> str:
+    try:
+        return content_sha256(read_npz(file.read_bytes()))
+    except NpzError as error:
+        raise StageError(f"{file} is damaged ({one_line(error, 200)}); `dvc repro` makes it anew") from None
 
 
 def _sha256(content: bytes) -> str:

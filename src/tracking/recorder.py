@@ -25,9 +25,16 @@ FLUSH_SECONDS = 2.0  # how often the curves grow
 
 
 def main() -> None:
-    """Follow the stage at the other end of stdin. An error ends the process, and the stage prints its last line."""
+    """Record the stage at the other end of stdin. An error ends the process, and the stage prints its last line."""
     ignore_stops()  # the end of the stage ends this process, and nothing before
-    inbox = _Inbox(io.FileIO(0, closefd=False))
+    record(io.FileIO(0, closefd=False))
+    sys.stdout.flush()
+    os._exit(0)  # at once: Python takes a second to end with all that MLflow has loaded, and the stage waits
+
+
+def record(stream: io.RawIOBase) -> None:
+    """Log a stage, whose messages come on ``stream``, until it has ended."""
+    inbox = _Inbox(stream)
     begin, folder = inbox.next(), Path.cwd()
     if begin.get("stage") == "train":
         _follow_training(inbox, folder, begin["params"], begin["time"])
@@ -37,8 +44,6 @@ def main() -> None:
             pass
         if inbox.status == "FINISHED":
             ensure_run(store, folder, origin_of_process(), with_figures=begin["stage"] == "plot")
-    sys.stdout.flush()
-    os._exit(0)  # at once: Python takes a second to end with all that MLflow has loaded, and the stage waits
 
 
 class _Inbox:

@@ -75,9 +75,11 @@ class Reporter:
         mode = os.environ.get("PENDIGITS_TRACKING")
         if mode == "off":
             return
-        self._errors = None if mode == "verbose" else tempfile.TemporaryFile()  # noqa: SIM115 (as long as we live)
         environment = ENVIRONMENT | os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+        self._errors = None
         try:
+            if mode != "verbose":
+                self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in ``end``)
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tracking.recorder"],
                 stdin=subprocess.PIPE,
@@ -86,7 +88,9 @@ class Reporter:
                 env=environment,
                 start_new_session=True,  # Ctrl-C on the terminal is for the stage alone
             )
-        except OSError as error:
+        except OSError as error:  # such as a full disk
+            if self._errors:
+                self._errors.close()
             _print_not_logged(str(error))
             return
         self._messages.put(begin)

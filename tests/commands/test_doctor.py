@@ -1,6 +1,5 @@
 """What `make doctor` finds, and what it says to type."""
 
-import json
 import os
 import socket
 import sqlite3
@@ -28,7 +27,9 @@ def commands(findings: list[Finding]) -> str:
     return "\n".join(finding.command for finding in findings)
 
 
-def test_git_a_commit_and_a_name_are_asked_for_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_git_a_commit_and_a_name_are_asked_for_in_turn_and_a_git_that_refuses_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
@@ -43,22 +44,25 @@ def test_git_a_commit_and_a_name_are_asked_for_in_turn(tmp_path: Path, monkeypat
     assert "user.email" in commands(doctor.check_git(tmp_path))
     git(tmp_path, "config", "user.email", "person@example.com")
     assert not commands(doctor.check_git(tmp_path))
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # a checkout of another user
+    (finding,) = doctor.check_git(tmp_path)
+    assert "git refuses: fatal: detected dubious ownership in repository" in finding.what
+    assert finding.command == f"git config --global --add safe.directory {tmp_path}"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "git is not installed" in doctor.check_git(tmp_path)[0].what
 
 
-def test_a_package_that_is_not_as_in_the_lock_is_named(tmp_path: Path) -> None:
-    (tmp_path / "requirements.lock").write_text("numpy==0.0.1 \\\n    --hash=sha256:aa\n    # via us\n")
-    (finding,) = doctor.check_environment(tmp_path)
-    assert "numpy" in finding.what
-    assert "make setup" in finding.command
-
-
-def test_a_lock_is_read_as_pip_reads_it() -> None:
+def test_a_lock_is_read_as_pip_reads_it_and_other_versions_are_named(tmp_path: Path) -> None:
     text = (
         "a==1.0 \\\n    --hash=sha256:b==3 \\\n    --hash=sha256:c\n    # via d==4\n"
-        "e-f==2 ; sys_platform != 'nowhere' \\\n    --hash=x\n"
+        "numpy==0.0.1 ; sys_platform != 'nowhere' \\\n    --hash=x\n"
         "g==1 ; sys_platform == 'nowhere'\n"
     )
-    assert doctor.locked_versions(text) == {"a": "1.0", "e-f": "2"}
+    assert doctor.locked_versions(text) == {"a": "1.0", "numpy": "0.0.1"}
+    (tmp_path / "requirements.lock").write_text(text)
+    (finding,) = doctor.check_environment(tmp_path)
+    assert "(lock: 0.0.1)" in finding.what
+    assert "make setup" in finding.command
 
 
 def test_params_that_cannot_be_run_are_found(workspace: Path) -> None:
@@ -118,30 +122,33 @@ def test_runs_are_abandoned_when_their_process_here_is_gone() -> None:
     zombie.wait()
 
 
-def test_a_lock_of_a_process_that_is_gone_is_stale(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    lock = tmp_path / ".dvc/tmp/rwlock"
-    lock.parent.mkdir(parents=True)
-    lock.write_text(json.dumps({"models": {"write": {"pid": os.getpid(), "cmd": "dvc repro"}}}))
-    assert not commands(doctor.check_locks(tmp_path))
-    lock.write_text(json.dumps({"models": {"write": {"pid": ended.pid, "cmd": "dvc repro"}}}))
-    (finding,) = doctor.check_locks(tmp_path)
-    assert "dvc repro" in finding.what
-    assert finding.command == "python src/mend.py"
+def check_fine(root: Path) -> list[Finding]:
+    return [Finding("fine")]
 
 
-def test_the_exit_code_says_whether_all_is_well(
+def check_broken(root: Path) -> list[Finding]:
+    return [Finding("broken", "mend it")]
+
+
+def check_things(root: Path) -> list[Finding]:
+    raise KeyError("\x1b[2Jodd")
+
+
+def test_the_exit_code_says_whether_all_is_well_and_a_check_that_raises_loses_no_other_finding(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["doctor.py"])
-    monkeypatch.setattr(doctor, "CHECKS", (lambda root: [Finding("fine")],))
+    monkeypatch.setattr(sys, "argv", ["doctor"])
+    monkeypatch.setattr(doctor, "CHECKS", (check_fine,))
     doctor.main()
-    monkeypatch.setattr(doctor, "CHECKS", (lambda root: [Finding("fine"), Finding("broken", "mend it")],))
+    assert capsys.readouterr().out == "well: fine\n"
+    monkeypatch.setattr(doctor, "CHECKS", (check_things, check_fine, check_broken))
     with pytest.raises(SystemExit) as ended:
         doctor.main()
     assert ended.value.code == 1
-    assert capsys.readouterr().out == "well: fine\nwell: fine\nlook: broken\n      mend it\n"
+    first, _, *rest = capsys.readouterr().out.splitlines()
+    assert first.startswith("look: things could not be checked: KeyError: ")
+    assert first.isprintable()
+    assert rest == ["well: fine", "look: broken", "      mend it"]
 
 
 def test_the_queue_that_no_worker_attends_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """`make ui` and `dvc plots` as a browser shows them on the first visit; skipped where there is no Chromium.
 
-`PICTURES=docs/images .venv/bin/python -m pytest tests/test_page.py` makes the pictures of MLflow in the documents.
+`PICTURES=docs/images .venv/bin/python -m pytest tests/commands/test_page.py` makes the pictures of MLflow in docs/.
 """
 
 import csv
@@ -8,14 +8,14 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from tracking.test_tracking import ROOT, made_ui
+from tests.mlflow_store import MLFLOW_WARNS, copy_store
+from tests.ui_at_work import ROOT, ui_at_work, wait_for
 
 import evaluate
 import fetch
@@ -41,7 +41,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the PATH"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+    MLFLOW_WARNS,
 ]
 
 
@@ -71,13 +71,6 @@ def text_of(browser: Any) -> str:
     return str(browser.execute_script("return document.body.innerText"))
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.5)
-
-
 class Page(NamedTuple):
     """What `make ui` shows: where, and the curves of each run."""
 
@@ -86,10 +79,11 @@ class Page(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+def page(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Page]:
     """The page of three runs on the built-in digits, which differ in lr and activation."""
     folder, curves = tmp_path_factory.mktemp("checkout"), {}
     (folder / "src").symlink_to(ROOT / "src")
+    copy_store(empty_store, folder)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params |= {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [64, 32], "epochs": 20}
     params |= {"batch_size": 32, "weight_average": None, "refit": False}
@@ -110,7 +104,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
             run = ensure_run(store, Path(), {"dvc.exp_name": name, "dvc.baseline_rev": "c0ffee"})
             assert run
             store.client.set_tag(run.id, "mlflow.runColor", COLOURS[len(curves) - 1])  # a dot clicked sets it too
-        with made_ui(tmp_path_factory.mktemp("elsewhere")) as address:
+        with ui_at_work(tmp_path_factory.mktemp("elsewhere")) as address:
             yield Page(address, curves)
 
 

@@ -1,7 +1,6 @@
-"""The server of `make serve`: what it answers, what it refuses, and what it costs who asks for too much."""
+"""The server of `make serve`: its answers, its refusals in one line, and its limits for each connection."""
 
 import contextlib
-import http.client
 import json
 import os
 import random
@@ -11,61 +10,61 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tests.tools.lies import ROOT, ask, damaged_body
+from tests.tools.lies import ask, damaged_body
+from tests.ui_at_work import ROOT, free_port, wait_for
 
 from commands import serve
 from data_sets.pendigits import FEATURES
 from neural_net import Network, dense_layers
 from pen.features import FEATURE_SETS
-from pen.recognizer import PenDigitsModel, save_model
+from pen.recognizer import Recognizer, recognizer_files
 from pipeline.errors import StageError
 
 ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
-def model() -> PenDigitsModel:
-    return PenDigitsModel(Network(dense_layers([8], 10), 16, rng=np.random.default_rng(0)), "synthetic")
+def model() -> Recognizer:
+    return Recognizer(Network(dense_layers([8], 10), 16, rng=np.random.default_rng(0)), "synthetic")
 
 
 @pytest.fixture(scope="module")
-def app(model: PenDigitsModel) -> Any:
+def app(model: Recognizer) -> Any:
     return serve.application(model, serve.OWN_NAMES)
 
 
-def shuffled(row: list[int]) -> tuple[list[str], list[int]]:
-    order = list(range(16))
-    random.Random(0).shuffle(order)
-    return [FEATURES[i] for i in order], [row[i] for i in order]
+def save(model: Recognizer, folder: Path) -> None:
+    for name, content in recognizer_files(model).items():
+        (folder / name).write_bytes(content)
 
 
-BODIES = [
+SHUFFLED = random.Random(0).sample(range(16), 16)
+NAMES, VALUES = [FEATURES[i] for i in SHUFFLED], [ROW[i] for i in SHUFFLED]
+BODIES: list[dict[str, Any]] = [
     {"inputs": [ROW]},
     {"inputs": ROW},
     {"dataframe_split": {"data": [ROW]}},
-    {"dataframe_split": dict(zip(("columns", "data"), (shuffled(ROW)[0], [shuffled(ROW)[1]]), strict=True))},
+    {"dataframe_split": {"columns": NAMES, "data": [VALUES]}},
     {"dataframe_split": {"index": [0], "columns": FEATURES, "data": [ROW]}},
-    {"dataframe_records": [dict(zip(*shuffled(ROW), strict=True))]},
+    {"dataframe_records": [dict(zip(NAMES, VALUES, strict=True))]},
 ]
 
 
 @pytest.mark.parametrize("body", BODIES)
-def test_every_form_gives_the_same_answer(app: Any, model: PenDigitsModel, body: dict[str, Any]) -> None:
+def test_every_form_gives_the_same_answer(app: Any, model: Recognizer, body: dict[str, Any]) -> None:
     status, said = ask(app, json.dumps(body).encode())
     assert status == 200
     (answer,) = json.loads(said)["predictions"]
     p = model.predict_proba([ROW])[0]
     assert answer == {"digit": int(p.argmax())} | {f"p{digit}": float(p[digit]) for digit in range(10)}
-
-
-def test_no_rows_give_no_answers(app: Any) -> None:
     assert ask(app, b'{"inputs": []}') == (200, b'{"predictions":[]}')
 
 
@@ -103,38 +102,34 @@ def test_a_refusal_is_one_line(app: Any, body: str, says: str) -> None:
     assert told["error_code"] == "BAD_REQUEST"
 
 
-def test_a_large_body_is_refused_before_it_is_read(app: Any) -> None:
+def test_a_large_body_is_refused_before_it_is_read_and_there_is_no_page(app: Any) -> None:
+    for path in ("/docs", "/redoc", "/openapi.json", "/", "/invocations/x"):
+        assert ask(app, b"", path=path, method="GET")[0] == 404
     assert ask(app, b"[" * (serve.MOST_BYTES + 1))[0] == 413
     assert ask(app, b"{}", {"content-length": "9" * 5000})[0] == 413
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"host": "evil.example"}, 400),
-        ({"host": "127.0.0.1.evil.example"}, 400),
-        ({"host": ""}, 400),
-        ({"host": "localhost:evil.example"}, 400),
-        ({"host": "localhost:5050@evil.example"}, 400),
-        ({"host": "LOCALHOST"}, 200),
-        ({"host": "localhost:5050", "origin": "http://localhost:5050"}, 200),
-        ({"origin": "http://evil.example"}, 403),
-        ({"origin": "null"}, 403),
-        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, 403),
-        ({"sec-fetch-site": "same-site", "sec-fetch-mode": "cors"}, 403),
-        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, 200),
-        ({"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors"}, 200),
-        ({"origin": "http://localhost:3000"}, 403),
-        ({"content-type": "text/plain"}, 400),
-    ],
-)
-def test_only_who_means_this_server_is_answered(app: Any, headers: dict[str, str], status: int) -> None:
-    answered, said = ask(app, json.dumps(BODIES[0]).encode(), headers)
-    assert answered == status
-    assert json.loads(said).keys() == ({"predictions"} if status == 200 else {"error_code", "message"})
+HEADERS = {
+    200: """host LOCALHOST, host localhost:5050 origin http://localhost:5050,
+        sec-fetch-site cross-site sec-fetch-mode navigate, sec-fetch-site same-origin sec-fetch-mode cors""",
+    400: """host evil.example, host 127.0.0.1.evil.example, host localhost:evil.example,
+        host localhost:5050@evil.example,
+        content-type text/plain""",
+    403: """origin http://evil.example, origin null, origin http://localhost:3000,
+        sec-fetch-site cross-site sec-fetch-mode no-cors, sec-fetch-site same-site sec-fetch-mode cors""",
+}
 
 
-def test_a_fault_of_ours_shows_no_traceback(app: Any, model: PenDigitsModel, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("status", HEADERS)
+def test_only_requests_under_its_own_name_are_answered(app: Any, status: int) -> None:
+    given = [dict(zip(words[::2], words[1::2], strict=True)) for words in map(str.split, HEADERS[status].split(","))]
+    for headers in given + ([{"host": ""}] if status == 400 else []):
+        answered, said = ask(app, json.dumps(BODIES[0]).encode(), headers)
+        assert answered == status, headers
+        assert json.loads(said).keys() == ({"predictions"} if status == 200 else {"error_code", "message"})
+
+
+def test_a_fault_of_ours_shows_no_traceback(app: Any, model: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(rows: Any) -> Any:
         raise ZeroDivisionError("secret")
 
@@ -144,31 +139,26 @@ def test_a_fault_of_ours_shows_no_traceback(app: Any, model: PenDigitsModel, mon
     assert json.loads(said)["message"] == "the server failed; its log says why"
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/openapi.json", "/", "/invocations/x"])
-def test_there_is_no_page(app: Any, path: str) -> None:
-    assert ask(app, b"", path=path, method="GET")[0] == 404
-
-
-def test_a_network_over_ink_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_model(
-        PenDigitsModel(
-            Network(["flatten", {"linear": {"n_out": 10}}], FEATURE_SETS["ink"].size, rng=np.random.default_rng(0)),
-            "synthetic",
-            1,
-            "ink",
-        ),
-        tmp_path,
-    )
-    monkeypatch.setattr("sys.argv", ["serve.py", str(tmp_path)])
-    with pytest.raises(StageError, match="holds a network over ink, and make serve takes rows of the table") as refused:
+@pytest.mark.parametrize(
+    ("features", "says"), [("ink", "holds a network over ink, and .*rows of"), ("", "does not exist")]
+)
+def test_a_folder_without_a_network_over_the_table_is_refused_in_a_line(
+    features: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if features:
+        layers = ["flatten", {"linear": {"n_out": 10}}]
+        network = Network(layers, FEATURE_SETS[features].size, rng=np.random.default_rng(0))
+        save(Recognizer(network, "synthetic", features=features), tmp_path)
+    monkeypatch.setattr("sys.argv", ["serve", str(tmp_path)])
+    with pytest.raises(StageError, match=says) as refused:
         serve.main()
-    assert "\n" not in str(refused.value)
+    assert str(refused.value).isprintable()
 
 
 def test_a_port_that_there_is_not_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["serve.py", "models", "--port", "99999"])
+    monkeypatch.setattr("sys.argv", ["serve", "models", "--port", "99999"])
     with pytest.raises(SystemExit):
         serve.main()
     assert "a port is a number from 0 to 65535, not 99999" in capsys.readouterr().err
@@ -176,87 +166,67 @@ def test_a_port_that_there_is_not_is_refused(
 
 # Over a socket
 
+SECONDS = 3  # for a connection, in these tests
+
+
+def start(folder: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
+    """`make serve`, with fewer seconds for a connection and fewer file descriptors."""
+    code = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))\n"
+    code += f"from commands import serve; serve.SECONDS = {SECONDS}\nfrom runtime import script; script.run(serve.main)"
+    command = [sys.executable, "-c", code, str(folder), "--port", str(port)]
+    with log.open("wb") as said:
+        environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        return subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+
+
+def is_up(port: int) -> bool:
+    with contextlib.suppress(OSError):
+        return ask_server(port, path="/ping")[0] == 200
+    return False
+
+
+def ask_server(port: int, body: bytes | None = None, path: str = "/invocations") -> tuple[int, bytes]:
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
 
 @pytest.fixture(scope="module")
-def port(model: PenDigitsModel, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def port(model: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("served")
-    save_model(model, folder / "models")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number: int = probe.getsockname()[1]
-    code = (
-        "import resource, serve, stage; resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500)); "
-        "serve.SECONDS = 3; stage.run(serve.main)"
-    )
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-c", code, str(folder / "models"), "--port", str(number)],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-            stderr=log,
-        )
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        assert server.poll() is None
-        try:
-            if post(number, b"", "GET", "/ping")[0] == 200:
-                break
-        except OSError:
-            time.sleep(0.1)
+    save(model, folder)
+    number = free_port()
+    server = start(folder, number, folder / "log")
+    wait_for(lambda: server.poll() is not None or is_up(number))
     yield number
     server.terminate()
     server.wait(20)
-    assert "Traceback" not in (folder / "log").read_text()
+    said = (folder / "log").read_text()
+    assert said.startswith(f"http://127.0.0.1:{number}/invocations; Ctrl-C ends it\n")
+    assert "Traceback" not in said
 
 
-def post(port: int, body: bytes, method: str = "POST", path: str = "/invocations") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request(method, path, body, JSON)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally:
-        connection.close()
-
-
-def test_it_serves_what_is_in_the_folder(port: int, model: PenDigitsModel) -> None:
-    status, said = post(port, json.dumps({"inputs": [ROW] * 500}).encode())
-    assert status == 200
-    assert len(json.loads(said)["predictions"]) == 500
-    assert json.loads(post(port, b"", "GET", "/version")[1]) == {
-        "dataset": "synthetic",
-        "parameters": model.network.n_parameters,
-    }
+def test_it_serves_what_is_in_the_folder(port: int, model: Recognizer) -> None:
+    status, said = ask_server(port, json.dumps({"inputs": [ROW] * 500}).encode())
+    assert (status, len(json.loads(said)["predictions"])) == (200, 500)
+    expected = {"dataset": "synthetic", "parameters": model.network.n_parameters}
+    assert json.loads(ask_server(port, path="/version")[1]) == expected
 
 
 def test_damaged_bodies_over_a_socket(port: int) -> None:
-    for number in range(300):
+    for number in range(200):
         body = damaged_body(random.Random(number), random.Random(number).choice(BODIES))
-        status, said = post(port, body)
+        status, said = ask_server(port, body)
         assert status in (200, 400, 413), body
         assert len(said.splitlines()) == 1
-    assert post(port, b"", "GET", "/ping")[0] == 200
+    assert is_up(port)
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"",
-        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\n",
-        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{",
-    ],
-    ids=["nothing", "half a head", "half a body"],
-)
-def test_who_does_not_finish_is_cut_off(port: int, sent: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        start = time.monotonic()
-        connection.sendall(sent)
-        try:
-            while connection.recv(1000):
-                pass
-        except ConnectionResetError:
-            pass
-        assert 2 < time.monotonic() - start < 20
+HEAD = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -269,101 +239,81 @@ def test_who_does_not_finish_is_cut_off(port: int, sent: bytes) -> None:
         b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3 + b"\x00\xff",
-        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-        b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
+        HEAD + b"Content-Length: -1\r\n\r\n",
+        HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
+        CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
         b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
     ],
     ids=lambda sent: repr(sent[:20]) + str(len(sent)),
 )
 def test_what_is_not_http_is_refused_and_the_server_stays(port: int, sent: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        said = b""
-        try:
-            connection.sendall(sent)
-            while more := connection.recv(10_000):
-                said += more
-        except (ConnectionResetError, BrokenPipeError):
-            pass
+    said = b""
+    with contextlib.suppress(ConnectionResetError, BrokenPipeError), connections(port, 1)[0] as connection:
+        connection.sendall(sent)
+        while more := connection.recv(10_000):
+            said += more
     assert said == b"" or re.match(rb"HTTP/1.1 4\d\d ", said)
     assert b"Traceback" not in said
-    assert post(port, b"", "GET", "/ping")[0] == 200
+    if sent.startswith(CHUNKED):
+        assert said.startswith(b"HTTP/1.1 411 ")
+    assert is_up(port)
 
 
-def test_a_body_that_comes_byte_by_byte_is_cut_off(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        start = time.monotonic()
-        connection.sendall(b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+def test_a_request_that_does_not_end_is_cut_off_also_if_bytes_come(port: int) -> None:
+    unfinished = [b"", HEAD, HEAD + b"Content-Length: 99\r\n\r\n{", HEAD + b"Content-Length: 9999\r\n\r\n"]
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(connection) for connection in connections(port, len(unfinished))]
+        for connection, sent in zip(held, unfinished, strict=True):
+            connection.sendall(sent)
         with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-            while time.monotonic() - start < 20:
-                connection.sendall(b"[")
+            while time.monotonic() - begun < 20:
+                held[-1].sendall(b"[")
                 time.sleep(0.05)
-    assert 2 < time.monotonic() - start < 20
-
-
-CHUNKED = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def test_a_body_in_chunks_is_refused(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        connection.sendall(CHUNKED + b"2\r\n{}\r\n0\r\n\r\n")
-        assert connection.recv(10_000).startswith(b"HTTP/1.1 411 ")
+        for connection in held:
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(1000):
+                    pass
+    assert SECONDS - 1 < time.monotonic() - begun < 20
 
 
 def test_a_flood_of_tiny_chunks_keeps_no_one_waiting(port: int) -> None:
     flood, slowest = CHUNKED + b"1\r\nx\r\n" * 1_000_000, 0.0
-    with contextlib.ExitStack() as open_until_the_end:
+    with contextlib.ExitStack() as stack:
         for _ in range(8):
-            connection = open_until_the_end.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            (connection,) = map(stack.enter_context, connections(port, 1))
             with contextlib.suppress(ConnectionResetError, BrokenPipeError):
                 connection.sendall(flood)
-            start = time.monotonic()
-            assert post(port, b"", "GET", "/ping")[0] == 200
-            slowest = max(slowest, time.monotonic() - start)
+            begun = time.monotonic()
+            assert is_up(port)
+            slowest = max(slowest, time.monotonic() - begun)
     assert slowest < 1
 
 
-def waiting(port: int, number: int) -> list[socket.socket]:
+def connections(port: int, number: int) -> list[socket.socket]:
     return [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(number)]
 
 
-def test_more_connections_than_it_takes_are_refused_until_the_first_are_cut_off(port: int) -> None:
-    idle = waiting(port, serve.MOST_CONNECTIONS + 10)
-    assert post(port, json.dumps(BODIES[0]).encode())[0] == 503
-    time.sleep(5)
-    assert post(port, json.dumps(BODIES[0]).encode())[0] == 200
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [10, 700 - serve.MOST_CONNECTIONS], ids=["than it takes", "than file descriptors"])
+def test_more_connections_are_refused_until_the_first_are_cut_off(port: int, more: int) -> None:
+    idle = connections(port, serve.MOST_CONNECTIONS + more)
+    if more < serve.MOST_CONNECTIONS:
+        assert ask_server(port, json.dumps(BODIES[0]).encode())[0] == 503
+    time.sleep(SECONDS + 1)
+    wait_for(lambda: is_up(port), 20)
     for connection in idle:
         connection.close()
 
 
-def test_it_stays_when_there_are_more_connections_than_file_descriptors(port: int) -> None:
-    idle = waiting(port, 700)
-    time.sleep(5)
-    assert post(port, json.dumps(BODIES[0]).encode())[0] == 200
-    for connection in idle:
-        connection.close()
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_ends_in_order(model: PenDigitsModel, tmp_path: Path, number: signal.Signals) -> None:
-    save_model(model, tmp_path / "models")
-    command = [sys.executable, str(ROOT / "src/serve.py"), "models", "--port", "0"]
-    pipe = subprocess.PIPE
-    server = subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True)
-    assert server.stdout
-    assert "Ctrl-C ends it" in server.stdout.readline()
-    time.sleep(1)
-    server.send_signal(number)
-    assert "Traceback" not in server.communicate(timeout=30)[1]
-
-
-def test_a_folder_without_a_network_is_said_in_a_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "src/serve.py"), str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert done.stderr == f"{tmp_path}/network.json does not exist; `dvc repro train` makes it\n"
-
-
-def test_it_listens_here_alone_unless_told() -> None:
-    assert serve.HOST == "127.0.0.1"
+@pytest.mark.slow
+def test_any_request_to_stop_ends_it_in_order(model: Recognizer, tmp_path: Path) -> None:
+    save(model, tmp_path)
+    stops = {number: (free_port(), tmp_path / number.name) for number in (signal.SIGINT, signal.SIGHUP)}
+    servers = {number: start(tmp_path, port, log) for number, (port, log) in stops.items()}  # the fixture has SIGTERM
+    for number, (port, log) in stops.items():
+        wait_for(lambda port=port: is_up(port))
+        servers[number].send_signal(number)
+        servers[number].wait(30)
+        assert "Traceback" not in log.read_text()

@@ -1,48 +1,52 @@
-"""Where `make ui` says that the page is; test_page.py looks at the page itself."""
+"""`make ui`: where the page is, what the server does and refuses; test_page.py looks at the page in a browser."""
+
+import contextlib
+import json
+import signal
+import urllib.error
+import urllib.request
+from pathlib import Path
 
 import pytest
+from tests.mlflow_store import MLFLOW_WARNS, copy_store
+from tests.ui_at_work import ui_at_work
 
 from commands import ui
-from tracking import store as store_module
-from tracking.store import Store, store_uri
+from tracking.address import store_uri
+from tracking.store import Store
+
+pytestmark = MLFLOW_WARNS
+SERVERS_PAGE = "http://server:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=pendigits"
 
 
-@pytest.fixture(autouse=True)
-def store(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that is not asked for anything but its experiment's id."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(store_module, "open_store", lambda: Store(None, "7"))  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, int]]:
-    """What a server was started with, if one was."""
-    calls: list[tuple[str, str, int]] = []
-    monkeypatch.setattr(ui, "serve", lambda *arguments: calls.append(arguments))
-    return calls
-
-
-def test_a_tracking_server_shows_the_runs_itself(
-    served: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("uri", "port", "said"),
+    [
+        ("", 5002, "Port 5000 is taken, so it is 5002.\n"),
+        (
+            "http://server:5000/",
+            None,
+            f"MLFLOW_TRACKING_URI is set; its server shows the runs at {SERVERS_PAGE}\n",
+        ),
+    ],
+    ids=["the next free port", "a tracking server shows the runs itself"],
+)
+def test_the_page_is_where_it_says(
+    uri: str, port: int | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000/")
-    ui.main()
-    address = "http://server:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=pendigits"
-    assert capsys.readouterr().out == f"MLFLOW_TRACKING_URI is set; its server shows the runs at {address}\n"
-    assert not served
-
-
-def test_the_page_goes_to_the_next_free_port(
-    served: list[tuple[str, str, int]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+    served: list[tuple[str, str, int]] = []
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr(ui, "one_line_faults", contextlib.nullcontext)  # without MLflow, which takes seconds
+    monkeypatch.setattr(ui, "open_store", lambda: Store(None, "7"))  # type: ignore[arg-type]
+    monkeypatch.setattr(ui, "serve", lambda *arguments: served.append(arguments))
     monkeypatch.setattr(ui, "is_free", lambda port: port >= 5002)
     ui.main()
-    assert served == [(store_uri(), "7", 5002)]
-    assert capsys.readouterr().out == "Port 5000 is taken, so it is 5002.\n"
+    assert served == ([(store_uri(), "7", port)] if port else [])
+    assert capsys.readouterr().out == said
 
 
 def test_the_browser_is_set_up_once_for_each_set_of_settings() -> None:
-    first, second = ui.script(ui.settings("1")), ui.script(ui.settings("2"))
+    first, second = (ui.local_storage_script(ui.settings(experiment)) for experiment in "12")
     assert first != second
     mark = first.split("'")[3]
     assert first.count(mark) == 2
@@ -50,37 +54,58 @@ def test_the_browser_is_set_up_once_for_each_set_of_settings() -> None:
     assert "</" not in first
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "done"),
-    [
-        ("GET", "/", True),
-        ("GET", "/get-artifact", True),
-        ("POST", "/ajax-api/2.0/mlflow/runs/search", True),
-        ("POST", "/ajax-api/2.0/mlflow/runs/set-tag", True),
-        ("POST", "/api/2.0/mlflow/experiments/set-experiment-tag", True),
-        ("PATCH", "/ajax-api/2.0/mlflow/registered-models/update", True),
-        ("POST", "/ajax-api/2.0/mlflow/logged-models", True),
-        ("POST", "/graphql", True),
-        ("POST", "/ajax-api/2.0/mlflow/experiments/create", False),
-        ("POST", "/ajax-api/2.0/mlflow/experiments/create/", False),
-        ("POST", "/api/2.0/mlflow/runs/create", True),
-        ("POST", "/ajax-api/2.0/mlflow/runs/create-promptlab-run", False),
-        ("POST", "/ajax-api/2.0/mlflow/upload-artifact", False),
-        ("PUT", "/api/2.0/mlflow-artifacts/artifacts/x", False),
-        ("POST", "/api/2.0/mlflow/webhooks", False),
-        ("POST", "/ajax-api/3.0/jobs/", False),
-        ("POST", "/gateway/proxy/x/y", False),
-        ("POST", "/v1/traces", False),
-        ("POST", "/x/graphql", False),
-        ("GET", "/ajax-api/2.0/mlflow/artifacts/list", True),
-        ("GET", "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval", True),
-        ("GET", "/static-files/static/js/main.js", True),
-        ("GET", "/ajax-api/3.0/mlflow/assistant/providers/claude_code/health", False),
-        ("GET", "/ajax-api/3.0/mlflow/assistant/providers/ollama/models", False),
-        ("GET", "/ajax-api/2.0/mlflow/gateway-proxy", False),
-        ("GET", "/model-versions/get-artifact", False),
-        ("GET", "/ajax-api/3.0/jobs/x", False),
-    ],
-)
-def test_it_reads_and_changes_runs_and_does_nothing_else(method: str, path: str, done: bool) -> None:
-    assert ui.does(method, path) == done
+DONE = """GET /, GET /get-artifact, GET /static-files/static/js/main.js, GET /ajax-api/2.0/mlflow/artifacts/list,
+    GET /ajax-api/2.0/mlflow/metrics/get-history-bulk-interval, POST /ajax-api/2.0/mlflow/runs/search,
+    POST /ajax-api/2.0/mlflow/runs/set-tag, POST /api/2.0/mlflow/runs/create, POST /graphql,
+    POST /api/2.0/mlflow/experiments/set-experiment-tag, PATCH /ajax-api/2.0/mlflow/registered-models/update,
+    POST /ajax-api/2.0/mlflow/logged-models"""
+NOT_DONE = """POST /ajax-api/2.0/mlflow/experiments/create, POST /ajax-api/2.0/mlflow/experiments/create/,
+    POST /ajax-api/2.0/mlflow/runs/create-promptlab-run, POST /ajax-api/2.0/mlflow/upload-artifact,
+    PUT /api/2.0/mlflow-artifacts/artifacts/x, POST /api/2.0/mlflow/webhooks, POST /ajax-api/3.0/jobs/,
+    POST /gateway/proxy/x/y, POST /v1/traces, POST /x/graphql, POST /get-artifact, GET /ajax-api/3.0/jobs/x,
+    GET /ajax-api/3.0/mlflow/assistant/providers/claude_code/health, GET /model-versions/get-artifact,
+    GET /ajax-api/3.0/mlflow/assistant/providers/ollama/models, GET /ajax-api/2.0/mlflow/gateway-proxy"""
+
+
+@pytest.mark.parametrize(("requests", "done"), [(DONE, True), (NOT_DONE, False)], ids=["done", "not done"])
+def test_it_reads_and_changes_runs_and_does_nothing_else(requests: str, done: bool) -> None:
+    for request in requests.split(","):
+        assert ui.does(*request.split()) == done, request
+
+
+def status(url: str, headers: dict[str, str] | None = None, data: bytes | None = None) -> int:
+    try:
+        asked = urllib.request.Request(url, data, {"Content-Type": "application/json"} | (headers or {}))  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.slow
+def test_the_server_answers_its_own_page_alone(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    copy_store(empty_store, tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    with ui_at_work(tmp_path / "elsewhere", signal.SIGHUP) as address:
+        page, _, place = address.partition("/#/")
+        api = f"{page}/api/2.0/mlflow"
+        by_name = f"{api}/experiments/get-by-name?experiment_name=pendigits"
+        with urllib.request.urlopen(by_name, timeout=30) as answer:  # noqa: S310
+            experiment = json.load(answer)["experiment"]["experiment_id"]
+        assert place == f"experiments/{experiment}/runs"
+        assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["said"]
+        assert status(f"{page}/health", {"Host": "localhost:8080"}) == 200  # through a tunnel
+        for host in ("x.example", "192.168.0.7:5000", "127.0.0.1.x.example", "localhost:x.example"):
+            assert status(f"{page}/health", {"Host": host}) == 400, host
+        change = f"{api}/experiments/set-experiment-tag"
+        tag = json.dumps({"experiment_id": experiment, "key": "who", "value": "me"}).encode()
+        for origin, expected in (("http://x.example", 403), ("http://192.168.0.7:5000", 403), (page, 200)):
+            assert status(change, {"Origin": origin}, tag) == expected, origin
+        assert status(change, {"Content-Length": str(ui.MOST_BYTES + 1)}, tag) == 413
+        elsewhere = json.dumps({"name": "x", "artifact_location": str(tmp_path / "written")}).encode()
+        for way in ("experiments/create", "experiments//create", "upload-artifact?run_uuid=x&path=y", "webhooks"):
+            assert status(f"{api}/{way}", data=elsewhere) in (308, 403), way

@@ -1,0 +1,68 @@
+"""`python src NAME ...`, which each make target calls and which works without make."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def python_src(*arguments: str, folder: Path, main: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a copy of src/__main__.py beside the real rooms and two commands of the test's own."""
+    for path in (ROOT / "src").iterdir():
+        if path.name not in ("commands", "studies", "__pycache__"):
+            (folder / path.name).symlink_to(path)
+    for name, code in {"commands/good.py": main, "commands/helper.py": "", "studies/sweep.py": main}.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(code)
+    (folder / "__main__.py").unlink()
+    (folder / "__main__.py").write_bytes((ROOT / "src/__main__.py").read_bytes())
+    command = [sys.executable, str(folder), *arguments]
+    environment = os.environ | {"PYTHONPATH": ""}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["good", "sweep"])
+def test_a_command_or_a_study_is_run_with_its_arguments(name: str, tmp_path: Path) -> None:
+    done = python_src(name, "a", "--b", folder=tmp_path, main="import sys\ndef main(): print(sys.argv)")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"['python src {name}', 'a', '--b']\n"
+
+
+@pytest.mark.parametrize("arguments", [(), ("helper",), ("../good",)])
+def test_an_unknown_name_is_answered_by_those_that_can_be_run(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    done = python_src(*arguments, folder=tmp_path, main="def main(): print('ran')")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "usage: python src NAME ...; NAME is one of good, sweep\n"
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "line"),
+    [
+        ("from pipeline.errors import StageError\ndef main(): raise StageError('no data')", 1, "no data"),
+        ("raise KeyboardInterrupt\ndef main(): pass", 130, "stopped; the same command again makes what is missing"),
+    ],
+    ids=["a fault", "Ctrl-C while it is imported"],
+)
+def test_a_command_ends_as_a_script_does(main: str, code: int, line: str, tmp_path: Path) -> None:
+    done = python_src("good", folder=tmp_path, main=main)
+    assert (done.returncode, done.stderr) == (code, f"{line}\n")
+
+
+def test_the_usage_names_the_real_commands_and_studies() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "src")], capture_output=True, text=True, check=False)
+    names = done.stderr.rpartition("one of ")[2].strip().split(", ")
+    assert {"run", "ui", "serve", "compare", "champion", "sync", "doctor", "cross_validate", "report"} <= set(names)
+    assert not {"dvc_process", "server_limits", "__init__"} & set(names)
+
+
+def test_every_make_target_is_listed_with_its_sentence() -> None:
+    targets = set(re.findall(r"(?m)^([a-z][a-z-]*):", (ROOT / "Makefile").read_text()))
+    command = ["make", "--no-print-directory", "help"]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    listed = [line.split(maxsplit=2)[1:] for line in said.splitlines() if line.startswith("  make ")]
+    assert {name for name, _ in listed} == targets - {"install"}  # a step of setup

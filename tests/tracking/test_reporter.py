@@ -1,0 +1,215 @@
+"""The stage's end of the line, with other processes in the recorder's place: none of them can harm the stage."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.tracking.finished_pipeline import RECORDS, ROOT
+from tests.ui_at_work import wait_for
+
+from pipeline.errors import StageError
+from pipeline.params import load_params
+from runtime import experiment
+from tracking import reporter
+
+Recorder = Callable[[str], object]
+Patch, Capture = pytest.MonkeyPatch, pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def recorder_is(tmp_path: Path, monkeypatch: Patch) -> Recorder:
+    """Turn tracking on in an empty folder; what this returns makes other code the recorder."""
+    for name in ("PENDIGITS_TRACKING", "MLFLOW_TRACKING_URI", "DVC_ROOT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    module = tmp_path / "src/tracking/recorder.py"
+    module.parent.mkdir(parents=True)
+    monkeypatch.setattr(reporter, "__file__", str(module))
+    return module.write_text
+
+
+def evaluate(error: BaseException | None = None) -> None:
+    with reporter.evaluation():
+        if error:
+            raise error
+
+
+def train(epochs: int = 1) -> None:
+    with reporter.training(load_params(ROOT / "params.yaml")) as run:
+        for _ in range(epochs):
+            run.epoch(RECORDS[0] | {"val_loss": np.float64(0.5)})
+
+
+# --- What is said ---
+
+ECHO = """
+import sys
+for line in sys.stdin:
+    print(line, end="")
+    if '"end"' in line:
+        break
+"""
+
+
+def test_what_the_recorder_is_sent_and_what_it_answers(recorder_is: Recorder, capsys: Capture) -> None:
+    recorder_is(ECHO)
+    train()
+    begin, epoch, end = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert (begin["stage"], begin["params"]["dataset"]) == ("train", "pendigits")
+    assert epoch["epoch"] == RECORDS[0] | {"val_loss": 0.5}
+    assert abs(begin["time"] / 1000 - time.time()) < 600
+    assert end == {"end": "FINISHED"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(StageError("diverged"), "FAILED"), (KeyboardInterrupt("resume"), "KILLED"), (SystemExit(3), "KILLED")],
+)
+def test_an_exception_of_the_stage_is_reported_and_passed_on(
+    error: BaseException, status: str, recorder_is: Recorder
+) -> None:
+    recorder_is(f"import sys\nsys.stdout = open('said', 'w')\n{ECHO}")
+    with pytest.raises(type(error)) as raised:
+        evaluate(error)
+    assert raised.value is error
+    assert json.loads(Path("said").read_text().splitlines()[-1]) == {"end": status}
+
+
+DATABASE_ERROR = """Traceback
+ValueError: first
+mlflow.exceptions.MlflowException: (raised as a result of autoflush; see)
+(sqlite3.OperationalError) disk I/O error
+[SQL: SELECT 1 FROM t]
+(Background at: https://x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("last_words", "reason"),
+    [
+        ("mlflow.exceptions.MlflowException: no store\n\n", "no store"),
+        (DATABASE_ERROR, "(sqlite3.OperationalError) disk I/O error"),
+        ("x.MlflowException: API request to http://x failed with exception y", "no answer from http://away:1"),
+        ("x" * 300, "x" * 197 + "..."),
+        ("", "its process was killed"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_a_recorder_that_dies_early_is_reported_in_a_line_by_its_last_words(
+    last_words: str, reason: str, recorder_is: Recorder, monkeypatch: Patch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@away:1")
+    recorder_is(f"import os, sys\nsys.stderr.write({last_words!r})\nsys.stderr.flush()\nos._exit(1)")
+    train(epochs=2000)  # more than a pipe holds, which nobody reads
+    end = "Nothing else is affected; `make sync` logs the run later.\n"
+    assert capsys.readouterr().out == f"MLflow: not logged ({reason}). {end}"
+
+
+def test_the_stages_of_one_pipeline_run_print_the_same_reason_once(
+    recorder_is: Recorder, monkeypatch: Patch, capsys: Capture
+) -> None:
+    Path(".dvc/tmp").mkdir(parents=True)
+    for begun, reason, times in ((1, "away", 1), (1, "full", 1), (1, "away", 0), (2, "away", 1), (None, "away", 1)):
+        monkeypatch.setattr(experiment, "start_of_dvc", lambda begun=begun: begun)
+        recorder_is(f"import sys\nsys.exit({reason!r})")
+        evaluate()
+        assert capsys.readouterr().out.count(f"MLflow: not logged ({reason})") == times, (begun, reason)
+
+
+# --- Recorders that cannot be had ---
+
+
+def full_disk() -> None:
+    raise FileNotFoundError("No usable temporary directory")
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "fault", "reason"),
+    [
+        (sys, "executable", "/no/such/python", "/no/such/python"),
+        (tempfile, "TemporaryFile", full_disk, "No usable temporary directory"),
+    ],
+    ids=["no python", "a full disk"],
+)
+def test_a_recorder_that_cannot_be_started_is_reported_in_a_line(
+    place: object, name: str, fault: object, reason: str, monkeypatch: Patch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(place, name, fault)
+    train()
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith("MLflow: not logged (")
+    assert reason in said
+
+
+def test_a_recorder_that_hangs_holds_nothing_up(recorder_is: Recorder, monkeypatch: Patch, capsys: Capture) -> None:
+    recorder_is("import time\ntime.sleep(600)")
+    monkeypatch.setattr(reporter, "WAIT_SECONDS", 1)
+    start = time.monotonic()
+    train(epochs=2000)
+    assert time.monotonic() - start < 30
+    assert capsys.readouterr().out.startswith("MLflow: not logged (not done within 1 s)")
+
+
+def test_tracking_can_be_turned_off(recorder_is: Recorder, monkeypatch: Patch) -> None:
+    recorder_is("open('ran', 'w')")
+    monkeypatch.setenv("PENDIGITS_TRACKING", "off")
+    train()
+    assert not Path("ran").exists()
+
+
+def test_a_stage_does_not_import_mlflow() -> None:
+    code = "import sys, train, evaluate; sys.exit(any(name.split('.')[0] == 'mlflow' for name in sys.modules))"
+    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
+
+
+# --- Stops ---
+
+STOP = "os.kill(os.getppid(), signal.SIGTERM)"
+HANGS = f"import os, signal, time\ntime.sleep(1)\n{STOP}\ntime.sleep(600)"
+COMPLETES = f"""
+import contextlib, os, pathlib, signal, sys, time
+while '"end"' not in sys.stdin.readline(): pass
+{STOP}  # while the stage waits
+time.sleep(1)
+with contextlib.suppress(BrokenPipeError):
+    print("logged", flush=True)
+os.dup2(2, 1)
+pathlib.Path("then").write_text(sys.stdin.readline())
+"""
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("again", [False, True])
+def test_a_stop_while_the_recorder_completes_the_run_makes_it_a_killed_one_and_a_second_does_not_wait(
+    again: bool, recorder_is: Recorder, capsys: Capture
+) -> None:
+    recorder_is(COMPLETES.replace(STOP, f"{STOP}; time.sleep(1.2); {STOP}") if again else COMPLETES)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate()
+    assert Path("then").exists() != again
+    wait_for(lambda: Path("then").exists() and Path("then").read_text())
+    assert json.loads(Path("then").read_text()) == {"end": "KILLED"}
+    assert capsys.readouterr().out == "stopping as soon as MLflow has closed the run\n"
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt("how to resume")], ids=["after the stage", "in the stage"])
+def test_a_stop_is_not_forgotten_where_the_recorder_hangs(
+    error: BaseException | None, recorder_is: Recorder, monkeypatch: Patch
+) -> None:
+    recorder_is(HANGS)
+    monkeypatch.setattr(reporter, "STOP_SECONDS", 30.0 if error else 1.0)  # a second request ends the wait before
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt) as raised:
+        evaluate(error)
+    assert raised.value is error or not error
+    assert time.monotonic() - start < 20
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,0 +1,154 @@
+"""Runs made from the files of a checkout: what they hold, and which are found, completed, replaced or left alone."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.mlflow_store import MLFLOW_WARNS
+from tests.tracking.finished_pipeline import RECORDS, Runs, set_param, write_evaluation, write_picture
+
+from pipeline import paths
+from tracking.contents import data_checksum, files_checksum, model_checksum, model_file_checksum, read_params
+from tracking.messages import Epoch, now
+from tracking.run import Run, ensure_run, find_runs
+
+pytestmark = MLFLOW_WARNS
+without_model = pytest.mark.usefixtures("without_model")
+
+
+def train(runs: Runs, folder: Path) -> None:
+    Run.start(runs.store, folder, runs.origin, read_params(folder), now()).complete()
+
+
+def test_a_run_made_from_files_is_complete(runs: Runs, folder: Path) -> None:
+    ensure_run(runs.store, folder, runs.origin)
+    (run,) = runs.found()
+    assert (run.info.status, run.info.run_name) == ("FINISHED", runs.origin["dvc.exp_name"])
+    assert (run.data.params["hidden_layers"], run.data.params["activation"]) == ("[4]", "gelu")
+    assert "augment.aspect" in run.data.params
+    assert runs.curve(run, "val_loss") == [(1, 1), (2, 0.5), (3, 0.333333)]
+    assert (run.data.metrics["final_val_accuracy"], run.data.metrics["test_accuracy"]) == (0.96, 0.97)
+    assert run.data.metrics["n_parameters"] == 16 * 4 + 4 + 4 * 10 + 10
+    assert run.data.metrics["weight_norm_linear1_W"] > 0
+    files = {"weights.png", "weights/network.npz", "metrics/predictions.csv", "metrics/history.csv"}
+    assert files <= runs.files(run)
+    sums = {"data.sha256": data_checksum(folder), "model.sha256": model_checksum(folder), "checksums": "content"}
+    assert run.data.tags.items() >= sums.items()
+    assert run.data.tags.keys() >= {"evaluate.sha256", "figures.sha256", "dataset"}
+    model = runs.store.client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    assert {"final_val_accuracy", "test_accuracy"} <= {metric.key for metric in model.metrics}
+
+
+@without_model
+def test_a_run_is_made_once_and_pictures_drawn_anew_change_nothing(runs: Runs, folder: Path) -> None:
+    assert ensure_run(runs.store, folder, runs.origin)
+    before = runs.snapshots()
+    assert ensure_run(runs.store, folder, runs.origin) is None
+    assert ensure_run(runs.store, folder, runs.origin, with_figures=False) is None
+    set_param(folder, "mistakes_shown", 3)
+    write_picture(folder, b"another picture")
+    assert ensure_run(runs.store, folder, runs.origin) is None
+    assert runs.snapshots() == before
+
+
+@without_model
+def test_another_evaluation_is_another_run(runs: Runs, folder: Path) -> None:
+    ensure_run(runs.store, folder, runs.origin)
+    before = runs.snapshots()
+    set_param(folder, "ece_bins", 10)
+    write_evaluation(folder, ece=0.02)
+    ensure_run(runs.store, folder, runs.origin, with_figures=False)  # by the evaluate stage
+    write_picture(folder, b"another picture")
+    ensure_run(runs.store, folder, runs.origin)  # and by the plot stage
+    assert runs.snapshots()[1:] == before
+    run = runs.found()[0]
+    assert (run.data.metrics["test_ece"], run.data.params["ece_bins"]) == (0.02, "10")
+    assert "figures.sha256" in run.data.tags
+
+
+@without_model
+def test_experiments_with_the_same_model_have_their_own_runs(runs: Runs, folder: Path) -> None:
+    ensure_run(runs.store, folder, runs.origin)
+    before = runs.snapshots()
+    for other in (runs.origin | {"dvc.exp_name": "other-name"}, runs.origin | {"dvc.baseline_rev": "decaf"}, {}):
+        assert ensure_run(runs.store, folder, other)
+        (made,) = runs._replace(origin=other).found()
+    assert made.info.run_name == f"workspace-{model_checksum(folder)[:8]}"
+    assert runs.snapshots() == before
+
+
+@without_model
+def test_a_repeated_training_gets_its_own_evaluation(runs: Runs, folder: Path) -> None:
+    ensure_run(runs.store, folder, runs.origin)
+    before = runs.snapshots()
+    train(runs, folder)
+    ensure_run(runs.store, folder, runs.origin, with_figures=False)
+    ensure_run(runs.store, folder, runs.origin)
+    assert runs.snapshots()[1:] == before
+    second, first = map(runs.content, runs.found())
+    assert second == first
+
+
+def other_parameters(runs: Runs, folder: Path) -> None:
+    train(runs, folder)  # and then evaluate with another setting, before that run was evaluated
+    set_param(folder, "ece_bins", 10)
+
+
+def cut_off(runs: Runs, folder: Path) -> None:
+    run = Run.start(runs.store, folder, runs.origin, read_params(folder), 0)
+    run.log_training()
+    run.end("KILLED")
+
+
+@without_model
+@pytest.mark.parametrize("earlier", [other_parameters, cut_off])
+def test_a_training_of_other_parameters_or_one_that_was_cut_off_is_not_completed(
+    earlier: Callable[[Runs, Path], None], runs: Runs, folder: Path
+) -> None:
+    earlier(runs, folder)
+    before = runs.snapshots()
+    ensure_run(runs.store, folder, runs.origin)
+    assert runs.snapshots()[1:] == before
+    made = runs.found()[0]
+    assert made.info.status == "FINISHED"
+    assert made.data.params["ece_bins"] == str(read_params(folder)["ece_bins"])
+
+
+@without_model
+def test_the_run_of_an_older_version_is_found_by_the_checksum_of_bytes(runs: Runs, folder: Path) -> None:
+    made = ensure_run(runs.store, folder, runs.origin)
+    assert made
+    runs.store.client.delete_tag(made.id, "checksums")
+    runs.store.client.set_tag(made.id, "model.sha256", model_file_checksum(folder))
+    runs.store.client.set_tag(made.id, "data.sha256", files_checksum(folder, paths.SPLIT_FILES))
+    before = runs.snapshots()
+    assert [run.info.run_id for run in find_runs(runs.store, runs.origin, folder)] == [made.id]
+    assert ensure_run(runs.store, folder, runs.origin) is None
+    assert runs.snapshots() == before
+
+
+def test_of_a_run_that_could_not_be_completed_nothing_is_left(runs: Runs, folder: Path) -> None:
+    (folder / paths.TRAIN_METRICS).write_text("{")
+    with pytest.raises(ValueError, match="Expecting"):
+        ensure_run(runs.store, folder, runs.origin)
+    assert not runs.found()
+
+
+@without_model
+def test_a_run_that_lost_its_store_gives_way_to_the_complete_one(runs: Runs, folder: Path) -> None:
+    params = read_params(folder)
+    lost, at_work = (Run.start(runs.store, folder, runs.origin, params, now()) for _ in range(2))
+    other = Run.start(runs.store, folder, runs.origin, params | {"lr": 0.5}, now())
+    for run in (lost, other):
+        run.log_epochs([Epoch(RECORDS[0], 0)])
+        runs.store.client.set_tag(run.id, "mlflow.process", f"{socket.gethostname()}:999999999")
+    made = ensure_run(runs.store, folder, runs.origin)
+    assert made
+    assert {run.info.run_id for run in runs.found()} == {made.id, at_work.id, other.id}
+
+
+def test_curves_may_be_longer_than_mlflow_takes_in_a_call(runs: Runs, folder: Path) -> None:
+    run = Run.start(runs.store, folder, runs.origin, {}, now())
+    run.log_epochs(Epoch({"epoch": epoch, "a": epoch, "b": -epoch}, epoch) for epoch in range(1, 701))
+    assert runs.curve(runs.found()[0], "b") == [(epoch, -epoch) for epoch in range(1, 701)]

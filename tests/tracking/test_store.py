@@ -1,0 +1,85 @@
+"""The store: where it is, and how it is made, opened, upgraded and refused."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from tests.mlflow_store import MLFLOW_WARNS
+
+from pipeline.errors import StageError
+from pipeline.paths import project_root
+from tracking import store as store_module
+from tracking.address import store_shown, store_uri
+from tracking.store import Store, open_store
+
+pytestmark = MLFLOW_WARNS
+
+
+def test_a_deleted_experiment_comes_back_with_its_place_kind_and_description(store: Store, home: Path) -> None:
+    store.client.set_experiment_tag(store.experiment_id, "mlflow.note.content", "")
+    store.client.delete_experiment(store.experiment_id)
+    assert open_store().experiment_id == store.experiment_id
+    experiment = store.client.get_experiment(store.experiment_id)
+    assert (experiment.name, experiment.lifecycle_stage) == ("pendigits", "active")
+    assert experiment.artifact_location == str(home / "mlartifacts")
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "test_accuracy" in experiment.tags["mlflow.note.content"]
+
+
+@pytest.mark.timeout(60)
+def test_a_ready_store_is_opened_without_its_lock_and_one_of_another_mlflow_is_kept_and_upgraded(
+    store: Store, home: Path
+) -> None:
+    with FileLock(home / "mlflow.db.lock"):
+        assert open_store().experiment_id == store.experiment_id
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        database.execute("PRAGMA user_version = 3000000")
+    assert open_store().experiment_id == store.experiment_id
+    with contextlib.closing(sqlite3.connect(home / "mlflow.db.backup")) as backup:
+        assert backup.execute("PRAGMA user_version").fetchone() == (3000000,)
+
+
+def test_a_damaged_database_is_named_and_a_locked_one_is_not_called_damaged(
+    tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("DVC_ROOT", str(tmp_path))
+    environment.setattr(store_module, "LOCK_SECONDS", 0.1)
+    with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
+        other.executescript("create table t (a); begin exclusive")
+        with pytest.raises(StageError, match=r"mlflow\.db cannot be read now, database is locked"):
+            open_store()
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(StageError, match=r"mlflow\.db is damaged, .*; move it away"):
+        open_store()
+
+
+def test_the_main_checkout_is_what_dvc_says_or_the_nearest_above(
+    tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    for path in ("project/.dvc", "project/src/deep"):
+        (tmp_path / path).mkdir(parents=True)
+    environment.chdir(tmp_path / "project/src/deep")
+    assert project_root() != tmp_path / "project"
+    environment.delenv("DVC_ROOT")
+    assert project_root() == tmp_path / "project"
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("", "sqlite:///{root}/mlflow.db"),
+        ("http://me:secret@team:5000", "http://me:secret@team:5000"),
+        ("sqlite:///other.db?timeout=9", "sqlite:///{root}/other.db?timeout=9"),
+        ("sqlite:////elsewhere/x.db", "sqlite:////elsewhere/x.db"),
+        ("runs", "{root}/runs"),
+        ("file:/runs", "file:/runs"),
+    ],
+)
+def test_another_store_may_be_named_whose_relative_path_counts_from_the_main_checkout(
+    named: str, meant: str, home: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("MLFLOW_TRACKING_URI", named)
+    assert store_uri() == meant.format(root=home)
+    assert "secret" not in store_shown()
