@@ -5,8 +5,8 @@ hits all of them. One and two threads are measured in processes of their own, he
 processor's time counts: it leaves out other programs' turns, and is what a clock on the wall shows on a machine with
 nothing else to do, since no contestant ever waits. On two cores it is the clock on the wall. Both are kept.
 
-Written are ``benchmarks/results/bench.{json,md,png}`` and the table in docs/speed.md; the exit status is 1 if a contestant
-learned more or less than ours. docs/speed.md says more.
+Written are ``benchmarks/results/bench.{json,md,png}`` and the table in docs/speed.md; the exit status is 1 if a
+contestant learned more or less than ours. docs/speed.md says more.
 """
 
 import argparse

@@ -81,10 +81,10 @@ def test_goals_are_judged_by_the_geometric_mean_and_the_worst_row() -> None:
     assert not reached["at most 1.5 times the matrix products alone for widths of 256 and more: 2.00 to 2.00"]
 
 
-def test_the_readme_table_is_put_between_the_marks(tmp_path: Path) -> None:
-    path = tmp_path / "README.md"
+def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
+    path = tmp_path / "speed.md"
     path.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
-    bench.write_readme("new", path)
+    bench.write_page("new", path)
     assert path.read_text() == f"before\n{bench.BEGIN}\nnew\n{bench.END}\nafter\n"
 
 
@@ -117,8 +117,8 @@ def test_the_pipeline_is_judged_by_what_is_outside_of_training() -> None:
     assert "| tracking's share | +2.0% | at most 5% | reached |" in lines
 
 
-def test_the_readme_shows_the_results_that_are_kept() -> None:
+def test_the_page_shows_the_results_that_are_kept() -> None:
     records = json.loads((bench.RESULTS / "bench.json").read_text())
-    assert bench.core(records) in (ROOT / "README.md").read_text()
+    assert bench.core(records) in (ROOT / "docs/speed.md").read_text()
     assert bench.report(records) == (bench.RESULTS / "bench.md").read_text()
     assert not bench.unequal(records)

@@ -24,7 +24,7 @@ def curves(history: Mapping[str, Array], train: Mapping[str, int], test_accuracy
     subtitle = (
         f"{train['n_parameters']} parameters, {count(len(epoch), 'epoch')} on {train['n_train']} digits, validated on "
         f"{train['n_validation']}. The trained network reads {percent(test_accuracy)} of the test digits right.\n"
-        "Circle: best epoch on validation. Scales are logarithmic, accuracy's in the mistakes. "
+        "Circle: best epoch on validation. Log scales; accuracy is drawn by its error rate. "
         "Training: mean over the epoch's steps."
     )
     figure = sheet(4.5, f"{dataset}: loss and accuracy while training", subtitle)
