@@ -54,7 +54,7 @@ def test_shipped_params_are_accepted_and_complete() -> None:
             "augment: backwards, reordered, ornamented and plain must add up",
         ),
         ("augment", 0.1, "augment must be keys and values, got 0.1"),
-        ("augment_bend", 0.1, "augment_bend is not a parameter; did you mean augment.bend?"),  # its name until 0.1.0
+        ("augment_bend", 0.1, "augment_bend is augment.bend now, in one block: `augment: {bend: ...}`"),
     ],
 )
 def test_fault_is_said_with_key_range_and_value(key: str, value: Any, line: str) -> None:
