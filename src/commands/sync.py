@@ -86,11 +86,12 @@ def sync_workspace(store: Store, root: Path) -> str:
 
 def enter(store: Store, folder: Path, origin: Mapping[str, str]) -> bool:
     """Give what is in ``folder`` its run; a run that has lost something is replaced. False if all was there."""
+    incomplete = []
     for run in find_runs(store, origin, folder):
         if lost := lost_from(store, run, folder):
             say(f"MLflow: {run.info.run_name} has lost {lost}; it is made anew")
-            store.client.delete_run(run.info.run_id)
-    return ensure_run(store, folder, origin) is not None
+            incomplete.append(run.info.run_id)
+    return ensure_run(store, folder, origin, replaced=incomplete) is not None
 
 
 def shown(store: Store, folder: Path) -> "entities.Run | None":

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,17 +40,42 @@ def origin_of_process() -> dict[str, str]:
     return {tag: os.environ[name] for tag, name in ORIGIN.items() if os.environ.get(name)}
 
 
-def ensure_run(store: Store, folder: Path, origin: Mapping[str, str], *, with_figures: bool = True) -> "Run | None":
+def ensure_run(
+    store: Store,
+    folder: Path,
+    origin: Mapping[str, str],
+    *,
+    with_figures: bool = True,
+    replaced: Collection[str] = (),
+) -> "Run | None":
     """See to it that the evaluated model in ``folder`` has its run; None if all is there already.
 
     A run is completed only if it is of the same origin, model and parameters, and nothing of it is changed. Where there
-    is none, one is made. One that lost its store before it was complete gives way to this one.
+    is none, one is made. Only then are runs deleted that it stands for: those that lost their store before they were
+    complete, and the runs with the ids in ``replaced``.
     """
-    params, evaluated_as = flat(read_params(folder)), files_checksum(folder, [paths.EVALUATE_METRICS])
-    for cut_off in abandoned_runs(store):
-        if _is_of(cut_off, origin) and cut_off.data.params.items() <= params.items():
-            store.client.delete_run(cut_off.info.run_id)
-    runs = find_runs(store, origin, folder)
+    params = flat(read_params(folder))
+    cut_off = [
+        run.info.run_id
+        for run in abandoned_runs(store)
+        if _is_of(run, origin) and run.data.params.items() <= params.items()
+    ]
+    run = _complete_or_make(store, folder, origin, params, with_figures, replaced)
+    for run_id in {*cut_off, *replaced}:
+        store.client.delete_run(run_id)
+    return run
+
+
+def _complete_or_make(
+    store: Store,
+    folder: Path,
+    origin: Mapping[str, str],
+    params: Mapping[str, str],
+    with_figures: bool,
+    ignored: Collection[str],
+) -> "Run | None":
+    evaluated_as = files_checksum(folder, [paths.EVALUATE_METRICS])
+    runs = [run for run in find_runs(store, origin, folder) if run.info.run_id not in ignored]
     trained = [run for run in runs if "evaluate.sha256" not in run.data.tags and run.data.params == params]
     evaluated = [run for run in runs if run.data.tags.get("evaluate.sha256") == evaluated_as]
     bare = [run for run in evaluated if "figures.sha256" not in run.data.tags and run.data.params == params]
