@@ -7,6 +7,7 @@ import difflib
 import itertools
 import json
 import math
+import re
 import shlex
 import sys
 import textwrap
@@ -127,10 +128,15 @@ def comparable(first: "entities.Run", second: "entities.Run") -> bool:
     return all(key in ours.params and ours.params[key] == theirs.params.get(key) for key in ROWS)
 
 
+def params_of(run: "entities.Run") -> dict[str, str]:
+    """A run's parameters by today's names: version 0.1 called augment.bend augment_bend, and so on."""
+    return {re.sub("^augment_", "augment.", key): value for key, value in run.data.params.items()}
+
+
 def differing(runs: Sequence["entities.Run"]) -> dict[str, list[str]]:
     """The parameters in which runs differ, each with its value in every run; "-" where a run has no such parameter."""
-    keys = dict.fromkeys(key for run in runs for key in run.data.params)
-    values = {key: [run.data.params.get(key, "-") for run in runs] for key in keys}
+    params = [params_of(run) for run in runs]
+    values = {key: [found.get(key, "-") for found in params] for key in dict.fromkeys(itertools.chain(*params))}
     return {key: row for key, row in values.items() if len(set(row)) > 1}
 
 
@@ -189,7 +195,7 @@ def command_for(run: "entities.Run", here: Mapping[str, str], experiments: Colle
     name = run.data.tags.get("dvc.exp_name")
     if name in experiments:
         return f"dvc exp apply {name}"
-    changed = {key: value for key, value in run.data.params.items() if here.get(key) != value}
+    changed = {key: value for key, value in params_of(run).items() if here.get(key) != value}
     options = [f"-S {shlex.quote(f'{key}={_override(value)}')}" for key, value in changed.items()]
     return " ".join(["dvc exp run", *options]) if changed else "dvc repro  (params.yaml has its parameters)"
 

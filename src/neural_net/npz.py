@@ -78,6 +78,9 @@ def read_npz(content: bytes) -> dict[str, NDArray[Any]]:
             if sum(member.file_size for member in archive.infolist()) > len(content):
                 raise ValueError("its arrays are larger than the file; ours are not compressed")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
+        if strange := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"{strange[0]} is no array")
+        return found
     except UNREADABLE as error:
         raise NpzError(f"it is not a whole npz file: {error}") from None

@@ -26,9 +26,9 @@ class StorageError(ValueError):
 
 def save(network: Network, folder: Path | str, extra: Mapping[str, Any] | None = None) -> None:
     """Write the files of ``network_files`` into ``folder``, each whole or not at all."""
-    folder = Path(folder)
+    folder, files = Path(folder), network_files(network, extra)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, data in network_files(network, extra).items():
+    for name, data in files.items():
         partial = folder / f".{name}.part"
         partial.write_bytes(data)
         partial.replace(folder / name)

