@@ -79,8 +79,8 @@ def read_npz(content: bytes) -> dict[str, NDArray[Any]]:
                 raise ValueError("its arrays are larger than the file; ours are not compressed")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-        if strange := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
-            raise ValueError(f"{strange[0]} is no array")
-        return found
     except UNREADABLE as error:
         raise NpzError(f"it is not a whole npz file: {error}") from None
+    if strange := [name for name, array in found.items() if not isinstance(array, np.ndarray)]:
+        raise NpzError(f"it is not a whole npz file: {strange[0]} is no array")
+    return found
