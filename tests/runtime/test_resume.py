@@ -56,20 +56,19 @@ def finish(folder: Path, tracking: str = "off") -> str:
 
 
 def kept_in(folder: Path) -> list[Path]:
-    return list((folder / CHECKPOINTS).glob("*.training")) + list((folder / CHECKPOINTS).glob("*.refit"))
+    return [path for path in (folder / CHECKPOINTS).glob("[!.]*") if path.suffix != ".lock"]
+
+
+def written_in(folder: Path) -> list[int]:
+    with suppress(FileNotFoundError):  # one is being replaced
+        return [path.stat().st_ino for path in kept_in(folder)]
+    return []
 
 
 def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
     """Wait until the process has written one."""
-
-    def written() -> set[tuple[str, int]]:
-        with suppress(FileNotFoundError):  # it is being replaced
-            return {(path.name, path.stat().st_ino) for path in kept_in(folder)}
-        return before
-
-    before: set[tuple[str, int]] = set()
-    before = written()
-    while process.poll() is None and written() == before:
+    before = written_in(folder)
+    while process.poll() is None and written_in(folder) in (before, []):
         time.sleep(0.005)
 
 
