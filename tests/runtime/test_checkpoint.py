@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -176,18 +177,18 @@ def test_the_second_of_two_runs_with_the_same_inputs_waits_and_resumes_at_the_fi
             time.sleep(0.5)
             training(run.checkpoint("training")).run()
 
-    first = threading.Thread(target=slow_first)
-    first.start()
-    begun.wait()
-    known_as("other")
-    with resumable_run(tmp_path) as other:
-        assert other.checkpoint("training").path == tmp_path / "other.training"
-    assert first.is_alive()
-    known_as("key")
-    with resumable_run(tmp_path) as second:
-        keep = second.checkpoint("training")
-        training(keep).run(keep.load())
-    first.join()
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(slow_first)
+        begun.wait()
+        known_as("other")
+        with resumable_run(tmp_path) as other:
+            assert other.checkpoint("training").path == tmp_path / "other.training"
+        assert not first.done()
+        known_as("key")
+        with resumable_run(tmp_path) as second:
+            keep = second.checkpoint("training")
+            training(keep).run(keep.load())
+        first.result()
     waited = "another run with the same inputs is at work; waiting for it to end"
     assert capsys.readouterr().out.splitlines() == [waited, "resuming after epoch 3 of 3"]
 
@@ -325,13 +326,9 @@ def test_an_ignored_signal_stays_ignored(number: int, tmp_path: Path) -> None:
 
 
 def test_a_thread_that_is_not_the_first_can_train_too(tmp_path: Path) -> None:
-    lengths: list[int] = []
-
-    def work() -> None:
+    def train() -> int:
         with resumable_run(tmp_path) as run:
-            lengths.append(len(training(run.checkpoint("training")).run()))
+            return len(training(run.checkpoint("training")).run())
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert lengths == [3]
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(train).result() == 3
