@@ -62,12 +62,13 @@ def training(*callbacks: Callback, epochs: int = 3) -> Training:
 
 
 class At(Callback):
-    """Calls a function at the end of a step."""
+    """Calls functions after a step, at once or before the validation of the epoch that it ends."""
 
-    def __init__(self, step: int, *calls: Callable[[], Any]) -> None:
+    def __init__(self, step: int, *calls: Callable[[], Any], when: str = "on_batch_end") -> None:
         self.step, self.calls = step, calls
+        setattr(self, when, self.call)
 
-    def on_batch_end(self, training: Training) -> None:
+    def call(self, training: Training) -> None:
         for call in self.calls if training.step == self.step else ():
             call()
 
@@ -292,19 +293,33 @@ def test_a_full_disk_does_not_stop_a_training(
 
 
 @pytest.mark.parametrize("numbers", [*((number,) for number in STOPS), STOPS], ids=lambda numbers: f"{len(numbers)}")
-def test_asked_to_stop_a_training_keeps_its_state_first(numbers: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("step", "when"), [(7, "on_batch_end"), (10, "on_validation_begin")])
+def test_asked_to_stop_a_training_keeps_its_state_first(
+    numbers: tuple[int, ...], step: int, when: str, tmp_path: Path
+) -> None:
     """Several signals at once are one request: `timeout` signals the group, and a parent passes its own on."""
     before = [signal.getsignal(number) for number in STOPS]
     whole = training(At(0))
     whole.run()
     said = r"stopped in epoch 2 of 3; `dvc repro`, .* resumes there"
     with pytest.raises(KeyboardInterrupt, match=said), resumable_run(tmp_path) as run:
-        training(At(7, *map(send, numbers)), run.checkpoint("training")).run()
+        training(At(step, *map(send, numbers), when=when), run.checkpoint("training")).run()
     assert [signal.getsignal(number) for number in STOPS] == before
     keep = Checkpoint(tmp_path / "key.training")
+    assert keep.load()["step"] == step
     after = training(At(0), keep)
     after.run(keep.load())
     assert np.array_equal(after.network.params, whole.network.params)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_stop_that_an_outer_block_has_handled_is_not_handled_again() -> None:
+    handled = []
+    with signals_module.handle_stops(lambda *_: handled.append("outer")):
+        send(signal.SIGTERM)()
+        with signals_module.handle_stops(lambda *_: handled.append("inner")):
+            send(signal.SIGINT)()
+    assert handled == ["outer"]
 
 
 def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
