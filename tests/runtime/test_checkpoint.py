@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,13 @@ def training(*callbacks: Callback, epochs: int = 3) -> Training:
 
 
 class At(Callback):
-    """Calls a function at the end of a step."""
+    """Calls functions after a step, at once or before the validation of the epoch that it ends."""
 
-    def __init__(self, step: int, *calls: Callable[[], Any]) -> None:
+    def __init__(self, step: int, *calls: Callable[[], Any], when: str = "on_batch_end") -> None:
         self.step, self.calls = step, calls
+        setattr(self, when, self.call)
 
-    def on_batch_end(self, training: Training) -> None:
+    def call(self, training: Training) -> None:
         for call in self.calls if training.step == self.step else ():
             call()
 
@@ -176,18 +178,18 @@ def test_the_second_of_two_runs_with_the_same_inputs_waits_and_resumes_at_the_fi
             time.sleep(0.5)
             training(run.checkpoint("training")).run()
 
-    first = threading.Thread(target=slow_first)
-    first.start()
-    begun.wait()
-    known_as("other")
-    with resumable_run(tmp_path) as other:
-        assert other.checkpoint("training").path == tmp_path / "other.training"
-    assert first.is_alive()
-    known_as("key")
-    with resumable_run(tmp_path) as second:
-        keep = second.checkpoint("training")
-        training(keep).run(keep.load())
-    first.join()
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(slow_first)
+        begun.wait()
+        known_as("other")
+        with resumable_run(tmp_path) as other:
+            assert other.checkpoint("training").path == tmp_path / "other.training"
+        assert not first.done()
+        known_as("key")
+        with resumable_run(tmp_path) as second:
+            keep = second.checkpoint("training")
+            training(keep).run(keep.load())
+        first.result()
     waited = "another run with the same inputs is at work; waiting for it to end"
     assert capsys.readouterr().out.splitlines() == [waited, "resuming after epoch 3 of 3"]
 
@@ -263,28 +265,25 @@ def test_a_folder_in_its_place_costs_the_checkpoint_alone(tmp_path: Path, capsys
     assert (tmp_path / "key.training/inside").is_dir()
 
 
-@pytest.mark.parametrize("error", [None, OSError(37, "No locks available"), NotImplementedError("no flock here")])
+@pytest.mark.parametrize("error", [OSError(37, "No locks available"), NotImplementedError("no flock here"), None])
 def test_a_folder_that_takes_nothing_does_not_stop_a_training(
     error: Exception | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = tmp_path
+    folder = tmp_path if error else tmp_path / "file" / "folder"
+    (tmp_path / "file").touch()
     if error:
         monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: raising(error))
-    else:
-        tmp_path.joinpath("file").touch()
-        folder = tmp_path / "file" / "folder"
     with resumable_run(folder) as run:
         assert run.checkpoint("training").path is None
         assert len(training(run.checkpoint("training")).run()) == 3
     assert capsys.readouterr().out.startswith(f"warning: no checkpoint can be kept in {folder} (")
-    assert not list(tmp_path.glob("*.training"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_full_disk_does_not_stop_a_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    full = OSError(28, "No space left on device")
-    monkeypatch.setattr(checkpoint, "write_bytes", lambda *_: raising(full))
+    monkeypatch.setattr(checkpoint, "write_bytes", lambda *_: raising(OSError(28, "No space left on device")))
     assert len(training(Checkpoint(tmp_path / "file", every=0)).run()) == 3
     said = "warning: the checkpoint cannot be written (No space left on device); the training goes on\n"
     assert capsys.readouterr().out == said
@@ -294,19 +293,33 @@ def test_a_full_disk_does_not_stop_a_training(
 
 
 @pytest.mark.parametrize("numbers", [*((number,) for number in STOPS), STOPS], ids=lambda numbers: f"{len(numbers)}")
-def test_asked_to_stop_a_training_keeps_its_state_first(numbers: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("step", "when"), [(7, "on_batch_end"), (10, "on_validation_begin")])
+def test_asked_to_stop_a_training_keeps_its_state_first(
+    numbers: tuple[int, ...], step: int, when: str, tmp_path: Path
+) -> None:
     """Several signals at once are one request: `timeout` signals the group, and a parent passes its own on."""
     before = [signal.getsignal(number) for number in STOPS]
     whole = training(At(0))
     whole.run()
     said = r"stopped in epoch 2 of 3; `dvc repro`, .* resumes there"
     with pytest.raises(KeyboardInterrupt, match=said), resumable_run(tmp_path) as run:
-        training(At(7, *map(send, numbers)), run.checkpoint("training")).run()
+        training(At(step, *map(send, numbers), when=when), run.checkpoint("training")).run()
     assert [signal.getsignal(number) for number in STOPS] == before
     keep = Checkpoint(tmp_path / "key.training")
+    assert keep.load()["step"] == step
     after = training(At(0), keep)
     after.run(keep.load())
     assert np.array_equal(after.network.params, whole.network.params)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_stop_that_an_outer_block_has_handled_is_not_handled_again() -> None:
+    handled = []
+    with signals_module.handle_stops(lambda *_: handled.append("outer")):
+        send(signal.SIGTERM)()
+        with signals_module.handle_stops(lambda *_: handled.append("inner")):
+            send(signal.SIGINT)()
+    assert handled == ["outer"]
 
 
 def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,13 +341,9 @@ def test_an_ignored_signal_stays_ignored(number: int, tmp_path: Path) -> None:
 
 
 def test_a_thread_that_is_not_the_first_can_train_too(tmp_path: Path) -> None:
-    lengths: list[int] = []
-
-    def work() -> None:
+    def train() -> int:
         with resumable_run(tmp_path) as run:
-            lengths.append(len(training(run.checkpoint("training")).run()))
+            return len(training(run.checkpoint("training")).run())
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert lengths == [3]
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(train).result() == 3

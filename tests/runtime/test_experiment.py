@@ -121,8 +121,8 @@ def test_only_what_the_command_line_names_is_undone(
 def test_in_doubt_they_are_left_alone(
     doubt: str, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for seed in "78" if doubt == "two stashes" else "":
-        edit("seed", seed)
+    for lr in ("0.25", "0.125") if doubt == "two stashes" else ():
+        edit("lr", lr)
         stash()
     if doubt == "another key":
         edit("seed", "9")
@@ -147,12 +147,24 @@ def test_params_stay_unless_they_are_at_fault(
     assert PARAMS_FILE.read_bytes() == (before if undone else changed)
 
 
-def test_a_stash_of_an_earlier_experiment_is_not_taken(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["older than this DVC", "of another commit", "a merge"])
+def test_a_commit_that_is_not_this_dvcs_stash_is_not_taken(
+    kind: str, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = PARAMS_FILE.read_bytes()
     edit("seed", "7")
-    stash()
+    if kind == "a merge":  # of HEAD and of a commit that is no index over it
+        git("add", "params.yaml")
+        tree = git("write-tree")
+        git("reset", "-q")
+        git("commit-tree", tree, "-p", "HEAD", "-p", git("commit-tree", tree, "-m", "x"), "-m", "x")
+    else:
+        stash()
     git("checkout", "params.yaml")
-    called_with(monkeypatch, "-S", "lr=-1", begun=10)
+    if kind == "of another commit":
+        git("commit", "-q", "--allow-empty", "-m", "Go on")
+    if kind == "older than this DVC":
+        called_with(monkeypatch, "-S", "lr=-1", begun=10)
     edit()
     assert refused() == before
 

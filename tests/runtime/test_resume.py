@@ -11,7 +11,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import yaml
 from tests.test_end_to_end import ROOT, prepare, run
 
 from pipeline.paths import MODEL_FILES, TRAIN_FILES
@@ -56,20 +55,19 @@ def finish(folder: Path, tracking: str = "off") -> str:
 
 
 def kept_in(folder: Path) -> list[Path]:
-    return list((folder / CHECKPOINTS).glob("*.training")) + list((folder / CHECKPOINTS).glob("*.refit"))
+    return [path for path in (folder / CHECKPOINTS).glob("[!.]*") if path.suffix != ".lock"]
+
+
+def written_in(folder: Path) -> list[int]:
+    with suppress(FileNotFoundError):  # one is being replaced
+        return [path.stat().st_ino for path in kept_in(folder)]
+    return []
 
 
 def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
     """Wait until the process has written one."""
-
-    def written() -> set[tuple[str, int]]:
-        with suppress(FileNotFoundError):  # it is being replaced
-            return {(path.name, path.stat().st_ino) for path in kept_in(folder)}
-        return before
-
-    before: set[tuple[str, int]] = set()
-    before = written()
-    while process.poll() is None and written() == before:
+    before = written_in(folder)
+    while process.poll() is None and written_in(folder) in (before, []):
         time.sleep(0.005)
 
 
@@ -115,15 +113,6 @@ def test_asked_to_stop_the_stage_says_how_to_resume(whole: Path, folder: Path, n
     assert same_bytes(folder, whole)
 
 
-def test_other_parameters_start_from_the_beginning(folder: Path) -> None:
-    stop(folder)
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    (folder / "params.yaml").write_text(yaml.safe_dump(params | {"seed": 1, "epochs": 2}))
-    before = kept_in(folder)
-    assert "resuming" not in finish(folder)
-    assert set(kept_in(folder)) > set(before), "the killed run cannot resume any more"
-
-
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
@@ -145,12 +134,4 @@ def test_a_result_of_inputs_that_were_edited_meanwhile_is_not_written(
     assert not any((folder / name).exists() for name in OUTPUTS)
     (folder / file).write_bytes(content)
     assert "resuming after epoch 40 of 40" in finish(folder)
-    assert same_bytes(folder, whole)
-
-
-def test_a_damaged_checkpoint_costs_a_line(whole: Path, folder: Path) -> None:
-    stop(folder)
-    for path in kept_in(folder):
-        path.write_bytes(path.read_bytes()[:-100])
-    assert "the checkpoint cannot be used (its checksum does not match); training from the start" in finish(folder)
     assert same_bytes(folder, whole)
