@@ -36,7 +36,7 @@ from pipeline.params import Params, load_params
 from pipeline.rows import Rows, read_rows
 from pipeline.tables import metrics_json, records_csv
 from runtime import script
-from runtime.checkpoint import Checkpoint, resumable_run
+from runtime.checkpoint import Checkpoint, fingerprint, resumable_run
 from tracking import reporter
 
 COPIES = 8  # of each row held out, for the temperature
@@ -147,13 +147,14 @@ def main() -> None:
     """Train, and write the model, the curves and the figures on the training and validation rows."""
     params = load_params()
     loss = configure(params).loss  # rejects invalid names before any work
+    key = fingerprint()
     size = FEATURE_SETS[params.features].size
     rows, validation = (read_rows(name, size, with_ink=True) for name in ("train", "validation"))
     watch = Diagnostics()
     with (
         threadpool_limits(1),  # more threads slow each other down at these sizes, and change the last bits
         reporter.training(params) as shown,
-        resumable_run() as run,
+        resumable_run(key) as run,
         tqdm(total=params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar,
     ):
 

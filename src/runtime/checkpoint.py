@@ -49,7 +49,9 @@ def fingerprint(stage: str = "train") -> str:
     """A checksum of all that decides a stage's results: its params and deps in dvc.yaml, and NumPy's version."""
     described = yaml.safe_load((_project() / PIPELINE_FILE).read_text(encoding="utf-8"))["stages"][stage]
     values = read_values(PARAMS_FILE)
-    digest = hashlib.sha256(f"{np.__version__} {json.dumps([values.get(key) for key in described['params']])}".encode())
+    digest = hashlib.sha256(
+        f"{np.__version__} {json.dumps([values.get(key) for key in described['params']], default=str)}".encode()
+    )
     for dep in described["deps"]:
         path = Path(dep) if Path(dep).exists() else _project() / dep  # data here, code beside this file
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
@@ -211,7 +213,7 @@ class ResumableRun:
         """
         try:
             unchanged = fingerprint() == self.key
-        except ParamsError:  # in the middle of an edit
+        except (ParamsError, OSError, yaml.YAMLError, LookupError, TypeError):  # in the middle of an edit
             unchanged = False
         if not unchanged:
             raise StageError(
@@ -223,18 +225,18 @@ class ResumableRun:
 
 
 @contextmanager
-def resumable_run(folder: Path | None = None) -> Iterator[ResumableRun]:
+def resumable_run(key: str, folder: Path | None = None) -> Iterator[ResumableRun]:
     """Let trainings in the block resume where an earlier run with the same inputs stopped.
 
     In the block, a request to stop lets a training write its state first. Another run with the same inputs is waited
     for: it makes what this one would make, and leaves its state.
 
     Args:
+        key: the run's fingerprint, taken before its inputs are read.
         folder: where the checkpoints are; by default in the main checkout.
     """
     folder = project_root() / CHECKPOINTS if folder is None else folder
-    key, stop = fingerprint(), Stop()
-    lock = FileLock(folder / f"{key}.lock")
+    stop, lock = Stop(), FileLock(folder / f"{key}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_old(folder)
