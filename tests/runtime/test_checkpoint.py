@@ -173,7 +173,7 @@ def test_the_second_of_two_runs_with_the_same_inputs_waits_and_resumes_at_the_fi
     begun = threading.Event()
 
     def slow_first() -> None:
-        with resumable_run(fingerprint(), tmp_path) as run:
+        with resumable_run(checkpoint.fingerprint(), tmp_path) as run:
             begun.set()
             time.sleep(0.5)
             training(run.checkpoint("training")).run()
@@ -182,11 +182,11 @@ def test_the_second_of_two_runs_with_the_same_inputs_waits_and_resumes_at_the_fi
         first = pool.submit(slow_first)
         begun.wait()
         known_as("other")
-        with resumable_run(fingerprint(), tmp_path) as other:
+        with resumable_run(checkpoint.fingerprint(), tmp_path) as other:
             assert other.checkpoint("training").path == tmp_path / "other.training"
         assert not first.done()
         known_as("key")
-        with resumable_run(fingerprint(), tmp_path) as second:
+        with resumable_run(checkpoint.fingerprint(), tmp_path) as second:
             keep = second.checkpoint("training")
             training(keep).run(keep.load())
         first.result()
@@ -198,7 +198,7 @@ def test_the_files_outlive_the_stage_until_they_are_released(workspace: Path, kn
     """DVC may be killed before it has recorded the stage's result."""
     for key in ("one", "two"):
         known_as(key)
-        with resumable_run(fingerprint()) as run:
+        with resumable_run(checkpoint.fingerprint()) as run:
             training(run.checkpoint("training")).run()
     release()
     left = {path.name for path in (workspace / CHECKPOINTS).iterdir()}
@@ -210,7 +210,7 @@ def test_old_files_of_other_runs_are_removed(tmp_path: Path) -> None:
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time.time() - days * 86_400,) * 2)
     (tmp_path / "gone.training").symlink_to("nothing")  # as one that another run removes in this moment
-    with resumable_run(fingerprint(), tmp_path):
+    with resumable_run(checkpoint.fingerprint(), tmp_path):
         assert {path.name for path in tmp_path.iterdir()} == {"young.training", "gone.training", "key.lock"}
 
 
@@ -254,7 +254,7 @@ def test_files_are_written_at_intervals_and_at_the_end(
 
 def test_a_folder_in_its_place_costs_the_checkpoint_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "key.training/inside").mkdir(parents=True)
-    with resumable_run(fingerprint(), tmp_path) as run:
+    with resumable_run(checkpoint.fingerprint(), tmp_path) as run:
         keep = run.checkpoint("training")
         assert keep.load() is None
         assert keep.load() is None
@@ -273,7 +273,7 @@ def test_a_folder_that_takes_nothing_does_not_stop_a_training(
     (tmp_path / "file").touch()
     if error:
         monkeypatch.setattr(FileLock, "acquire", lambda *_, **__: raising(error))
-    with resumable_run(fingerprint(), folder) as run:
+    with resumable_run(checkpoint.fingerprint(), folder) as run:
         assert run.checkpoint("training").path is None
         assert len(training(run.checkpoint("training")).run()) == 3
     assert capsys.readouterr().out.startswith(f"warning: no checkpoint can be kept in {folder} (")
@@ -302,7 +302,7 @@ def test_asked_to_stop_a_training_keeps_its_state_first(
     whole = training(At(0))
     whole.run()
     said = r"stopped in epoch 2 of 3; `dvc repro`, .* resumes there"
-    with pytest.raises(KeyboardInterrupt, match=said), resumable_run(fingerprint(), tmp_path) as run:
+    with pytest.raises(KeyboardInterrupt, match=said), resumable_run(checkpoint.fingerprint(), tmp_path) as run:
         training(At(step, *map(send, numbers), when=when), run.checkpoint("training")).run()
     assert [signal.getsignal(number) for number in STOPS] == before
     keep = Checkpoint(tmp_path / "key.training")
@@ -324,9 +324,9 @@ def test_a_stop_that_an_outer_block_has_handled_is_not_handled_again() -> None:
 
 def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(signals_module, "TOGETHER", 0)
-    with pytest.raises(KeyboardInterrupt, match=r"^$"), resumable_run(fingerprint(), tmp_path) as run:
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), resumable_run(checkpoint.fingerprint(), tmp_path) as run:
         training(At(7, *map(send, STOPS)), run.checkpoint("training")).run()
-    with pytest.raises(KeyboardInterrupt, match=r"^$"), resumable_run(fingerprint(), tmp_path):
+    with pytest.raises(KeyboardInterrupt, match=r"^$"), resumable_run(checkpoint.fingerprint(), tmp_path):
         send(signal.SIGTERM)()
 
 
@@ -335,14 +335,14 @@ def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, m
 def test_an_ignored_signal_stays_ignored(number: int, tmp_path: Path) -> None:
     """As SIGHUP under nohup, when the terminal is closed."""
     signal.signal(number, signal.SIG_IGN)
-    with resumable_run(fingerprint(), tmp_path) as run:
+    with resumable_run(checkpoint.fingerprint(), tmp_path) as run:
         assert len(training(At(7, send(number)), run.checkpoint("training")).run()) == 3
     assert signal.getsignal(number) is signal.SIG_IGN
 
 
 def test_a_thread_that_is_not_the_first_can_train_too(tmp_path: Path) -> None:
     def train() -> int:
-        with resumable_run(fingerprint(), tmp_path) as run:
+        with resumable_run(checkpoint.fingerprint(), tmp_path) as run:
             return len(training(run.checkpoint("training")).run())
 
     with ThreadPoolExecutor() as pool:
