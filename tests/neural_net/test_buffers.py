@@ -27,11 +27,9 @@ STACKS: dict[str, list[Any]] = {
     "normalised paths": [PATH, CONV, "batch_norm", "layer_norm", "flatten", HEAD],
 }
 LOSSES = [
-    "cross_entropy",
-    {"cross_entropy": {"label_smoothing": 0.1, "class_weights": [1.0] * 10}},
-    "mean_squared_error",
+    "cross_entropy", {"cross_entropy": {"label_smoothing": 0.1, "class_weights": [1.0] * 10}}, "mean_squared_error",
     "focal",
-]
+]  # fmt: skip
 
 
 def bytes_of_a_step(layers: list[Any], rows: int, loss: Any = "cross_entropy", weighted: bool = False) -> int:

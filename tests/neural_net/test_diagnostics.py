@@ -6,18 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural_net import (
-    SGD,
-    Diagnostics,
-    DivergedError,
-    Linear,
-    Network,
-    ReLU,
-    Training,
-    WeightAverage,
-    dense_layers,
-    fit,
-)
+import neural_net as nn
+from neural_net import SGD, Diagnostics, DivergedError, Linear, Network, ReLU, Training, dense_layers, fit
 from neural_net.diagnostics import QUANTITIES
 
 
@@ -67,10 +57,7 @@ def test_activations_in_numbers_to_check_by_head() -> None:
     assert value(watch, 0, "relu1", "activation_mean") == pytest.approx(1)
     assert value(watch, 0, "relu1", "activation_deviation") == pytest.approx(math.sqrt(2.5 - 1))
     assert value(watch, 0, "relu1", "dead_share") == 0.5
-
-
-def test_a_unit_that_a_single_row_wakes_is_not_dead() -> None:
-    """The row is the last of many: the sample reaches from the first to the last."""
+    # The row is the last of many: the sample reaches from the first to the last
     assert value(activations([[1]], [[-1]] * 999 + [[1]]), 0, "relu1", "dead_share") == 0
 
 
@@ -81,8 +68,7 @@ def test_the_unit_of_a_path_is_its_channel() -> None:
     again = Diagnostics()
     X = np.random.default_rng(0).normal(size=(20, 16))
     fit(network, X, [0] * 20, rng=np.random.default_rng(0), epochs=1, callbacks=[again])
-    assert value(watch, 2, "relu1", "dead_share") == 0
-    assert value(again, 0, "relu1", "dead_share") == 0.25
+    assert (value(watch, 2, "relu1", "dead_share"), value(again, 0, "relu1", "dead_share")) == (0, 0.25)
 
 
 def test_every_layer_is_measured_before_and_after_each_epoch() -> None:
@@ -97,8 +83,7 @@ def test_every_layer_is_measured_before_and_after_each_epoch() -> None:
         for layer in (with_parameters if quantity in list(QUANTITIES)[:3] else {"tanh1", "tanh2"})
         if (epoch, quantity) != (0, "update_ratio")
     }
-    assert found == expected
-    assert len(watch.records) == len(expected)
+    assert (found, len(watch.records)) == (expected, len(expected))
     assert all(math.isfinite(r["value"]) for r in watch.records)
 
 
@@ -110,7 +95,7 @@ def test_the_training_stays_the_same(batch_size: int | None) -> None:
         X, y = rng.normal(size=(50, 6)), rng.integers(3, size=50)
         layers = dense_layers([8, 8], 3, "relu", normalization="batch_norm", dropout=0.3)
         network = Network(layers, 6, rng=rng)
-        callbacks = [*watch, WeightAverage(0.9)]
+        callbacks = [*watch, nn.WeightAverage(0.9)]
         history = fit(network, X, y, rng=rng, epochs=4, batch_size=batch_size, validation=(X, y), callbacks=callbacks)
         ends.append((network.params.tobytes(), network.outputs(X).tobytes(), history.records))
     assert ends[0] == ends[1]

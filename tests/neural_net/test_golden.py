@@ -15,11 +15,9 @@ GOLDEN: dict[str, dict[str, dict[str, list[float]]]] = json.loads(
     (Path(__file__).parent.parent / "oracle" / "golden.json").read_text()
 )
 OURS = {
-    "network": lambda name: cases.run_network(name)[0],
-    "optimizer": cases.run_optimizer,
-    "schedule": cases.run_schedule,
-    "training": lambda _: cases.run_training(),
-}
+    "network": lambda name: cases.run_network(name)[0], "optimizer": cases.run_optimizer,
+    "schedule": cases.run_schedule, "training": lambda _: cases.run_training(),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, named in GOLDEN.items() for name in named])

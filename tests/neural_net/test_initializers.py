@@ -9,10 +9,7 @@ from neural_net import ACTIVATIONS, INITIALIZERS, Conv1D, Linear, Network, Resid
 
 N_IN, N_OUT = 200, 100
 SPREAD = {  # name -> (standard deviation, largest number that can come), by the papers' formulas for 200 -> 100
-    "zeros": (0, 0),
-    "ones": (0, 1),
-    "normal": (0.05, np.inf),
-    "uniform": (0.0288675, 0.05),
+    "zeros": (0, 0), "ones": (0, 1), "normal": (0.05, np.inf), "uniform": (0.0288675, 0.05),
     "xavier_normal": (0.0816497, np.inf),  # sqrt(2 / 300)
     "xavier_uniform": (0.0816497, 0.1414214),  # sqrt(6 / 300)
     "he_normal": (0.1, np.inf),  # sqrt(2 / 200)
@@ -20,7 +17,7 @@ SPREAD = {  # name -> (standard deviation, largest number that can come), by the
     "lecun_normal": (0.0707107, np.inf),  # sqrt(1 / 200)
     "lecun_uniform": (0.0707107, 0.1224745),
     "orthogonal": (0.0707107, 1),  # columns of length 1 have 200 numbers
-}
+}  # fmt: skip
 
 
 def draw(name: str, shape: tuple[int, ...] = (N_IN, N_OUT), seed: int = 0) -> np.ndarray:
@@ -58,19 +55,10 @@ def test_orthogonal_prefers_no_direction() -> None:
 
 
 SUITED = {
-    "relu": "he_normal",
-    "leaky_relu": "he_normal",
-    "elu": "he_normal",
-    "selu": "lecun_normal",
-    "gelu": "he_normal",
-    "silu": "he_normal",
-    "mish": "he_normal",
-    "softplus": "he_normal",
-    "tanh": "xavier_uniform",
-    "sigmoid": "xavier_uniform",
-    "identity": "xavier_uniform",
-    "softmax": "xavier_uniform",
-}
+    "relu": "he_normal", "leaky_relu": "he_normal", "elu": "he_normal", "selu": "lecun_normal", "gelu": "he_normal",
+    "silu": "he_normal", "mish": "he_normal", "softplus": "he_normal", "tanh": "xavier_uniform",
+    "sigmoid": "xavier_uniform", "identity": "xavier_uniform", "softmax": "xavier_uniform",
+}  # fmt: skip
 
 
 def weights_of(layers: list[Any]) -> np.ndarray:

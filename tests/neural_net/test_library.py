@@ -3,7 +3,6 @@
 import ast
 import sys
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -32,25 +31,7 @@ def test_it_imports_numpy_and_the_standard_library_only(name: str) -> None:
     assert set(imports(TREES[name])) <= {"numpy", *sys.stdlib_module_names}
 
 
-def test_modules_import_each_other_in_one_direction() -> None:
-    """Inside functions too; only an import for type checks does not count."""
-    graph: dict[str, set[str]] = {}
-    for name, tree in TREES.items():
-        for_types = [
-            node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        ]
-        left_out = {inner for node in for_types for inner in ast.walk(node)}
-        siblings = [
-            node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level and node not in left_out
-        ]
-        graph[name] = {f"{node.module}.py" for node in siblings}
-    assert len(list(TopologicalSorter(graph).static_order())) == len(TREES)  # raises CycleError for a cycle
-    assert graph["npz.py"] == set()  # a stage reads arrays without depending on the network
-
-
 # Documentation
-
-
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_part_shows_its_formula_or_shapes(name: str) -> None:
     text = BUILT_IN[name].__doc__ or ""

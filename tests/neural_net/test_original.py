@@ -50,14 +50,8 @@ def test_the_readmes_lines_run_from_the_root_of_a_checkout(tmp_path: Path, digit
     program = textwrap.dedent(before) + README + after
     # as `python example.py` in the root would find them: the root itself, and src on the path
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command, environment = [sys.executable, "-c", program], os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert re.fullmatch(r"Test accuracy: [01]\.\d+\n", done.stdout)
 

@@ -147,8 +147,6 @@ def test_callbacks_hear_the_rest_of_the_epoch_and_not_its_beginning() -> None:
 
 
 # States that lie
-
-
 @pytest.fixture(scope="module")
 def state() -> dict[str, Any]:
     stopped, keep = make(CASES["average kept early"], 8)
@@ -195,14 +193,11 @@ def test_every_place_with_every_lie_is_refused_or_harmless(state: dict[str, Any]
     assert refused > tried / 2
 
 
-@pytest.mark.parametrize(
-    ("case", "message"),
-    [
-        ({"average": 0.8}, "the training's callbacks are WeightAverage, Keep, the state's"),
-        ({"average": 0.8, "patience": 2, "layers": {"normalization": "batch_norm"}}, "expected an array of shape"),
-        ({"average": 0.8, "patience": 2, "batch_size": 4}, "do not belong together"),
-    ],
-)
+@pytest.mark.parametrize(("case", "message"), [
+    ({"average": 0.8}, "the training's callbacks are WeightAverage, Keep, the state's"),
+    ({"average": 0.8, "patience": 2, "layers": {"normalization": "batch_norm"}}, "expected an array of shape"),
+    ({"average": 0.8, "patience": 2, "batch_size": 4}, "do not belong together"),
+])  # fmt: skip
 def test_a_state_of_another_training_is_refused(case: dict[str, Any], message: str, state: dict[str, Any]) -> None:
     training, _ = make(case)
     with pytest.raises(StateError, match=message):

@@ -27,19 +27,25 @@ class FixedDraws:
 
 
 # Networks: one forward and one backward pass
-
 BATCH = 4
 LABELS = [2, 0, 1, 1]
 SOFT = [[0.2, 0.3, 0.5], [1.0, 0.0, 0.0], [0.1, 0.8, 0.1], [0.25, 0.5, 0.25]]
 PATH = {"reshape": {"shape": [8, 2]}}
 
 
-def _hidden(part: Any) -> list[Any]:
-    return [{"linear": {"n_out": 3}}, part, {"linear": {"n_out": 3}}]
+Case = tuple[list[Any], int, Any, Any]  # layers, length of a row, loss, targets
 
 
-def _on_path(*parts: Any) -> list[Any]:
-    return [PATH, *parts, "flatten", {"linear": {"n_out": 3}}]
+def _hidden(part: Any) -> Case:
+    return [{"linear": {"n_out": 3}}, part, {"linear": {"n_out": 3}}], 4, "cross_entropy", LABELS
+
+
+def _on_path(*parts: Any) -> Case:
+    return [PATH, *parts, "flatten", {"linear": {"n_out": 3}}], 16, "cross_entropy", LABELS
+
+
+def _conv(**options: int | str) -> dict[str, Any]:
+    return {"conv1d": {"filters": 2, **options}}
 
 
 _ACTIVATIONS = [
@@ -50,66 +56,36 @@ _LOSSES = {
     "smoothed labels": ({"cross_entropy": {"label_smoothing": 0.1}}, LABELS),
     "class weights": ({"cross_entropy": {"class_weights": [0.5, 1.0, 3.0]}}, LABELS),
     "smoothed labels and class weights": (
-        {"cross_entropy": {"class_weights": [0.5, 1.0, 3.0], "label_smoothing": 0.2}},
-        LABELS,
+        {"cross_entropy": {"class_weights": [0.5, 1.0, 3.0], "label_smoothing": 0.2}}, LABELS,
     ),
     "soft targets": ("cross_entropy", SOFT),
     "smoothed soft targets": ({"cross_entropy": {"label_smoothing": 0.3}}, SOFT),
     "squared error": ("mean_squared_error", SOFT),
     "focal": ("focal", LABELS),
     "focal with gamma 0.5": ({"focal": {"gamma": 0.5}}, LABELS),
-}
+}  # fmt: skip
 
-#: name -> (layers, length of a row, loss, targets)
-NETWORKS: dict[str, tuple[list[Any], int, Any, Any]] = {
-    **{str(part): (_hidden(part), 4, "cross_entropy", LABELS) for part in _ACTIVATIONS},
+NETWORKS: dict[str, Case] = {
+    **{str(part): _hidden(part) for part in _ACTIVATIONS},
     **{f"loss: {name}": ([{"linear": {"n_out": 3}}], 4, loss, y) for name, (loss, y) in _LOSSES.items()},
-    "batch_norm": (_hidden({"batch_norm": {"momentum": 0.7, "eps": 1e-3}}), 4, "cross_entropy", LABELS),
-    "layer_norm": (_hidden("layer_norm"), 4, "cross_entropy", LABELS),
-    "dropout": (_hidden({"dropout": {"rate": 0.4}}), 4, "cross_entropy", LABELS),
-    "residual": (_hidden({"residual": {"layers": [{"linear": {"n_out": 3}}, "tanh"]}}), 4, "cross_entropy", LABELS),
-    "conv1d": (_on_path({"conv1d": {"filters": 2}}), 16, "cross_entropy", LABELS),
-    "conv1d, one after the other": (
-        _on_path({"conv1d": {"filters": 2}}, {"conv1d": {"filters": 2, "kernel_size": 2}}),
-        16,
-        "cross_entropy",
-        LABELS,
-    ),
-    "conv1d with stride": (
-        _on_path({"conv1d": {"filters": 2, "kernel_size": 5, "stride": 2}}),
-        16,
-        "cross_entropy",
-        LABELS,
-    ),
-    "conv1d without padding": (
-        _on_path({"conv1d": {"filters": 2, "kernel_size": 4, "stride": 3, "padding": "valid"}}),
-        16,
-        "cross_entropy",
-        LABELS,
-    ),
-    "max_pool1d": (_on_path({"max_pool1d": {"size": 3}}), 16, "cross_entropy", LABELS),
-    "average_pool1d": (_on_path({"average_pool1d": {"size": 3}}), 16, "cross_entropy", LABELS),
-    "batch_norm on a path": (_on_path("batch_norm"), 16, "cross_entropy", LABELS),
-    "layer_norm on a path": (_on_path({"layer_norm": {"eps": 0.01}}), 16, "cross_entropy", LABELS),
+    "batch_norm": _hidden({"batch_norm": {"momentum": 0.7, "eps": 1e-3}}),
+    "layer_norm": _hidden("layer_norm"),
+    "dropout": _hidden({"dropout": {"rate": 0.4}}),
+    "residual": _hidden({"residual": {"layers": [{"linear": {"n_out": 3}}, "tanh"]}}),
+    "conv1d": _on_path(_conv()),
+    "conv1d, one after the other": _on_path(_conv(), _conv(kernel_size=2)),
+    "conv1d with stride": _on_path(_conv(kernel_size=5, stride=2)),
+    "conv1d without padding": _on_path(_conv(kernel_size=4, stride=3, padding="valid")),
+    "max_pool1d": _on_path({"max_pool1d": {"size": 3}}),
+    "average_pool1d": _on_path({"average_pool1d": {"size": 3}}),
+    "batch_norm on a path": _on_path("batch_norm"),
+    "layer_norm on a path": _on_path({"layer_norm": {"eps": 0.01}}),
     "all together": (
-        [
-            PATH,
-            {"conv1d": {"filters": 2}},
-            "batch_norm",
-            "gelu",
-            {"residual": {"layers": [{"conv1d": {"filters": 2}}, "layer_norm", "mish"]}},
-            "max_pool1d",
-            "flatten",
-            {"linear": {"n_out": 4}},
-            "silu",
-            {"dropout": {"rate": 0.3}},
-            {"linear": {"n_out": 3}},
-        ],
-        16,
-        {"cross_entropy": {"label_smoothing": 0.1}},
-        LABELS,
+        [PATH, _conv(), "batch_norm", "gelu", {"residual": {"layers": [_conv(), "layer_norm", "mish"]}}, "max_pool1d",
+         "flatten", {"linear": {"n_out": 4}}, "silu", {"dropout": {"rate": 0.3}}, {"linear": {"n_out": 3}}],
+        16, {"cross_entropy": {"label_smoothing": 0.1}}, LABELS,
     ),
-}
+}  # fmt: skip
 
 
 def network(name: str) -> tuple[Network, np.ndarray]:
@@ -134,7 +110,6 @@ def run_network(name: str) -> tuple[Results, Network]:
 
 
 # Optimizers: steps on one function of six numbers, of which the last two count as biases
-
 STEPS = (1, 2, 3, 10, 100)
 START = np.array([1.0, -2.0, 0.5, 3.0, -1.0, 2.0])
 DECAYS = np.array([1.0, 1, 1, 1, 0, 0])
@@ -175,20 +150,15 @@ def run_optimizer(name: str) -> Results:
 
 
 # Schedules: the factors before each of 100 epochs and at the end
-
 EPOCHS = 100
 PLATEAUS = np.repeat([2.0, 1.5, 1.499, 1.2, 1.3, 0.9], [5, 20, 15, 10, 30, 21])  # a validation loss an epoch
 SCHEDULES: dict[str, Any] = {
-    "step": {"step": {"every": 10, "rate": 0.7}},
-    "exponential": {"exponential": {"rate": 0.97}},
-    "cosine": "cosine",
-    "cosine with a floor": {"cosine": {"floor": 0.2}},
-    "one_cycle": "one_cycle",
+    "step": {"step": {"every": 10, "rate": 0.7}}, "exponential": {"exponential": {"rate": 0.97}}, "cosine": "cosine",
+    "cosine with a floor": {"cosine": {"floor": 0.2}}, "one_cycle": "one_cycle",
     "one_cycle with options": {"one_cycle": {"rise": 0.5, "start_divisor": 10, "end_divisor": 100}},
     "reduce_on_plateau": {"reduce_on_plateau": {"rate": 0.5, "patience": 6, "threshold": 0.01, "floor": 0.1}},
-    "warmup": {"warmup": {"epochs": 10}},
-    "warmup before cosine": {"warmup": {"epochs": 10, "schedule": "cosine"}},
-}
+    "warmup": {"warmup": {"epochs": 10}}, "warmup before cosine": {"warmup": {"epochs": 10, "schedule": "cosine"}},
+}  # fmt: skip
 
 
 def run_schedule(name: str) -> Results:
@@ -202,7 +172,6 @@ def run_schedule(name: str) -> Results:
 
 
 # Training: 100 epochs of the whole loop
-
 TRAINING_LAYERS = [{"linear": {"n_out": 5}}, "batch_norm", "gelu", {"linear": {"n_out": 3}}]
 TRAINING_OPTIMIZER = {"adamw": {"lr": 0.03, "weight_decay": 0.1, "clip_norm": 0.5}}
 

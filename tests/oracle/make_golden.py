@@ -36,8 +36,6 @@ def tensor(values: Any) -> Tensor:
 
 
 # Networks. A twin computes what our layer of its name computes, from a copy of its parameters, in PyTorch's words.
-
-
 def linear(layer: Any, p: Parameters, x: Tensor, training: bool) -> Tensor:
     return F.linear(x, p["W"].T, p["b"])
 
@@ -64,28 +62,20 @@ def dropout(layer: Any, p: Parameters, x: Tensor, training: bool) -> Tensor:
 
 
 TWINS: dict[str, Callable[[Any, Parameters, Tensor, bool], Tensor]] = {
-    "Linear": linear,
-    "Conv1D": conv1d,
+    "Linear": linear, "Conv1D": conv1d,
     "MaxPool1D": lambda layer, p, x, _: F.max_pool1d(x.transpose(1, 2), layer.size).transpose(1, 2),
     "AveragePool1D": lambda layer, p, x, _: F.avg_pool1d(x.transpose(1, 2), layer.size).transpose(1, 2),
-    "Reshape": lambda layer, p, x, _: x.reshape(len(x), *layer.shape),
-    "Flatten": lambda layer, p, x, _: x.flatten(1),
+    "Reshape": lambda layer, p, x, _: x.reshape(len(x), *layer.shape), "Flatten": lambda layer, p, x, _: x.flatten(1),
     "BatchNorm": batch_norm,
     "LayerNorm": lambda layer, p, x, _: F.layer_norm(x, x.shape[-1:], p["gamma"], p["beta"], layer.eps),
-    "Dropout": dropout,
-    "Identity": lambda layer, p, x, _: x,
-    "ReLU": lambda layer, p, x, _: F.relu(x),
+    "Dropout": dropout, "Identity": lambda layer, p, x, _: x, "ReLU": lambda layer, p, x, _: F.relu(x),
     "LeakyReLU": lambda layer, p, x, _: F.leaky_relu(x, layer.slope),
-    "ELU": lambda layer, p, x, _: F.elu(x, layer.alpha),
-    "SELU": lambda layer, p, x, _: F.selu(x),
-    "Sigmoid": lambda layer, p, x, _: F.sigmoid(x),
-    "Tanh": lambda layer, p, x, _: F.tanh(x),
-    "Softplus": lambda layer, p, x, _: F.softplus(x),
-    "SiLU": lambda layer, p, x, _: F.silu(x),
-    "GELU": lambda layer, p, x, _: F.gelu(x, approximate="tanh"),
-    "Mish": lambda layer, p, x, _: F.mish(x),
+    "ELU": lambda layer, p, x, _: F.elu(x, layer.alpha), "SELU": lambda layer, p, x, _: F.selu(x),
+    "Sigmoid": lambda layer, p, x, _: F.sigmoid(x), "Tanh": lambda layer, p, x, _: F.tanh(x),
+    "Softplus": lambda layer, p, x, _: F.softplus(x), "SiLU": lambda layer, p, x, _: F.silu(x),
+    "GELU": lambda layer, p, x, _: F.gelu(x, approximate="tanh"), "Mish": lambda layer, p, x, _: F.mish(x),
     "Softmax": lambda layer, p, x, _: F.softmax(x, dim=-1),
-}
+}  # fmt: skip
 
 
 def forward(layers: list[Layer], parameters: dict[Layer, Parameters], x: Tensor, training: bool) -> Tensor:
@@ -137,8 +127,6 @@ def compare_network(name: str) -> tuple[cases.Results, cases.Results]:
 
 
 # Optimizers
-
-
 def torch_optimizer(name: str, w: Tensor) -> torch.optim.Optimizer:
     ((kind, options),) = cases.OPTIMIZERS[name][0].items()
     options = {key: value for key, value in options.items() if not key.startswith("clip_")}
@@ -185,8 +173,6 @@ def compare_optimizer(name: str) -> tuple[cases.Results, cases.Results]:
 
 
 # Schedules
-
-
 def torch_schedule(name: str, optimizer: torch.optim.Optimizer) -> Any:
     spec, made, n = cases.SCHEDULES[name], torch.optim.lr_scheduler, cases.EPOCHS
     kind, options = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
@@ -225,8 +211,6 @@ def compare_schedule(name: str) -> tuple[cases.Results, cases.Results]:
 
 
 # Training
-
-
 def compare_training(_: str) -> tuple[cases.Results, cases.Results]:
     network, X, y = cases.training_data()
     parameters, (options,) = copies(network), cases.TRAINING_OPTIMIZER.values()
