@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -25,3 +26,9 @@ def copy_project(folder: Path, more: list[str], **params: Any) -> None:
     for key, value in params.items():
         text = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", text)
     (folder / "params.yaml").write_text(text)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()

@@ -22,14 +22,9 @@ def ui_at_work(folder: Path, stop: int = signal.SIGTERM) -> Iterator[str]:
     port = free_port()
     code = f"from commands import ui; from runtime import script; ui.FIRST_PORT = {port}; script.run(ui.main)"
     with (folder / "said").open("w") as said:
-        server = subprocess.Popen(
-            [sys.executable, "-c", code],
-            cwd=folder,
-            env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
+        command, environment = [sys.executable, "-c", code], os.environ | {"PYTHONPATH": str(ROOT / "src")}
+        how: Any = {"stdout": said, "stderr": said, "start_new_session": True}
+        server = subprocess.Popen(command, cwd=folder, env=environment, **how)
     try:
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
         (line,) = (folder / "said").read_text().splitlines()

@@ -62,10 +62,9 @@ def test_a_long_value_is_folded_in_its_column() -> None:
 
 def test_the_better_one_is_told_by_validation_never_by_the_test_rows() -> None:
     worse, better = experiment("worse", 0.90, test=0.99), experiment("better", 0.91, test=0.10)
-    assert compare.advice([worse, better], {}, {"worse", "better"}) == [
-        "Better on the people held out for validation: better",
-        "  dvc exp apply better",
-    ]
+    better_one, command = compare.advice([worse, better], {}, {"worse", "better"})
+    assert better_one == "Better on the people held out for validation: better"
+    assert command == "  dvc exp apply better"
     assert "first" in compare.advice([run("first", 0.9, 0.1), run("second", 0.9, 0.2)], {}, ())[0]
     assert "equally well" in compare.advice([run("a"), run("b")], {}, ())[0]
     assert "different rows" in compare.advice([run("a", 0.9), run("b", 0.95, data="other")], {}, ())[0]
@@ -81,8 +80,7 @@ def test_what_is_no_experiment_of_dvc_is_made_again_from_its_parameters(made: An
     one = made("one")
     one.data.params = flat({**params, "seed": 0})
     command = shlex.split(compare.command_for(one, here, {"other"}))
-    assert command[:3] == ["dvc", "exp", "run"]
-    assert command[3::2] == ["-S"] * len(params)
+    assert (command[:3], command[3::2]) == (["dvc", "exp", "run"], ["-S"] * len(params))
     parsed = OverridesParser.create().parse_overrides(command[4::2])
     assert {override.key_or_group: override.value() for override in parsed} == params
     assert compare.command_for(one, one.data.params, {"other"}).startswith("dvc repro ")
@@ -103,36 +101,25 @@ ROWS = {"dataset": "pendigits", "synthetic_rows_per_writer": 250, "split_by": "w
 ROWS |= {"validation_fraction": 0.2, "split_seed": 0}
 
 
-@pytest.mark.parametrize(
-    ("other", "comparable"),
-    [
-        ({"data": "the same", "split_seed": 9}, True),
-        ({"data": "changed"}, False),
-        ({"data": "of ink", "features": "ink"}, True),  # the same digits, of which it reads something else
-        ({"data": "of ink", "features": "ink", "split_seed": 9}, False),
-        ({"data": "bytes", "old": True}, True),  # an older version's checksum is another one for the same rows
-        ({"data": "bytes", "old": True, "validation_writers": 5}, False),
-        ({"data": "", "dataset": "pendigits"}, True),
-        ({"data": "", "dataset": "synthetic"}, False),
-    ],
-    ids=str,
-)
-def test_runs_on_the_same_rows_are_comparable_and_where_checksums_cannot_tell_the_parameters_do(
-    other: dict[str, Any], comparable: bool
-) -> None:
+@pytest.mark.parametrize(("other", "comparable"), [
+    ({"data": "the same", "split_seed": 9}, True), ({"data": "changed"}, False),
+    ({"data": "of ink", "features": "ink"}, True),  # the same digits, of which it reads something else
+    ({"data": "of ink", "features": "ink", "split_seed": 9}, False),
+    ({"data": "bytes", "old": True}, True),  # an older version's checksum is another one for the same rows
+    ({"data": "bytes", "old": True, "validation_writers": 5}, False), ({"data": "", "dataset": "pendigits"}, True),
+    ({"data": "", "dataset": "synthetic"}, False),
+], ids=str)  # fmt: skip
+def test_runs_on_the_same_rows_are_comparable(other: dict[str, Any], comparable: bool) -> None:
     one = run("one", data="the same", features="table", **ROWS)
     second = run("second", **({"features": "table"} | ROWS | other))
     assert compare.comparable(one, second) == compare.comparable(second, one) == comparable
     assert not compare.comparable(one, run("of another program", data="other"))
 
 
-def test_two_runs_of_older_versions_are_compared_by_their_checksums() -> None:
+def test_older_versions_go_by_checksums_and_the_parameters_are_those_before_training() -> None:
     one, same, other = (run("old", data=data, old=True, features="table", **ROWS) for data in ("x", "x", "y"))
     assert compare.comparable(one, same)
     assert not compare.comparable(one, other)
-
-
-def test_the_parameters_that_decide_on_the_digits_are_those_of_the_stages_before_training() -> None:
     stages = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
     deciding = {key for name in ("fetch", "preprocess", "split") for key in stages[name]["params"]}
     assert deciding - {"features"} == set(compare.ROWS) == set(ROWS)
@@ -182,15 +169,12 @@ def test_the_first_is_champion_and_a_better_one_takes_over() -> None:
     assert len(registry.versions) == 2
 
 
-@pytest.mark.parametrize(
-    ("challenger", "reason"),
-    [
-        (run("worse", 0.89, 0.1, test=0.99), "does worse than the champion, first"),
-        (run("sadder", 0.9, 0.6), "does worse"),
-        (run("elsewhere", 0.99, data="other"), "other rows"),
-        (run("better", 0.95), r"has '0.9', which is no number, as final_val_accuracy of first"),
-    ],
-)
+@pytest.mark.parametrize(("challenger", "reason"), [
+    (run("worse", 0.89, 0.1, test=0.99), "does worse than the champion, first"),
+    (run("sadder", 0.9, 0.6), "does worse"),
+    (run("elsewhere", 0.99, data="other"), "other rows"),
+    (run("better", 0.95), r"has '0.9', which is no number, as final_val_accuracy of first"),
+])  # fmt: skip
 def test_a_worse_or_incomparable_one_is_refused(challenger: Any, reason: str) -> None:
     first = run("first", 0.9, 0.5)
     registry: Any = Registry(first, challenger)

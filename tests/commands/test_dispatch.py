@@ -40,27 +40,20 @@ def test_an_unknown_name_is_answered_by_those_that_can_be_run(arguments: tuple[s
     assert done.stderr == "usage: python src NAME ...; NAME is one of good, sweep\n"
 
 
-@pytest.mark.parametrize(
-    ("main", "code", "line"),
-    [
-        ("from pipeline.errors import StageError\ndef main(): raise StageError('no data')", 1, "no data"),
-        ("raise KeyboardInterrupt\ndef main(): pass", 130, "stopped; the same command again makes what is missing"),
-    ],
-    ids=["a fault", "Ctrl-C while it is imported"],
-)
+@pytest.mark.parametrize(("main", "code", "line"), [
+    ("from pipeline.errors import StageError\ndef main(): raise StageError('no data')", 1, "no data"),
+    ("raise KeyboardInterrupt\ndef main(): pass", 130, "stopped; the same command again makes what is missing"),
+], ids=["a fault", "Ctrl-C while it is imported"])  # fmt: skip
 def test_a_command_ends_as_a_script_does(main: str, code: int, line: str, tmp_path: Path) -> None:
     done = python_src("good", folder=tmp_path, main=main)
     assert (done.returncode, done.stderr) == (code, f"{line}\n")
 
 
-def test_the_usage_names_the_real_commands_and_studies() -> None:
+def test_the_usage_and_make_help_name_all() -> None:
     done = subprocess.run([sys.executable, str(ROOT / "src")], capture_output=True, text=True, check=False)
     names = done.stderr.rpartition("one of ")[2].strip().split(", ")
     assert {"run", "ui", "serve", "compare", "champion", "sync", "doctor", "cross_validate", "report"} <= set(names)
     assert not {"dvc_process", "server_limits", "__init__"} & set(names)
-
-
-def test_every_make_target_is_listed_with_its_sentence() -> None:
     targets = set(re.findall(r"(?m)^([a-z][a-z-]*):", (ROOT / "Makefile").read_text()))
     command = ["make", "--no-print-directory", "help"]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout

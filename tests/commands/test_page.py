@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from tests.mlflow_store import MLFLOW_WARNS, copy_store
+from tests.project_copy import git
 from tests.ui_at_work import ROOT, ui_at_work, wait_for
 
 import evaluate
@@ -29,20 +30,16 @@ from tracking.store import open_store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 RUNS: dict[str, dict[str, Any]] = {
-    "tanh": {"lr": 0.001, "activation": "tanh"},
-    "small-step": {"lr": 0.001},
-    "large-step": {"lr": 0.01},
-}
+    "tanh": {"lr": 0.001, "activation": "tanh"}, "small-step": {"lr": 0.001}, "large-step": {"lr": 0.01},
+}  # fmt: skip
 PICTURES = Path(os.environ["PICTURES"]).resolve() if "PICTURES" in os.environ else None
 COLOURS = ("#d55e00", "#0072b2", "#009e73")  # MLflow makes them of the runs' ids, at times two alike
 CURVES = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(900),
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the PATH"),
-    MLFLOW_WARNS,
-]
+    pytest.mark.slow, pytest.mark.timeout(900),
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the PATH"), MLFLOW_WARNS,
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -193,7 +190,8 @@ def test_the_plots_page_draws_without_a_network(browser: Any, tmp_path: Path) ->
     if not template.exists():
         pytest.skip("`make plots` has not made .dvc/plots.html")
 
-    def run(*command: str) -> None:
+    def dvc(*arguments: str) -> None:
+        command = [sys.executable, "-m", "dvc", *arguments]
         subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
 
     def write(accuracy: float, predictions: str) -> None:
@@ -205,14 +203,14 @@ def test_the_plots_page_draws_without_a_network(browser: Any, tmp_path: Path) ->
     plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"plots": plots}))
     write(0.5, "1,1\n1,7\n7,7\n")
-    run("git", "init", "-q")
-    run(sys.executable, "-m", "dvc", "init", "-q")
-    run("git", "add", ".")
-    run("git", "-c", "user.name=A Person", "-c", "user.email=person@example.com", "commit", "-q", "-m", "One")
+    git(tmp_path, "init", "-q")
+    dvc("init", "-q")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "One")
     write(0.4, "1,1\n1,7\n7,1\n")
     shutil.copy(template, tmp_path / ".dvc/plots.html")
     (tmp_path / ".dvc/config.local").write_text("[plots]\n    html_template = plots.html\n")
-    run(sys.executable, "-m", "dvc", "plots", "diff", "HEAD", "workspace")
+    dvc("plots", "diff", "HEAD", "workspace")
     page = tmp_path / "dvc_plots/index.html"
     assert "<script src" not in page.read_text()
     browser.get(page.as_uri())

@@ -68,31 +68,27 @@ def test_every_form_gives_the_same_answer(app: Any, model: Recognizer, body: dic
     assert ask(app, b'{"inputs": []}') == (200, b'{"predictions":[]}')
 
 
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
-        ("", "body|JSON|required"),
-        ("{", "1: Expecting property name"),
-        ("[" * 100_000, "pars"),
-        ("[]", "valid dictionary"),
-        ("{}", "one of inputs, dataframe_split, dataframe_records"),
-        ('{"inputs": [[0]], "dataframe_records": []}', "inputs 0: List should have at least 16"),
-        ('{"inputs": [], "dataframe_records": []}', "one of inputs"),
-        ('{"rows": []}', "rows: Extra inputs"),
-        ('{"a\\n\\u001b": 1}', r"a \?: Extra inputs"),
-        ('{"\\ud800": 1}', "unicode"),
-        (json.dumps({"inputs": [[101, *ROW[1:]]]}), "inputs 0 0: Input should be less than or equal to 100"),
-        (json.dumps({"inputs": [["1", *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
-        (json.dumps({"inputs": [[True, *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
-        (json.dumps({"inputs": [[float("nan"), *ROW[1:]]]}), "inputs 0 0"),
-        (json.dumps({"inputs": [[10**400, *ROW[1:]]]}), "inputs 0 0"),
-        (json.dumps({"inputs": [ROW] * 10_001}), "at most 10000"),
-        (json.dumps({"dataframe_split": {"columns": ["x1"] * 16, "data": [ROW]}}), "columns must be x1, y1"),
-        (json.dumps({"dataframe_records": [{"x1": 1}]}), "dataframe_records 0 y1: Field required"),
-        ('{"inputs": [' + "[]," * 600_000 + "[]]}", "at least 16"),
-    ],
-    ids=lambda value: str(value)[:30],
-)
+@pytest.mark.parametrize(("body", "says"), [
+    ("", "body|JSON|required"),
+    ("{", "1: Expecting property name"),
+    ("[" * 100_000, "pars"),
+    ("[]", "valid dictionary"),
+    ("{}", "one of inputs, dataframe_split, dataframe_records"),
+    ('{"inputs": [[0]], "dataframe_records": []}', "inputs 0: List should have at least 16"),
+    ('{"inputs": [], "dataframe_records": []}', "one of inputs"),
+    ('{"rows": []}', "rows: Extra inputs"),
+    ('{"a\\n\\u001b": 1}', r"a \?: Extra inputs"),
+    ('{"\\ud800": 1}', "unicode"),
+    (json.dumps({"inputs": [[101, *ROW[1:]]]}), "inputs 0 0: Input should be less than or equal to 100"),
+    (json.dumps({"inputs": [["1", *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
+    (json.dumps({"inputs": [[True, *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
+    (json.dumps({"inputs": [[float("nan"), *ROW[1:]]]}), "inputs 0 0"),
+    (json.dumps({"inputs": [[10**400, *ROW[1:]]]}), "inputs 0 0"),
+    (json.dumps({"inputs": [ROW] * 10_001}), "at most 10000"),
+    (json.dumps({"dataframe_split": {"columns": ["x1"] * 16, "data": [ROW]}}), "columns must be x1, y1"),
+    (json.dumps({"dataframe_records": [{"x1": 1}]}), "dataframe_records 0 y1: Field required"),
+    ('{"inputs": [' + "[]," * 600_000 + "[]]}", "at least 16"),
+], ids=lambda value: str(value)[:30])  # fmt: skip
 def test_a_refusal_is_one_line(app: Any, body: str, says: str) -> None:
     status, said = ask(app, body.encode())
     told = json.loads(said)
@@ -113,8 +109,7 @@ HEADERS = {
     200: """host LOCALHOST, host localhost:5050 origin http://localhost:5050,
         sec-fetch-site cross-site sec-fetch-mode navigate, sec-fetch-site same-origin sec-fetch-mode cors""",
     400: """host evil.example, host 127.0.0.1.evil.example, host localhost:evil.example,
-        host localhost:5050@evil.example,
-        content-type text/plain""",
+        host localhost:5050@evil.example, content-type text/plain""",
     403: """origin http://evil.example, origin null, origin http://localhost:3000,
         sec-fetch-site cross-site sec-fetch-mode no-cors, sec-fetch-site same-site sec-fetch-mode cors""",
 }
@@ -135,16 +130,13 @@ def test_a_fault_of_ours_shows_no_traceback(app: Any, model: Recognizer, monkeyp
 
     monkeypatch.setattr(model, "predict_proba", broken)
     status, said = ask(app, json.dumps(BODIES[0]).encode(), fails=True)
-    assert status == 500
-    assert json.loads(said)["message"] == "the server failed; its log says why"
+    assert (status, json.loads(said)["message"]) == (500, "the server failed; its log says why")
 
 
 @pytest.mark.parametrize(
     ("features", "says"), [("ink", "holds a network over ink, and .*rows of"), ("", "does not exist")]
 )
-def test_a_folder_without_a_network_over_the_table_is_refused_in_a_line(
-    features: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_folder_is_refused(features: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if features:
         layers = ["flatten", {"linear": {"n_out": 10}}]
         network = Network(layers, FEATURE_SETS[features].size, rng=np.random.default_rng(0))
@@ -155,9 +147,7 @@ def test_a_folder_without_a_network_over_the_table_is_refused_in_a_line(
     assert str(refused.value).isprintable()
 
 
-def test_a_port_that_there_is_not_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     monkeypatch.setattr("sys.argv", ["serve", "models", "--port", "99999"])
     with pytest.raises(SystemExit):
         serve.main()
@@ -165,7 +155,6 @@ def test_a_port_that_there_is_not_is_refused(
 
 
 # Over a socket
-
 SECONDS = 3  # for a connection, in these tests
 
 
@@ -229,24 +218,16 @@ HEAD = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-@pytest.mark.parametrize(
-    "sent",
-    [
-        b"\x00\xff\r\n\r\n",
-        b"GET / HTTP/1.1\r\n\r\n",
-        b"GET /ping HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.example\r\n\r\n",
-        b"POST /invocations/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
-        b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-        b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3 + b"\x00\xff",
-        HEAD + b"Content-Length: -1\r\n\r\n",
-        HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx",
-        CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
-    ],
-    ids=lambda sent: repr(sent[:20]) + str(len(sent)),
-)
+@pytest.mark.parametrize("sent", [
+    b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
+    b"GET /ping HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.example\r\n\r\n",
+    b"POST /invocations/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+    b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3 + b"\x00\xff", HEAD + b"Content-Length: -1\r\n\r\n",
+    HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx", CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
+    b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+], ids=lambda sent: repr(sent[:20]) + str(len(sent)))  # fmt: skip
 def test_what_is_not_http_is_refused_and_the_server_stays(port: int, sent: bytes) -> None:
     said = b""
     with contextlib.suppress(ConnectionResetError, BrokenPipeError), connections(port, 1)[0] as connection:

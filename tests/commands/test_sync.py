@@ -1,12 +1,12 @@
 """How `make sync` finds experiments and lays them out; what it does with MLflow is in test_experiments.py."""
 
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
+from tests.project_copy import git
 
 from commands import sync
 from pipeline import paths
@@ -23,12 +23,6 @@ stages:
     params:
       params.yaml: {ece_bins: 15}
 """
-
-
-def git(folder: Path, *arguments: str) -> str:
-    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
-    done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 @pytest.fixture
@@ -53,14 +47,9 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_experiments_are_found_and_dvc_s_other_refs_are_not(repository: Path) -> None:
-    (experiment,) = sync.experiments_of(repository)
-    assert experiment.name == "steep-hill"
-    assert experiment.baseline == git(repository, "rev-parse", "HEAD")
-    assert experiment.commit != experiment.baseline
-
-
-def test_an_experiment_is_laid_out_over_its_baseline(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experiments_are_found_without_dvcs_other_refs_and_laid_out(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sync, "checkout", lambda *_: None)
     (experiment,) = sync.experiments_of(repository)
     with sync.clone_of(repository) as clone:
@@ -70,6 +59,9 @@ def test_an_experiment_is_laid_out_over_its_baseline(repository: Path, monkeypat
         assert _git_commit(clone) == experiment.baseline
     assert not clone.exists()
     assert git(repository, "status", "--short") == ""
+    (experiment,) = sync.experiments_of(repository)
+    assert (experiment.name, experiment.baseline) == ("steep-hill", git(repository, "rev-parse", "HEAD"))
+    assert experiment.commit != experiment.baseline
 
 
 def test_params_that_were_not_run_and_results_of_another_network_are_refused(tmp_path: Path) -> None:
@@ -121,16 +113,11 @@ class Client:
         return [SimpleNamespace(step=step) for step in self.steps]
 
 
-@pytest.mark.parametrize(
-    ("attribute", "left", "lost"),
-    [
-        ("steps", [1, 2], ""),
-        ("steps", [1], "part of its curves"),
-        ("model", [], "its model"),
-        ("files", {"weights/network.json"}, "weights/network.npz"),
-        ("files", Client().files - {"curves.png"}, "its pictures"),
-    ],
-)
+@pytest.mark.parametrize(("attribute", "left", "lost"), [
+    ("steps", [1, 2], ""), ("steps", [1], "part of its curves"), ("model", [], "its model"),
+    ("files", {"weights/network.json"}, "weights/network.npz"),
+    ("files", Client().files - {"curves.png"}, "its pictures"),
+])  # fmt: skip
 def test_what_a_run_has_lost_is_named(folder: Path, attribute: str, left: Any, lost: str) -> None:
     client = Client()
     setattr(client, attribute, left)

@@ -19,18 +19,10 @@ pytestmark = MLFLOW_WARNS
 SERVERS_PAGE = "http://server:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=pendigits"
 
 
-@pytest.mark.parametrize(
-    ("uri", "port", "said"),
-    [
-        ("", 5002, "Port 5000 is taken, so it is 5002.\n"),
-        (
-            "http://server:5000/",
-            None,
-            f"MLFLOW_TRACKING_URI is set; its server shows the runs at {SERVERS_PAGE}\n",
-        ),
-    ],
-    ids=["the next free port", "a tracking server shows the runs itself"],
-)
+@pytest.mark.parametrize(("uri", "port", "said"), [
+    ("", 5002, "Port 5000 is taken, so it is 5002.\n"),
+    ("http://server:5000/", None, f"MLFLOW_TRACKING_URI is set; its server shows the runs at {SERVERS_PAGE}\n"),
+], ids=["the next free port", "a tracking server shows the runs itself"])  # fmt: skip
 def test_the_page_is_where_it_says(
     uri: str, port: int | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,8 +33,7 @@ def test_the_page_is_where_it_says(
     monkeypatch.setattr(ui, "serve", lambda *arguments: served.append(arguments))
     monkeypatch.setattr(ui, "is_free", lambda port: port >= 5002)
     ui.main()
-    assert served == ([(store_uri(), "7", port)] if port else [])
-    assert capsys.readouterr().out == said
+    assert (served, capsys.readouterr().out) == ([(store_uri(), "7", port)] if port else [], said)
 
 
 def test_the_browser_is_set_up_once_for_each_set_of_settings() -> None:
@@ -83,9 +74,7 @@ def status(url: str, headers: dict[str, str] | None = None, data: bytes | None =
 
 
 @pytest.mark.slow
-def test_the_server_answers_its_own_page_alone(
-    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_answers_its_page_alone(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "elsewhere").mkdir()
     copy_store(empty_store, tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

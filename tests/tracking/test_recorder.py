@@ -49,9 +49,7 @@ def test_messages_that_stop_mean_that_the_stage_was_killed() -> None:
 
 
 @pytest.mark.usefixtures("stage_of")
-def test_a_recorded_run_holds_what_one_made_from_its_files_holds(
-    runs: Runs, folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_recorded_run_holds_what_one_made_from_its_files_holds(runs: Runs, folder: Path, capsys: Any) -> None:
     for messages in (training(), [EVALUATE], [PLOT]):
         record(*messages, {"end": "FINISHED"})
     (recorded,) = runs.found()
@@ -64,13 +62,10 @@ def test_a_recorded_run_holds_what_one_made_from_its_files_holds(
 
 @pytest.mark.usefixtures("stage_of", "without_model")
 @pytest.mark.parametrize("ends", [["FAILED"], ["KILLED"], ["FINISHED", "KILLED"]], ids=" then ".join)
-def test_a_training_that_fails_or_is_stopped_also_while_it_is_completed_is_no_finished_run(
-    ends: list[str], runs: Runs, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_training_that_fails_or_is_stopped_is_no_finished_run(ends: list[str], runs: Runs, capsys: Any) -> None:
     record(*training(), *({"end": end} for end in ends))
     (run,) = runs.found()
-    assert run.info.status == ends[-1]
-    assert runs.curve(run, "val_loss")[:2] == [(1, 1), (2, 0.5)]
+    assert (run.info.status, runs.curve(run, "val_loss")[:2]) == (ends[-1], [(1, 1), (2, 0.5)])
     assert capsys.readouterr().out == ""
 
 
@@ -83,9 +78,7 @@ def test_of_an_evaluation_that_fails_nothing_is_logged(begin: dict[str, str], en
 
 
 @pytest.mark.usefixtures("without_model")
-def test_a_store_that_fails_now_and_then_gets_one_whole_run(
-    runs: Runs, folder: Path, stage_of: pytest.MonkeyPatch
-) -> None:
+def test_a_store_that_fails_at_times_gets_one_whole_run(runs: Runs, folder: Path, stage_of: pytest.MonkeyPatch) -> None:
     real, fails = Run._log_points, iter([True, True, False])
 
     def away_at_first(run: Run, points: list[Any]) -> None:
@@ -108,8 +101,6 @@ def test_a_store_that_fails_now_and_then_gets_one_whole_run(
 
 
 # --- In a process of its own ---
-
-
 def start_training(body: str, **environment: str) -> "subprocess.Popen[str]":
     code = f"import itertools, time\nfrom pipeline.params import load_params\nfrom tracking import reporter\n{body}"
     command = [sys.executable, "-c", code]
@@ -131,9 +122,7 @@ def test_a_killed_training_is_closed_and_its_curves_have_grown(runs: Runs) -> No
 
 
 @pytest.mark.slow
-def test_eight_first_users_at_once_lose_nothing(
-    folder: Path, environment: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_eight_first_users_at_once_lose_nothing(folder: Path, environment: Any, tmp_path_factory: Any) -> None:
     environment.chdir(folder)
     environment.setenv("DVC_ROOT", str(tmp_path_factory.mktemp("fresh")))
     names, body = [f"experiment-{number}" for number in range(8)], "with reporter.training(load_params()): pass"
@@ -146,9 +135,7 @@ def test_eight_first_users_at_once_lose_nothing(
 
 
 @pytest.mark.slow
-def test_a_server_that_is_away_is_said_once_and_changes_nothing(
-    stage_of: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_server_that_is_away_is_said_once_and_changes_nothing(stage_of: pytest.MonkeyPatch, capsys: Any) -> None:
     address = f"127.0.0.1:{free_port()}"
     stage_of.setenv("MLFLOW_TRACKING_URI", f"http://somebody:secret@{address}")
     with reporter.training(load_params()) as run:
@@ -158,9 +145,7 @@ def test_a_server_that_is_away_is_said_once_and_changes_nothing(
 
 
 @pytest.mark.slow
-def test_a_tracking_server_gets_the_same_run(
-    runs: Runs, folder: Path, stage_of: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_a_tracking_server_gets_the_same_run(runs: Runs, folder: Path, stage_of: Any, tmp_path_factory: Any) -> None:
     with ui_at_work(tmp_path_factory.mktemp("elsewhere"), signal.SIGINT) as address:
         stage_of.setenv("MLFLOW_TRACKING_URI", address.partition("/#")[0])
         with reporter.training(load_params()) as run:

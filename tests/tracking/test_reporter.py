@@ -49,7 +49,6 @@ def train(epochs: int = 1) -> None:
 
 
 # --- What is said ---
-
 ECHO = """
 import sys
 for line in sys.stdin:
@@ -73,9 +72,7 @@ def test_what_the_recorder_is_sent_and_what_it_answers(recorder_is: Recorder, ca
     ("error", "status"),
     [(StageError("diverged"), "FAILED"), (KeyboardInterrupt("resume"), "KILLED"), (SystemExit(3), "KILLED")],
 )
-def test_an_exception_of_the_stage_is_reported_and_passed_on(
-    error: BaseException, status: str, recorder_is: Recorder
-) -> None:
+def test_an_exception_is_reported_and_passed_on(error: BaseException, status: str, recorder_is: Recorder) -> None:
     recorder_is(f"import sys\nsys.stdout = open('said', 'w')\n{ECHO}")
     with pytest.raises(type(error)) as raised:
         evaluate(error)
@@ -92,17 +89,13 @@ mlflow.exceptions.MlflowException: (raised as a result of autoflush; see)
 """
 
 
-@pytest.mark.parametrize(
-    ("last_words", "reason"),
-    [
-        ("mlflow.exceptions.MlflowException: no store\n\n", "no store"),
-        (DATABASE_ERROR, "(sqlite3.OperationalError) disk I/O error"),
-        ("x.MlflowException: API request to http://x failed with exception y", "no answer from http://away:1"),
-        ("x" * 300, "x" * 197 + "..."),
-        ("", "its process was killed"),
-    ],
-    ids=lambda text: text[:20],
-)
+@pytest.mark.parametrize(("last_words", "reason"), [
+    ("mlflow.exceptions.MlflowException: no store\n\n", "no store"),
+    (DATABASE_ERROR, "(sqlite3.OperationalError) disk I/O error"),
+    ("x.MlflowException: API request to http://x failed with exception y", "no answer from http://away:1"),
+    ("x" * 300, "x" * 197 + "..."),
+    ("", "its process was killed"),
+], ids=lambda text: text[:20])  # fmt: skip
 def test_a_recorder_that_dies_early_is_reported_in_a_line_by_its_last_words(
     last_words: str, reason: str, recorder_is: Recorder, monkeypatch: Patch, capsys: Capture
 ) -> None:
@@ -113,9 +106,7 @@ def test_a_recorder_that_dies_early_is_reported_in_a_line_by_its_last_words(
     assert capsys.readouterr().out == f"MLflow: not logged ({reason}). {end}"
 
 
-def test_the_stages_of_one_pipeline_run_print_the_same_reason_once(
-    recorder_is: Recorder, monkeypatch: Patch, capsys: Capture
-) -> None:
+def test_a_pipeline_run_prints_the_same_reason_once(recorder_is: Recorder, monkeypatch: Patch, capsys: Capture) -> None:
     Path(".dvc/tmp").mkdir(parents=True)
     for begun, reason, times in ((1, "away", 1), (1, "full", 1), (1, "away", 0), (2, "away", 1), (None, "away", 1)):
         monkeypatch.setattr(experiment, "start_of_dvc", lambda begun=begun: begun)
@@ -125,20 +116,14 @@ def test_the_stages_of_one_pipeline_run_print_the_same_reason_once(
 
 
 # --- Recorders that cannot be had ---
-
-
 def full_disk() -> None:
     raise FileNotFoundError("No usable temporary directory")
 
 
-@pytest.mark.parametrize(
-    ("place", "name", "fault", "reason"),
-    [
-        (sys, "executable", "/no/such/python", "/no/such/python"),
-        (tempfile, "TemporaryFile", full_disk, "No usable temporary directory"),
-    ],
-    ids=["no python", "a full disk"],
-)
+@pytest.mark.parametrize(("place", "name", "fault", "reason"), [
+    (sys, "executable", "/no/such/python", "/no/such/python"),
+    (tempfile, "TemporaryFile", full_disk, "No usable temporary directory"),
+], ids=["no python", "a full disk"])  # fmt: skip
 def test_a_recorder_that_cannot_be_started_is_reported_in_a_line(
     place: object, name: str, fault: object, reason: str, monkeypatch: Patch, capsys: Capture
 ) -> None:
@@ -171,7 +156,6 @@ def test_a_stage_does_not_import_mlflow() -> None:
 
 
 # --- Stops ---
-
 STOP = "os.kill(os.getppid(), signal.SIGTERM)"
 HANGS = f"import os, signal, time\ntime.sleep(1)\n{STOP}\ntime.sleep(600)"
 COMPLETES = f"""

@@ -1,8 +1,8 @@
 """Runs made from the files of a checkout: what they hold, and which are found, completed, replaced or left alone."""
 
 import socket
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.mlflow_store import MLFLOW_WARNS
@@ -74,8 +74,7 @@ def test_experiments_with_the_same_model_have_their_own_runs(runs: Runs, folder:
     for other in (runs.origin | {"dvc.exp_name": "other-name"}, runs.origin | {"dvc.baseline_rev": "decaf"}, {}):
         assert ensure_run(runs.store, folder, other)
         (made,) = runs._replace(origin=other).found()
-    assert made.info.run_name == f"workspace-{model_checksum(folder)[:8]}"
-    assert runs.snapshots() == before
+    assert (made.info.run_name, runs.snapshots()) == (f"workspace-{model_checksum(folder)[:8]}", before)
 
 
 @without_model
@@ -103,16 +102,13 @@ def cut_off(runs: Runs, folder: Path) -> None:
 
 @without_model
 @pytest.mark.parametrize("earlier", [other_parameters, cut_off])
-def test_a_training_of_other_parameters_or_one_that_was_cut_off_is_not_completed(
-    earlier: Callable[[Runs, Path], None], runs: Runs, folder: Path
-) -> None:
+def test_a_training_of_other_parameters_or_one_cut_off_is_not_completed(earlier: Any, runs: Runs, folder: Path) -> None:
     earlier(runs, folder)
     before = runs.snapshots()
     ensure_run(runs.store, folder, runs.origin)
     assert runs.snapshots()[1:] == before
     made = runs.found()[0]
-    assert made.info.status == "FINISHED"
-    assert made.data.params["ece_bins"] == str(read_params(folder)["ece_bins"])
+    assert (made.info.status, made.data.params["ece_bins"]) == ("FINISHED", str(read_params(folder)["ece_bins"]))
 
 
 @without_model

@@ -29,9 +29,7 @@ def test_a_deleted_experiment_comes_back_with_its_place_kind_and_description(sto
 
 
 @pytest.mark.timeout(60)
-def test_a_ready_store_is_opened_without_its_lock_and_one_of_another_mlflow_is_kept_and_upgraded(
-    store: Store, home: Path
-) -> None:
+def test_a_ready_store_needs_no_lock_and_another_mlflows_is_kept_and_upgraded(store: Store, home: Path) -> None:
     with FileLock(home / "mlflow.db.lock"):
         assert open_store().experiment_id == store.experiment_id
     with contextlib.closing(sqlite3.connect(home / "mlflow.db")) as database, database:
@@ -41,9 +39,7 @@ def test_a_ready_store_is_opened_without_its_lock_and_one_of_another_mlflow_is_k
         assert backup.execute("PRAGMA user_version").fetchone() == (3000000,)
 
 
-def test_a_damaged_database_is_named_and_a_locked_one_is_not_called_damaged(
-    tmp_path: Path, environment: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_database_and_a_locked_one_are_told_apart(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("DVC_ROOT", str(tmp_path))
     environment.setattr(store_module, "LOCK_SECONDS", 0.1)
     with contextlib.closing(sqlite3.connect(tmp_path / "mlflow.db", isolation_level=None)) as other:
@@ -55,9 +51,7 @@ def test_a_damaged_database_is_named_and_a_locked_one_is_not_called_damaged(
         open_store()
 
 
-def test_the_main_checkout_is_what_dvc_says_or_the_nearest_above(
-    tmp_path: Path, environment: pytest.MonkeyPatch
-) -> None:
+def test_the_main_checkout_is_what_dvc_says_or_the_nearest(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     for path in ("project/.dvc", "project/src/deep"):
         (tmp_path / path).mkdir(parents=True)
     environment.chdir(tmp_path / "project/src/deep")
@@ -66,20 +60,15 @@ def test_the_main_checkout_is_what_dvc_says_or_the_nearest_above(
     assert project_root() == tmp_path / "project"
 
 
-@pytest.mark.parametrize(
-    ("named", "meant"),
-    [
-        ("", "sqlite:///{root}/mlflow.db"),
-        ("http://me:secret@team:5000", "http://me:secret@team:5000"),
-        ("sqlite:///other.db?timeout=9", "sqlite:///{root}/other.db?timeout=9"),
-        ("sqlite:////elsewhere/x.db", "sqlite:////elsewhere/x.db"),
-        ("runs", "{root}/runs"),
-        ("file:/runs", "file:/runs"),
-    ],
-)
-def test_another_store_may_be_named_whose_relative_path_counts_from_the_main_checkout(
-    named: str, meant: str, home: Path, environment: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize(("named", "meant"), [
+    ("", "sqlite:///{root}/mlflow.db"),
+    ("http://me:secret@team:5000", "http://me:secret@team:5000"),
+    ("sqlite:///other.db?timeout=9", "sqlite:///{root}/other.db?timeout=9"),
+    ("sqlite:////elsewhere/x.db", "sqlite:////elsewhere/x.db"),
+    ("runs", "{root}/runs"),
+    ("file:/runs", "file:/runs"),
+])  # fmt: skip
+def test_another_store_may_be_named(named: str, meant: str, home: Path, environment: pytest.MonkeyPatch) -> None:
     environment.setenv("MLFLOW_TRACKING_URI", named)
     assert store_uri() == meant.format(root=home)
     assert "secret" not in store_shown()
