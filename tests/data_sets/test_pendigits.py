@@ -4,6 +4,7 @@ import time
 import zipfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -38,9 +39,10 @@ def without(content: bytes, number: int) -> bytes:
 
 def test_a_row_of_the_real_table() -> None:
     X, digit = pendigits.parse_table(ROW, "pendigits.tra")
-    assert X.tolist() == [[47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]]
-    assert digit.tolist() == [8]
+    assert (X.tolist(), digit.tolist()) == ([[47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]], [8])
     assert pendigits.format_table(X, digit) == ROW
+    with pytest.raises(DataError, match=r"^pendigits\.tes is empty$"):
+        pendigits.parse_table(b"", "pendigits.tes")
 
 
 @st.composite
@@ -58,38 +60,29 @@ def test_table_round_trip(table: tuple[np.ndarray, np.ndarray], newline: bytes) 
     np.testing.assert_array_equal(digit, table[1])
 
 
-@pytest.mark.parametrize(
-    ("line", "fault"),
-    [
-        (ROW[:-4] + b"\n", "16 values instead of 17"),
-        (ROW[:-1] + b", 3\n", "18 values instead of 17"),
-        (b"\n", "no values instead of 17"),
-        (ROW.replace(b" 47,", b" -1,"), "x1 must be a whole number from 0 to 100, got '-1'"),
-        (ROW.replace(b" 81,", b"101,"), "y2 must be a whole number from 0 to 100, got '101'"),
-        (ROW.replace(b" 81,", b"8.5,"), "y2 must be a whole number from 0 to 100, got '8.5'"),
-        (ROW.replace(b" 81,", b"nan,"), "y2 must be a whole number from 0 to 100, got 'nan'"),
-        (ROW.replace(b" 81,", b"   ,"), "y2 must be a whole number from 0 to 100, got ''"),
-        (ROW.replace(b" 8\n", b"10\n"), "digit must be a whole number from 0 to 9, got '10'"),
-        (ROW.replace(b" 81,", b"081,"), "not written as a row of the table"),
-        (b"<!DOCTYPE html>\n", "1 values instead of 17"),
-        (ROW.replace(b" 81,", b"\x1b[2J\xff,"), r"y2 must be a whole number from 0 to 100, got '\\x1b\[2J\ufffd'"),
-        (ROW.replace(b" 81,", b"9" * 5000 + b","), "y2 .* got '9{60}...'"),
-    ],
-)
+@pytest.mark.parametrize(("line", "fault"), [
+    (ROW[:-4] + b"\n", "16 values instead of 17"),
+    (ROW[:-1] + b", 3\n", "18 values instead of 17"),
+    (b"\n", "no values instead of 17"),
+    (ROW.replace(b" 47,", b" -1,"), "x1 must be a whole number from 0 to 100, got '-1'"),
+    (ROW.replace(b" 81,", b"101,"), "y2 must be a whole number from 0 to 100, got '101'"),
+    (ROW.replace(b" 81,", b"8.5,"), "y2 must be a whole number from 0 to 100, got '8.5'"),
+    (ROW.replace(b" 81,", b"nan,"), "y2 must be a whole number from 0 to 100, got 'nan'"),
+    (ROW.replace(b" 81,", b"   ,"), "y2 must be a whole number from 0 to 100, got ''"),
+    (ROW.replace(b" 8\n", b"10\n"), "digit must be a whole number from 0 to 9, got '10'"),
+    (ROW.replace(b" 81,", b"081,"), "not written as a row of the table"),
+    (b"<!DOCTYPE html>\n", "1 values instead of 17"),
+    (ROW.replace(b" 81,", b"\x1b[2J\xff,"), r"y2 must be a whole number from 0 to 100, got '\\x1b\[2J\ufffd'"),
+    (ROW.replace(b" 81,", b"9" * 5000 + b","), "y2 .* got '9{60}...'"),
+])  # fmt: skip
 def test_a_bad_row_is_named(line: bytes, fault: str) -> None:
     with pytest.raises(DataError, match=f"^pendigits.tra, line 12: {fault}"):
         pendigits.parse_table(ROW * 11 + line + ROW, "pendigits.tra")
 
 
-def test_an_empty_table_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^pendigits\.tes is empty$"):
-        pendigits.parse_table(b"", "pendigits.tes")
-
-
 def test_a_digit_in_two_strokes() -> None:
     ink = unipen.parse_ink(SEGMENT, "pendigits-orig.tra")
-    assert len(ink) == 1
-    assert [stroke.tolist() for stroke in ink[0]] == [[[100, 200], [100, 100]], [[150, 180]]]
+    assert (len(ink), [stroke.tolist() for stroke in ink[0]]) == (1, [[[100, 200], [100, 100]], [[150, 180]]])
     assert (ink.digit.tolist(), ink.writer.tolist(), ink.number.tolist()) == ([4], [12], [224])
 
 
@@ -105,38 +98,31 @@ def inks(draw: st.DrawFn) -> Ink:
     return join_strokes(samples, digit, writer, number)
 
 
-def assert_same_ink(one: Ink, other: Ink) -> None:
-    for name in ("points", "strokes", "samples", "digit", "writer", "number"):
-        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
-
-
 @given(ink=inks(), newline=st.sampled_from([b"\n", b"\r\n"]))
 def test_ink_round_trip(ink: Ink, newline: bytes) -> None:
-    content = unipen.format_ink(ink).replace(b"\n", newline)
-    assert_same_ink(unipen.parse_ink(content, "ink"), ink)
+    read = unipen.parse_ink(unipen.format_ink(ink).replace(b"\n", newline), "ink")
+    for name in ("points", "strokes", "samples", "digit", "writer", "number"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(ink, name), err_msg=name)
 
 
-@pytest.mark.parametrize(
-    ("content", "fault"),
-    [
-        (b"", r"line 1: expected a digit such as `\.SEGMENT DIGIT 6-7 \? \"4\"`, got the end of the file"),
-        (b"<html>\n", "line 1: expected a digit such as .*, got '<html>'"),
-        (SEGMENT.replace(b'"4"', b'"x"'), "line 1: expected a digit such as"),
-        (SEGMENT.replace(b"0-1", b"1-2"), "line 1: expected strokes numbered from 0, got"),
-        (SEGMENT.replace(b"   0-1", b"   0-999999999"), "line 12: expected `.PEN_DOWN`, got the end of the file"),
-        (SEGMENT + b"\n" + SEGMENT, "line 13: expected strokes numbered from 2"),
-        (without(SEGMENT, 2), "line 2: expected digit, writer and sample such as .*, got '.PEN_DOWN'"),
-        (SEGMENT.replace(b"COMMENT 4", b"COMMENT 5"), "line 2: expected the digit of the line above, 4, got"),
-        (without(SEGMENT, 3), "line 3: expected `.PEN_DOWN`, got ' 100  200'"),
-        (without(SEGMENT, 9), "line 9: expected a point such as ` 240  310`, got '.PEN_UP'"),
-        (without(SEGMENT, 6), "line 6: expected a point or `.PEN_UP`, got '.DT 100'"),
-        (SEGMENT.replace(b" 100  100", b" 100  1e2"), "line 5: expected a point or `.PEN_UP`, got ' 100  1e2'"),
-        (SEGMENT.replace(b" 100  100", b" 100"), "line 5: expected a point or `.PEN_UP`, got ' 100'"),
-        (SEGMENT.replace(b" 100  100", b" 100 12345678"), "line 5: expected a point or `.PEN_UP`"),
-        (without(SEGMENT, 7), "line 7: expected a pause such as `.DT 100`, got '.PEN_DOWN'"),
-        (SEGMENT + b".PEN_DOWN\n", "line 12: expected a digit such as"),
-    ],
-)
+@pytest.mark.parametrize(("content", "fault"), [
+    (b"", r"line 1: expected a digit such as `\.SEGMENT DIGIT 6-7 \? \"4\"`, got the end of the file"),
+    (b"<html>\n", "line 1: expected a digit such as .*, got '<html>'"),
+    (SEGMENT.replace(b'"4"', b'"x"'), "line 1: expected a digit such as"),
+    (SEGMENT.replace(b"0-1", b"1-2"), "line 1: expected strokes numbered from 0, got"),
+    (SEGMENT.replace(b"   0-1", b"   0-999999999"), "line 12: expected `.PEN_DOWN`, got the end of the file"),
+    (SEGMENT + b"\n" + SEGMENT, "line 13: expected strokes numbered from 2"),
+    (without(SEGMENT, 2), "line 2: expected digit, writer and sample such as .*, got '.PEN_DOWN'"),
+    (SEGMENT.replace(b"COMMENT 4", b"COMMENT 5"), "line 2: expected the digit of the line above, 4, got"),
+    (without(SEGMENT, 3), "line 3: expected `.PEN_DOWN`, got ' 100  200'"),
+    (without(SEGMENT, 9), "line 9: expected a point such as ` 240  310`, got '.PEN_UP'"),
+    (without(SEGMENT, 6), "line 6: expected a point or `.PEN_UP`, got '.DT 100'"),
+    (SEGMENT.replace(b" 100  100", b" 100  1e2"), "line 5: expected a point or `.PEN_UP`, got ' 100  1e2'"),
+    (SEGMENT.replace(b" 100  100", b" 100"), "line 5: expected a point or `.PEN_UP`, got ' 100'"),
+    (SEGMENT.replace(b" 100  100", b" 100 12345678"), "line 5: expected a point or `.PEN_UP`"),
+    (without(SEGMENT, 7), "line 7: expected a pause such as `.DT 100`, got '.PEN_DOWN'"),
+    (SEGMENT + b".PEN_DOWN\n", "line 12: expected a digit such as"),
+])  # fmt: skip
 def test_bad_ink_is_named(content: bytes, fault: str) -> None:
     with pytest.raises(DataError, match=f"^pendigits-orig.tra, {fault}"):
         unipen.parse_ink(content, "pendigits-orig.tra")
@@ -195,34 +181,22 @@ def test_long_garbage_takes_no_time(content: bytes) -> None:
 @pytest.fixture(scope="module")
 def real(mirror: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(mirror / pendigits.ARCHIVE) as archive:
-        return {
-            member.name: lzw.decompress(archive.read(f"{member.name}.Z"), member.size)
-            if "orig" in member.name
-            else archive.read(member.name)
-            for member in pendigits.MEMBERS
+        ink = {
+            m.name: lzw.decompress(archive.read(f"{m.name}.Z"), m.size) for m in pendigits.MEMBERS if "orig" in m.name
         }
+        return ink | {m.name: archive.read(m.name) for m in pendigits.MEMBERS if "orig" not in m.name}
 
 
 @pytest.mark.parametrize("part", [pendigits.TRAINING, pendigits.TEST], ids=["training", "test"])
-class TestRealData:
-    def test_files_are_written_as_they_are_read(self, real: dict[str, bytes], part: pendigits.Part) -> None:
-        table = pendigits.parse_table(real[part.table], part.table)
-        assert pendigits.format_table(*table) == real[part.table]
-        ink = unipen.parse_ink(real[part.ink], part.ink)
-        _, lexicon, rest = real[part.ink].partition(b".LEXICON")
-        assert unipen.format_ink(ink) == lexicon + rest
-
-    def test_every_row_is_what_eight_points_makes_of_its_ink(
-        self, real: dict[str, bytes], part: pendigits.Part
-    ) -> None:
-        X, digit = pendigits.parse_table(real[part.table], part.table)
-        ink = unipen.parse_ink(real[part.ink], part.ink)
-        np.testing.assert_array_equal(ink.digit, digit)
-        # Not one row of the 10,992 differs here; another machine's rounding may move a few points.
-        assert np.mean(np.any(eight_points(ink) != X, axis=1)) < 0.001
-
-    def test_rows_and_writers(self, real: dict[str, bytes], part: pendigits.Part) -> None:
-        ink = unipen.parse_ink(real[part.ink], part.ink)
-        assert len(ink) == part.rows
-        fewer = {1: 249, 17: 247, 27: 249, 30: 249} if part.writers == 30 else {2: 249, 14: 249}
-        assert Counter(ink.writer.tolist()) == {w: fewer.get(w, 250) for w in range(1, part.writers + 1)}
+def test_the_real_files_are_written_as_they_are_read_and_fit_each_other(real: dict[str, bytes], part: Any) -> None:
+    X, digit = pendigits.parse_table(real[part.table], part.table)
+    assert pendigits.format_table(X, digit) == real[part.table]
+    ink = unipen.parse_ink(real[part.ink], part.ink)
+    _, lexicon, rest = real[part.ink].partition(b".LEXICON")
+    assert unipen.format_ink(ink) == lexicon + rest
+    np.testing.assert_array_equal(ink.digit, digit)
+    # Not one row of the 10,992 differs here; another machine's rounding may move a few points.
+    assert np.mean(np.any(eight_points(ink) != X, axis=1)) < 0.001
+    fewer = {1: 249, 17: 247, 27: 249, 30: 249} if part.writers == 30 else {2: 249, 14: 249}
+    assert Counter(ink.writer.tolist()) == {w: fewer.get(w, 250) for w in range(1, part.writers + 1)}
+    assert len(ink) == part.rows

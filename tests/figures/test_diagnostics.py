@@ -40,14 +40,11 @@ def test_every_quantity_has_a_panel_with_every_layer() -> None:
     assert sorted(texts(panels["Weight norm"])) == ["linear1", "linear2", "linear3"]
     assert sorted(texts(panels["Dead units"])) == ["relu1", "relu2"]
     line = panels["Gradient norm"].lines[0]
-    assert list(line.get_xdata()) == [0, 1, 2, 3]
-    assert line.get_ydata()[0] == watch.records[0]["value"]
+    assert (list(line.get_xdata()), line.get_ydata()[0]) == ([0, 1, 2, 3], watch.records[0]["value"])
 
 
 @pytest.mark.parametrize(
-    "values",
-    [[0.0, 0.0], [1.0, 0.0], [1.0, np.inf], [np.nan, np.nan], [1.0, 1e200], [1e-300, 1.0], [5.0], []],
-    ids=str,
+    "values", [[0.0, 0.0], [1.0, 0.0], [1.0, np.inf], [np.nan, np.nan], [1.0, 1e200], [1e-300, 1.0], [5.0], []], ids=str
 )
 @pytest.mark.parametrize("quantity", ["gradient_norm", "update_ratio", "dead_share", "activation_mean"])
 def test_a_panel_bears_any_numbers(quantity: str, values: list[float]) -> None:
@@ -73,9 +70,7 @@ def test_names_of_many_layers_keep_apart() -> None:
     axes = Figure().subplots()
     diagnostics.panel(axes, many, "weight_norm")
     heights = sorted(text.get_position()[1] for text in axes.texts)
-    assert len(heights) == diagnostics.MOST_NAMES
-    assert texts(axes)[0] == "linear1"
-    assert texts(axes)[-1] == "linear30"
+    assert (len(heights), texts(axes)[0], texts(axes)[-1]) == (diagnostics.MOST_NAMES, "linear1", "linear30")
     assert min(np.diff(heights)) > 0.09
     assert heights[0] >= 0
     assert heights[-1] <= 1
@@ -88,5 +83,4 @@ def test_histograms_have_a_row_a_layer() -> None:
         sheet.to_png(figure)
     names = [axes.get_ylabel() for axes in figure.axes if axes.get_ylabel()]
     assert names == ["linear1", "batchnorm1", "linear2", "batchnorm2", "linear3"]
-    assert len(figure.axes) == 2 * len(names)
-    assert figure.axes[1].get_xscale() == "log"
+    assert (len(figure.axes), figure.axes[1].get_xscale()) == (2 * len(names), "log")

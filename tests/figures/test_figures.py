@@ -176,18 +176,11 @@ def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:
     assert {"test\n90.00 %", "validation\n0.750", "validation\n70.00 %"} <= set(words)
 
 
-@pytest.mark.parametrize(
-    ("places", "moved"),
-    [
-        ([0.2, 0.5, 0.8], [0.2, 0.5, 0.8]),
-        ([0.5, 0.5], [0.45, 0.55]),
-        ([0.55, 0.5, 0.9], [0.575, 0.475, 0.9]),
-        ([0.4, 0.4, 0.4], [0.3, 0.4, 0.5]),
-        ([0.0, 0.0], [0.0, 0.1]),
-        ([1.0, 0.95, 0.2], [1.0, 0.9, 0.2]),
-        ([0.3, 0.35, 0.4, 0.45], [0.225, 0.325, 0.425, 0.525]),
-    ],
-)
+@pytest.mark.parametrize(("places", "moved"), [
+    ([0.2, 0.5, 0.8], [0.2, 0.5, 0.8]), ([0.5, 0.5], [0.45, 0.55]), ([0.55, 0.5, 0.9], [0.575, 0.475, 0.9]),
+    ([0.4, 0.4, 0.4], [0.3, 0.4, 0.5]), ([0.0, 0.0], [0.0, 0.1]), ([1.0, 0.95, 0.2], [1.0, 0.9, 0.2]),
+    ([0.3, 0.35, 0.4, 0.45], [0.225, 0.325, 0.425, 0.525]),
+])  # fmt: skip
 def test_spread_moves_neighbours_apart_about_their_middle(places: list[float], moved: list[float]) -> None:
     assert sheet.spread(places, 0.1, low=0, high=1) == pytest.approx(moved)
 
@@ -200,29 +193,16 @@ def test_confusion_counts_rows_by_true_and_columns_by_predicted_digit() -> None:
     assert (0, 1) not in at
     recall = [at[3.05, row] for row in range(3)]
     precision = [at[column, 2.8] for column in range(3)]
-    assert recall == ["25.0 %", "100.0 %", "100.0 %"]
-    assert precision == ["100.0 %", "25.0 %", "100.0 %"]
+    assert (recall, precision) == (["25.0 %", "100.0 %", "100.0 %"], ["100.0 %", "25.0 %", "100.0 %"])
     assert any("most often a 0 read as 1 (3 times)" in text for text in texts(figure))
 
 
-def test_writers_come_best_first_with_mistakes_and_digits() -> None:
+def test_writers_come_best_first_and_mistakes_most_confident_first() -> None:
     writer = np.array([7, 7, 7, 7, 2, 2, 5, 5])
     correct = np.array([1, 1, 1, 0, 1, 1, 0, 0], dtype=bool)
     axes = mistakes.writers(writer, correct, NAME).axes[0]
     columns = [text.get_text() for text in axes.texts]
     assert columns == ["writer", "2", "7", "5", "mistakes", "0", "1", "2", "digits", "2", "4", "2"]
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),  # from published tables of the Wilson score interval
-    [(8, 10, 0.490, 0.943), (0, 10, 0.000, 0.278), (10, 10, 0.722, 1.000), (50, 100, 0.404, 0.596)],
-)
-def test_wilson(right: int, n: int, low: float, high: float) -> None:
-    got = mistakes.wilson(np.array([right]), np.array([n]))
-    assert np.concatenate(got) == pytest.approx([low, high], abs=5e-4)
-
-
-def test_mistakes_are_the_most_confident_first() -> None:
     test = rows(6, 0)
     test |= {"digit": np.arange(6), "predicted": np.array([0, 9, 8, 3, 7, 6]), "writer": np.arange(6) + 1}
     test["confidence"] = np.array([1.0, 0.5, 0.99999, 1.0, 0.75, 0.6])
@@ -232,6 +212,15 @@ def test_mistakes_are_the_most_confident_first() -> None:
         "4 read as 7", "75.0 %, writer 5",
         "5 read as 6", "60.0 %, writer 6",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "low", "high"),  # from published tables of the Wilson score interval
+    [(8, 10, 0.490, 0.943), (0, 10, 0.000, 0.278), (10, 10, 0.722, 1.000), (50, 100, 0.404, 0.596)],
+)
+def test_wilson(right: int, n: int, low: float, high: float) -> None:
+    got = mistakes.wilson(np.array([right]), np.array([n]))
+    assert np.concatenate(got) == pytest.approx([low, high], abs=5e-4)
 
 
 @pytest.mark.parametrize(
@@ -249,6 +238,11 @@ def test_weights_say_layer_shape_and_deviation() -> None:
     words = texts(weights.weights([("linear1", np.array([[3.0, -3.0]])), ("out", np.full((2, 2, 1), 5.0))], NAME))
     assert "linear1\n1 × 2, sd 3.00" in words
     assert "out\n2 × 2 × 1, sd 0.00" in words
+    figure = draw_first_layer((46, 64))
+    assert any("46 × 64" in text for text in texts(figure))
+    assert not figure.axes
+    over_ink = weights.first_layer(np.ones((3, 2, 8)), np.zeros((5, 96)), np.arange(5), NAME)
+    assert any("does not read the 16 coordinates" in text for text in texts(over_ink))
 
 
 def test_first_layer_draws_the_strongest_units_where_they_are_excited() -> None:
@@ -264,14 +258,6 @@ def test_first_layer_draws_the_strongest_units_where_they_are_excited() -> None:
     assert np.allclose(directions[0, 0], [0.3, 0])
     assert np.allclose(directions[1, 7], [0, -0.6])
     assert np.count_nonzero(directions) == 2
-
-
-def test_first_layer_of_other_features_says_so() -> None:
-    figure = draw_first_layer((46, 64))
-    assert any("46 × 64" in text for text in texts(figure))
-    assert not figure.axes
-    over_ink = weights.first_layer(np.ones((3, 2, 8)), np.zeros((5, 96)), np.arange(5), NAME)
-    assert any("does not read the 16 coordinates" in text for text in texts(over_ink))
 
 
 def test_a_mistake_in_ink_is_drawn_without_what_the_pen_did_in_the_air() -> None:

@@ -55,9 +55,7 @@ def test_the_pens_speed_varies_as_smoothly_over_more_points() -> None:
     assert steps.max() > 1.5 * steps.min()
 
 
-def test_without_options_it_is_false_and_makes_the_rows_of_the_table(
-    digits: tuple[Strokes, np.ndarray], small_inks: tuple[Ink, Ink]
-) -> None:
+def test_without_options_it_makes_the_rows_of_the_table(digits: tuple, small_inks: tuple[Ink, Ink]) -> None:
     nothing = Augmentation()
     assert not nothing
     assert all(Augmentation(**{kind: 0.1}) for kind in [*FORM, *ORDER, "aspect"])
@@ -100,16 +98,13 @@ def test_reordered_writes_the_last_stroke_first_in_its_own_direction() -> None:
     assert path[-1, 1] == 1  # the long one's end
 
 
-@pytest.mark.parametrize(
-    ("kind", "strokes", "digit"),
-    [
-        ("reordered", ZIGZAG, 4),  # a single stroke
-        ("ornamented", CROSS, 7),  # two strokes already
-        ("ornamented", ZIGZAG, 4),  # a digit that nobody ornaments
-        ("plain", CROSS, 4),
-        ("restarted", ZIGZAG, 0),  # no loop
-    ],
-)
+@pytest.mark.parametrize(("kind", "strokes", "digit"), [
+    ("reordered", ZIGZAG, 4),  # a single stroke
+    ("ornamented", CROSS, 7),  # two strokes already
+    ("ornamented", ZIGZAG, 4),  # a digit that nobody ornaments
+    ("plain", CROSS, 4),
+    ("restarted", ZIGZAG, 0),  # no loop
+])  # fmt: skip
 def test_what_does_not_apply_changes_nothing(kind: str, strokes: list, digit: int) -> None:
     np.testing.assert_allclose(rows(of(strokes), digit, **{kind: 1}), rows(of(strokes), digit), atol=1e-5)
 
@@ -126,15 +121,12 @@ def test_restarted_begins_a_loop_elsewhere() -> None:
     assert not np.allclose(rows(square, 0, restarted=1)[0], rows(square, 0)[0], atol=0.1)
 
 
-def test_shares_are_of_all_digits() -> None:
+def test_shares_are_of_all_digits_and_add_up_to_1_at_most() -> None:
     many = of(*[ZIGZAG] * 2000)
     digit = np.full(2000, 4)
     made = Augmentation(backwards=0.3)(many, digit, np.random.default_rng(0))
     turned = np.abs(made - Augmentation()(many, digit, np.random.default_rng(0))).max(axis=1) > 1e-3
     assert turned.mean() == pytest.approx(0.3, abs=0.03)
-
-
-def test_shares_of_more_than_all_are_refused() -> None:
     with pytest.raises(ValueError, match=r"must add up to 1 at most, got 1\.1"):
         Augmentation(backwards=0.5, reordered=0.6)
 

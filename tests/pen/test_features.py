@@ -22,14 +22,11 @@ def test_ink_keeps_proportions_and_says_where_the_pen_is_up() -> None:
     np.testing.assert_allclose(np.diff(y[first]), y[1] - y[0], rtol=1e-5)
 
 
-def test_one_stroke_is_never_up_and_the_table_would_not_know() -> None:
+def test_one_stroke_is_never_up_and_paths_are_drawn_without_the_air() -> None:
     joined = [[*CROSS[0], *CROSS[1]]]
     assert not FEATURE_SETS["ink"].of(strokes(joined)).reshape(N_INK, 3)[:, 2].any()
     table = [FEATURE_SETS["table"].of(strokes(digit)) for digit in (joined, CROSS)]
     np.testing.assert_allclose(*table, atol=0.1)
-
-
-def test_paths_are_drawn_without_what_the_pen_did_in_the_air() -> None:
     features = FEATURE_SETS["ink"]
     row = features.of(strokes(CROSS))
     path, up = features.drawn(row)[0], row.reshape(N_INK, 3)[:, 2] == 1
@@ -45,9 +42,6 @@ def test_points_at_goes_by_the_length_of_the_path() -> None:
     assert points_at(path, moments).tolist() == [[[0, 0], [1, 0], [2, 0], [2, 2], [2, 6]]]
     along = np.concatenate([path, [[[5], [7], [9]]]], axis=2)
     assert points_at(along, moments)[0, :, 2].tolist() == pytest.approx([5, 6, 7, 7 + 2 / 3, 9])
-
-
-def test_an_axis_without_extent_is_not_divided_by() -> None:
     flat = np.zeros((1, 8, 2), np.float32)
     flat[0, :, 0] = np.arange(8)
     assert np.isfinite(stretch(flat)).all()

@@ -21,27 +21,22 @@ def test_eight_points_by_hand() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("stroke", "x"),
-    [
-        ([(0, 0), (8, 0)], [0, 12, 25, 38, 50, 62, 75, 100]),  # 0, 1.14, ..., 8 is cut down to 0, 1, 2, ..., 6, 8
-        ([(5, 5), (5, 9)], [50] * 8),  # an axis without movement becomes the middle
-        ([(5, 5)], [50] * 8),
-    ],
-)
+@pytest.mark.parametrize(("stroke", "x"), [
+    ([(0, 0), (8, 0)], [0, 12, 25, 38, 50, 62, 75, 100]),  # 0, 1.14, ..., 8 is cut down to 0, 1, 2, ..., 6, 8
+    ([(5, 5), (5, 9)], [50] * 8),  # an axis without movement becomes the middle
+    ([(5, 5)], [50] * 8),
+])  # fmt: skip
 def test_points_are_cut_down_to_whole_units_and_stretched(stroke: list[tuple[int, int]], x: list[int]) -> None:
     assert eight_points(one(stroke))[0, ::2].tolist() == x
 
 
-def test_table_range_by_hand() -> None:
+def test_table_range_and_resample_by_hand() -> None:
     paths = np.array([[[2.0, -1.0], [4.0, 1.0], [3.0, 0.0]]])
     assert to_table_range(paths).tolist() == [[[0, 0], [100, 100], [50, 50]]]
-
-
-def test_resample_ends_at_the_ends() -> None:
     paths = resample(one([(3, 4), (9, 12), (0, 0)], [(7, 7), (1, 2)]), 5)
     assert paths.shape == (1, 5, 2)
     assert paths[0, [0, -1]].tolist() == [[3, 4], [1, 2]]
+    assert eight_points(join_strokes([], [], [], [])).shape == (0, 16)
 
 
 strokes = st.lists(st.tuples(st.integers(-9999, 99999), st.integers(-9999, 99999)), min_size=1, max_size=5)
@@ -53,7 +48,3 @@ def test_a_sample_does_not_depend_on_its_neighbours(samples: list) -> None:
     together = resample(join_strokes(samples, numbers, numbers, numbers), 8)
     alone = [resample(one(*sample), 8)[0] for sample in samples]
     np.testing.assert_allclose(together, alone, rtol=0, atol=1e-4)
-
-
-def test_no_ink_is_no_rows() -> None:
-    assert eight_points(join_strokes([], [], [], [])).shape == (0, 16)

@@ -51,16 +51,13 @@ def test_a_network_over_ink_takes_strokes_of_any_scale_and_place() -> None:
 NO_INK = [[], 5, "ink", None, RAW, [[]], [[[]]], [[[1, 2]]], [[[(1, 2, 3)]]], [[[(1, "a")]]], [[[(1, 2)], []]]]
 
 
-@pytest.mark.parametrize(
-    ("features", "X", "message"),
-    [
-        ("table", [[1] * 15], "16 coordinates"),
-        ("table", [1] * 16, "16 coordinates"),
-        *(("table", [[number] * 16], "from 0 to 100") for number in (101, -1, np.nan)),
-        *(("ink", X, "expected ink: a list of digits, each a list of strokes") for X in NO_INK),
-        *(("ink", [[[(1, number)]]], "from -1000000 to 1000000") for number in (np.nan, np.inf, -1e7)),
-    ],
-)
+@pytest.mark.parametrize(("features", "X", "message"), [
+    ("table", [[1] * 15], "16 coordinates"),
+    ("table", [1] * 16, "16 coordinates"),
+    *(("table", [[number] * 16], "from 0 to 100") for number in (101, -1, np.nan)),
+    *(("ink", X, "expected ink: a list of digits, each a list of strokes") for X in NO_INK),
+    *(("ink", [[[(1, number)]]], "from -1000000 to 1000000") for number in (np.nan, np.inf, -1e7)),
+])  # fmt: skip
 def test_what_is_no_digit_is_refused(features: str, X: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make(features).predict_proba(X)
@@ -76,17 +73,14 @@ def test_loaded_it_predicts_the_same_and_saves_the_same_bytes(features: str, dig
     assert recognizer_files(loaded) == recognizer_files(model)
 
 
-@pytest.mark.parametrize(
-    ("extra", "fault"),
-    [
-        ({"features": "table"}, "does not read the 16 numbers of a digit"),
-        ({"features": "picture"}, "features that are not known: picture"),
-        ({"features": []}, r"features that are not known: \[\]"),
-        ({"dataset": None}, "does not read the 48 numbers of a digit"),
-        ({"temperature": 0}, "temperature is no number from 0.001 to 1000: 0"),
-        ({"temperature": "hot"}, "temperature is no number"),
-    ],
-)
+@pytest.mark.parametrize(("extra", "fault"), [
+    ({"features": "table"}, "does not read the 16 numbers of a digit"),
+    ({"features": "picture"}, "features that are not known: picture"),
+    ({"features": []}, r"features that are not known: \[\]"),
+    ({"dataset": None}, "does not read the 48 numbers of a digit"),
+    ({"temperature": 0}, "temperature is no number from 0.001 to 1000: 0"),
+    ({"temperature": "hot"}, "temperature is no number"),
+])  # fmt: skip
 def test_a_foreign_network_is_refused(extra: dict[str, object], fault: str, tmp_path: Path) -> None:
     path = save(make("ink"), tmp_path)
     description = json.loads(path.read_text())

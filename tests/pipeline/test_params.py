@@ -19,57 +19,49 @@ def refusal(**changes: Any) -> str:
     return str(caught.value)
 
 
-def test_shipped_params_are_accepted_and_complete() -> None:
+def test_shipped_params_are_accepted_and_all_faults_said_at_once() -> None:
     assert set(check_params(SHIPPED).model_dump()) == set(SHIPPED)
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "line"),
-    [
-        ("lr", -0.1, "lr must be greater than 0, got -0.1"),
-        ("lr", 0, "lr must be greater than 0, got 0"),
-        ("lr", "fast", "lr must be a number, got 'fast'"),
-        ("lr", True, "lr must be a number, got True"),
-        ("lr", float("nan"), "lr must be a finite number, got nan"),
-        ("validation_writers", 30, "validation_writers must be less than or equal to 29, got 30"),
-        ("lr", None, "lr must be a number, got None"),
-        ("epochs", 0, "epochs must be greater than or equal to 1, got 0"),
-        ("epochs", 2.0, "epochs must be a whole number, got 2.0"),
-        ("epochs", "5", "epochs must be a whole number, got '5'"),
-        ("dropout", 1, "dropout must be less than 1, got 1"),
-        ("dataset", "mnist", "dataset must be 'pendigits' or 'synthetic', got 'mnist'"),
-        ("batch_size", "ful", "batch_size must be a whole number greater than or equal to 1, or full, got 'ful'"),
-        ("hidden_layers", [64, 0], "hidden_layers must be a list of widths"),
-        ("hidden_layers", 64, "hidden_layers must be a list of widths"),
-        ("residual", "yes", "residual must be a boolean, got 'yes'"),
-        ("activaton", "relu", "activaton is not a parameter; did you mean activation?"),
-        ("qqqqq", 1, "qqqqq is not a parameter; known are dataset, "),
-        ("augment", {"bend": -1}, "augment.bend must be greater than or equal to 0, got -1"),
-        ("augment", {"bend": "much"}, "augment.bend must be a number, got 'much'"),
-        ("augment", {"trim": 0.3}, "augment.trim must be less than or equal to 0.2, got 0.3"),
-        ("augment", {"bent": 0.1}, "augment.bent is not a parameter; did you mean augment.bend?"),
-        (
-            "augment",
-            {"plain": 0.6, "reordered": 0.6},
-            "augment: backwards, reordered, ornamented and plain must add up",
-        ),
-        ("augment", 0.1, "augment must be keys and values, got 0.1"),
-        ("augment_bend", 0.1, "augment_bend is augment.bend now, in one block: `augment: {bend: ...}`"),
-    ],
-)
-def test_fault_is_said_with_key_range_and_value(key: str, value: Any, line: str) -> None:
-    assert refusal(**{key: value}).startswith(f"params.yaml: {line}")
-
-
-def test_all_faults_are_said_at_once() -> None:
-    values = {key: value for key, value in SHIPPED.items() if key != "seed"} | {
-        "lr": -1,
-        "augment": {"bend": -1, "x": 1},
-    }
+    params = check_params(
+        SHIPPED | {"optimizer": {"adam": {"eps": "1e-08"}}, "hidden_layers": [{"batch_norm": {"eps": "1e-5"}}]}
+    )
+    assert (params.optimizer, params.hidden_layers) == ({"adam": {"eps": 1e-8}}, [{"batch_norm": {"eps": 1e-5}}])
+    values = {key: value for key, value in SHIPPED.items() if key != "seed"}
+    values |= {"lr": -1, "augment": {"bend": -1, "x": 1}}
     with pytest.raises(ParamsError) as caught:
         check_params(values)
     assert "params.yaml: seed is missing" in str(caught.value).splitlines()
     assert len(str(caught.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize(("key", "value", "line"), [
+    ("lr", -0.1, "lr must be greater than 0, got -0.1"),
+    ("lr", 0, "lr must be greater than 0, got 0"),
+    ("lr", "fast", "lr must be a number, got 'fast'"),
+    ("lr", True, "lr must be a number, got True"),
+    ("lr", float("nan"), "lr must be a finite number, got nan"),
+    ("validation_writers", 30, "validation_writers must be less than or equal to 29, got 30"),
+    ("lr", None, "lr must be a number, got None"),
+    ("epochs", 0, "epochs must be greater than or equal to 1, got 0"),
+    ("epochs", 2.0, "epochs must be a whole number, got 2.0"),
+    ("epochs", "5", "epochs must be a whole number, got '5'"),
+    ("dropout", 1, "dropout must be less than 1, got 1"),
+    ("dataset", "mnist", "dataset must be 'pendigits' or 'synthetic', got 'mnist'"),
+    ("batch_size", "ful", "batch_size must be a whole number greater than or equal to 1, or full, got 'ful'"),
+    ("hidden_layers", [64, 0], "hidden_layers must be a list of widths"),
+    ("hidden_layers", 64, "hidden_layers must be a list of widths"),
+    ("residual", "yes", "residual must be a boolean, got 'yes'"),
+    ("activaton", "relu", "activaton is not a parameter; did you mean activation?"),
+    ("qqqqq", 1, "qqqqq is not a parameter; known are dataset, "),
+    ("augment", {"bend": -1}, "augment.bend must be greater than or equal to 0, got -1"),
+    ("augment", {"bend": "much"}, "augment.bend must be a number, got 'much'"),
+    ("augment", {"trim": 0.3}, "augment.trim must be less than or equal to 0.2, got 0.3"),
+    ("augment", {"bent": 0.1}, "augment.bent is not a parameter; did you mean augment.bend?"),
+    ("augment", {"plain": 0.6, "reordered": 0.6}, "augment: backwards, reordered, ornamented and plain must add up"),
+    ("augment", 0.1, "augment must be keys and values, got 0.1"),
+    ("augment_bend", 0.1, "augment_bend is augment.bend now, in one block: `augment: {bend: ...}`"),
+])  # fmt: skip
+def test_fault_is_said_with_key_range_and_value(key: str, value: Any, line: str) -> None:
+    assert refusal(**{key: value}).startswith(f"params.yaml: {line}")
 
 
 @pytest.mark.parametrize("written", ["1e-05", "1e-5", "1E-05", "+1e-05"])
@@ -84,27 +76,16 @@ def test_number_that_yaml_takes_for_a_string_is_a_number(tmp_path: Path, written
     assert (load_params(file).lr, load_params(file).augment.bend) == (0.00001, 0.00001)
 
 
-def test_numbers_inside_options_are_read_alike() -> None:
-    params = check_params(
-        SHIPPED | {"optimizer": {"adam": {"eps": "1e-08"}}, "hidden_layers": [{"batch_norm": {"eps": "1e-5"}}]}
-    )
-    assert params.optimizer == {"adam": {"eps": 1e-8}}
-    assert params.hidden_layers == [{"batch_norm": {"eps": 1e-5}}]
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("- 1\n", "params.yaml must hold keys and values"),
-        ("", "params.yaml must hold keys and values"),
-        ("lr: [1\n", "params.yaml is not valid YAML"),
-        ("lr: 1\nlr: 2\n", "params.yaml: lr is given twice"),
-        ("a: " + "[" * 40_000, "params.yaml: nothing may be nested more than 100 deep"),
-        ("- " * 20_000, "params.yaml: nothing may be nested more than 100 deep"),
-        ("a: &a [x, x]\nb: [*a, *a]\n", "params.yaml is not valid YAML: write the value out"),
-        ("lr: !!python/object/apply:os.system ['true']\n", "params.yaml is not valid YAML"),
-    ],
-)
+@pytest.mark.parametrize(("text", "message"), [
+    ("- 1\n", "params.yaml must hold keys and values"),
+    ("", "params.yaml must hold keys and values"),
+    ("lr: [1\n", "params.yaml is not valid YAML"),
+    ("lr: 1\nlr: 2\n", "params.yaml: lr is given twice"),
+    ("a: " + "[" * 40_000, "params.yaml: nothing may be nested more than 100 deep"),
+    ("- " * 20_000, "params.yaml: nothing may be nested more than 100 deep"),
+    ("a: &a [x, x]\nb: [*a, *a]\n", "params.yaml is not valid YAML: write the value out"),
+    ("lr: !!python/object/apply:os.system ['true']\n", "params.yaml is not valid YAML"),
+])  # fmt: skip
 def test_file_that_is_no_params_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ParamsError) as caught:

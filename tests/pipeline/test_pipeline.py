@@ -49,8 +49,6 @@ def outs_of(stage: dict[str, Any]) -> list[str]:
 
 
 # What the stages do
-
-
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What audit.py saw of each stage, run as DVC does among the files of an earlier run."""
@@ -131,25 +129,17 @@ def test_the_audit_finds_what_is_not_declared(name: str, records: dict[str, dict
 
 
 # What an edit makes DVC run again
-
-
 def stages_of(file: str) -> set[str]:
     return {name for name, stage in STAGES.items() if any(is_below(file, dep) for dep in stage["deps"])}
 
 
-@pytest.mark.parametrize(
-    ("file", "stages"),
-    [
-        ("src/neural_net/layers.py", {"train", "evaluate", "plot"}),
-        ("src/custom.py", {"train", "evaluate", "plot"}),
-        ("src/pen/augmentation.py", {"preprocess", "split", "train", "evaluate", "plot"}),
-        ("src/figures/curves.py", {"plot"}),
-        ("src/data_sets/pendigits.py", {"fetch", "preprocess"}),
-        ("data/split/train_ink.npz", {"train"}),
-        ("data/split/validation_ink.npz", {"train"}),
-        ("data/split/test.npz", {"evaluate", "plot"}),
-    ],
-)
+@pytest.mark.parametrize(("file", "stages"), [
+    ("src/neural_net/layers.py", {"train", "evaluate", "plot"}), ("src/custom.py", {"train", "evaluate", "plot"}),
+    ("src/pen/augmentation.py", {"preprocess", "split", "train", "evaluate", "plot"}),
+    ("src/figures/curves.py", {"plot"}), ("src/data_sets/pendigits.py", {"fetch", "preprocess"}),
+    ("data/split/train_ink.npz", {"train"}), ("data/split/validation_ink.npz", {"train"}),
+    ("data/split/test.npz", {"evaluate", "plot"}),
+])  # fmt: skip
 def test_an_edit_concerns_the_stages_whose_results_it_can_change(file: str, stages: set[str]) -> None:
     assert stages_of(file) == stages
     assert (ROOT / file).is_file() or file.startswith("data/")

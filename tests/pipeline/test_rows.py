@@ -25,20 +25,15 @@ def test_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return SPLIT / "test.npz"
 
 
-@pytest.mark.parametrize(
-    ("changes", "fault"),
-    [
-        ({"X": np.zeros((2, 15), np.float32)}, "holds no rows of 16 features"),
-        ({"X": np.zeros((2, 16))}, "holds no rows of 16 features"),
-        ({"y": np.zeros(3, np.int64)}, "holds no rows"),
-        ({"row": np.zeros(2)}, "holds no rows"),
-        ({name: getattr(GOOD, name)[:0] for name in ("X", "y", "writer", "row")}, "holds no rows"),
-        ({"X": np.full((2, 16), np.nan, np.float32)}, "no features or digits"),
-        ({"y": np.array([0, 10])}, "no features or digits"),
-        ({"y": np.array([-1, 0])}, "no features or digits"),
-        (None, "is damaged"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "fault"), [
+    ({"X": np.zeros((2, 15), np.float32)}, "holds no rows of 16 features"),
+    ({"X": np.zeros((2, 16))}, "holds no rows of 16 features"), ({"y": np.zeros(3, np.int64)}, "holds no rows"),
+    ({"row": np.zeros(2)}, "holds no rows"),
+    ({name: getattr(GOOD, name)[:0] for name in ("X", "y", "writer", "row")}, "holds no rows"),
+    ({"X": np.full((2, 16), np.nan, np.float32)}, "no features or digits"),
+    ({"y": np.array([0, 10])}, "no features or digits"), ({"y": np.array([-1, 0])}, "no features or digits"),
+    (None, "is damaged"),
+])  # fmt: skip
 def test_what_is_no_rows_is_refused(test_file: Path, changes: dict[str, np.ndarray] | None, fault: str) -> None:
     test_file.write_bytes(rows_npz(GOOD))
     for array, expected in zip(read_rows("test", 16)[:4], GOOD[:4], strict=True):

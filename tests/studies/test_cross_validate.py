@@ -38,22 +38,18 @@ def test_values_are_overridden_as_yaml() -> None:
         PARAMS, ["lr=0.5", "hidden_layers=[8, {dropout: {rate: 0.1}}]", "early_stopping=null", "augment.bend=1e-1"]
     )
     assert (found.lr, found.hidden_layers, found.early_stopping) == (0.5, [8, {"dropout": {"rate": 0.1}}], None)
-    assert found.augment == PARAMS.augment.model_copy(update={"bend": 0.1})
-    assert found.activation == PARAMS.activation
+    assert (found.augment, found.activation) == (PARAMS.augment.model_copy(update={"bend": 0.1}), PARAMS.activation)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("lr", "a change must be key=value, got 'lr'"),
-        ("hidden_layers=[{reshape:", "a value must be YAML, quoted if it has spaces, got 'hidden_layers=[{reshape:'"),
-        ("lr=-1", "the command line: lr must be greater than 0, got -1"),
-        ("learning_rate=1", "the command line: learning_rate is not a parameter"),
-        ("augment.bent=1", "the command line: augment.bent is not a parameter; did you mean augment.bend?"),
-        ("augment_bend=1", "the command line: augment_bend is augment.bend now"),
-        ("lr.x=1", "lr.x is not a parameter"),
-    ],
-)
+@pytest.mark.parametrize(("change", "message"), [
+    ("lr", "a change must be key=value, got 'lr'"),
+    ("hidden_layers=[{reshape:", "a value must be YAML, quoted if it has spaces, got 'hidden_layers=[{reshape:'"),
+    ("lr=-1", "the command line: lr must be greater than 0, got -1"),
+    ("learning_rate=1", "the command line: learning_rate is not a parameter"),
+    ("augment.bent=1", "the command line: augment.bent is not a parameter; did you mean augment.bend?"),
+    ("augment_bend=1", "the command line: augment_bend is augment.bend now"),
+    ("lr.x=1", "lr.x is not a parameter"),
+])  # fmt: skip
 def test_bad_changes_are_refused(change: str, message: str) -> None:
     with pytest.raises(ParamsError) as error:
         cross_validate.overridden(PARAMS, [change])
