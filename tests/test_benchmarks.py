@@ -42,8 +42,7 @@ def test_all_take_as_many_steps_as_the_table_says() -> None:
     ours.train(2)
     ours.train(3)
     products.train(1)
-    assert ours.training.step == 5 * 5
-    assert products.sizes == [64, 64, 64, 64, 44]
+    assert (ours.training.step, products.sizes) == (5 * 5, [64, 64, 64, 64, 44])
 
 
 def test_a_row_has_time_and_accuracy_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,13 +63,7 @@ def training_row(hidden: list[int], accuracy: float = 0.97, **seconds: float) ->
     return {**kind, **both, "accuracy": {"ours": 0.97, **right}}
 
 
-def test_who_learned_more_or_less_is_named() -> None:
-    assert not bench.unequal([training_row([32], PyTorch=0.05)])
-    (fault,) = bench.unequal([training_row([32], accuracy=0.9, PyTorch=0.05)])
-    assert "PyTorch reached 90.00% and ours 97.00%" in fault
-
-
-def test_goals_are_judged_by_the_geometric_mean_and_the_worst_row() -> None:
+def test_goals_go_by_geometric_mean_and_worst_row_and_unequal_results_are_named() -> None:
     records = [
         training_row([32, 16], PyTorch=0.020, products_alone=0.004),
         training_row([256, 128], PyTorch=0.125, products_alone=0.005),
@@ -79,16 +72,16 @@ def test_goals_are_judged_by_the_geometric_mean_and_the_worst_row() -> None:
     assert reached["PyTorch takes at least 5 times as long in geometric mean: 5.00"]
     assert reached["at most 3 times the matrix products alone for [32, 16]: 2.50 to 2.50"]
     assert not reached["at most 1.5 times the matrix products alone for widths of 256 and more: 2.00 to 2.00"]
+    assert not bench.unequal([training_row([32], PyTorch=0.05)])
+    (fault,) = bench.unequal([training_row([32], accuracy=0.9, PyTorch=0.05)])
+    assert "PyTorch reached 90.00% and ours 97.00%" in fault
 
 
-def test_the_table_is_put_between_the_marks(tmp_path: Path) -> None:
+def test_the_table_is_put_between_its_marks_and_exponents_are_slopes(tmp_path: Path) -> None:
     path = tmp_path / "speed.md"
     path.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
     bench.write_page("new", path)
     assert path.read_text() == f"before\n{bench.BEGIN}\nnew\n{bench.END}\nafter\n"
-
-
-def test_the_exponent_is_the_slope_of_the_logarithms() -> None:
     assert scale.exponent([10, 100, 1000], [0.2, 2, 20]) == pytest.approx(1)
     assert scale.exponent([10, 100, 1000], [1, 100, 10000]) == pytest.approx(2)
 
@@ -97,20 +90,17 @@ def test_the_exponent_is_the_slope_of_the_logarithms() -> None:
 def test_a_training_from_a_mapped_file_is_measured(tmp_path: Path) -> None:
     scale.write_rows(tmp_path, 3000)
     record = scale.train(tmp_path, 2000, [16])
-    assert record["rows"] == 2000
-    assert record["parameters"] == 16 * 16 + 16 + 16 * 10 + 10
+    assert (record["rows"], record["parameters"]) == (2000, 16 * 16 + 16 + 16 * 10 + 10)
     assert record["seconds"] > 0 < record["wall"]
     assert 0 <= record["mib"] < 200
 
 
 def test_the_pipeline_is_judged_by_what_is_outside_of_training() -> None:
     figures = {
-        "stages": {"before": 1.0, **dict.fromkeys(pipeline.STAGES, 2.0), "train": 60.0},
-        "nothing_to_do": 3.5,
-        "starts": dict.fromkeys(pipeline.STAGES, 0.3),
-        "epochs": 100,
+        "stages": {"before": 1.0, **dict.fromkeys(pipeline.STAGES, 2.0), "train": 60.0}, "nothing_to_do": 3.5,
+        "starts": dict.fromkeys(pipeline.STAGES, 0.3), "epochs": 100,
         "training": {"off": [50.0, 50.0], "on": [51.0, 55.0]},
-    }
+    }  # fmt: skip
     lines = pipeline.report(figures).splitlines()
     assert "| all but train | 11.0 | at most 15 | reached |" in lines
     assert "| `dvc repro` with nothing to do | 3.5 | less than 3 | **not reached** |" in lines

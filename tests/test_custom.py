@@ -14,27 +14,9 @@ import pytest
 import yaml
 
 import custom
+import neural_net as nn
 import train
-from neural_net import (
-    Layer,
-    Network,
-    StorageError,
-    UnknownNameError,
-    dense_layers,
-    fit,
-    gradcheck,
-    load,
-    make_activation,
-    make_layer,
-    make_loss,
-    make_optimizer,
-    register_activation,
-    register_layer,
-    register_loss,
-    register_optimizer,
-    registry,
-    save,
-)
+from neural_net import Network, gradcheck, load, make_activation, register_activation, register_layer, registry, save
 from pipeline.params import check_params
 from pipeline.rows import Rows
 
@@ -68,16 +50,11 @@ def has_right_gradients(name: str, times: int) -> bool:
 
 
 # The example
-
-
 def test_squareplus_in_numbers_to_check_by_head() -> None:
     """With b = 4: sqrt(1.5^2 + 4) = 2.5."""
     squareplus = custom.SquarePlus()
     assert squareplus.Forward_prop(np.array([-1.5, 0.0, 1.5])).tolist() == [0.5, 1.0, 2.0]
     assert squareplus.Backward_prop(np.array([1.0, 1.0, 10.0])).tolist() == [0.2, 0.5, 8.0]
-
-
-def test_the_documentation_shows_the_example_as_it_stands() -> None:
     assert BLOCKS[0] == (ROOT / "src/custom.py").read_text()
 
 
@@ -103,24 +80,22 @@ def test_reading_a_model_and_the_estimator_know_the_custom_parts(module: str) ->
 
 
 # Registering
-
-
 def test_a_registered_part_goes_by_its_name() -> None:
     register_activation("doubling")(Doubling)
     assert make_activation("doubling").forward(np.array([[1.0, -2.0]])).tolist() == [[2.0, -4.0]]
-    assert make_layer("doubling").Forward_prop([[3.0]]).tolist() == [[6.0]]  # type: ignore[attr-defined]
-    with pytest.raises(UnknownNameError, match="did you mean doubling"):
+    assert nn.make_layer("doubling").Forward_prop([[3.0]]).tolist() == [[6.0]]  # type: ignore[attr-defined]
+    with pytest.raises(nn.UnknownNameError, match="did you mean doubling"):
         make_activation("doublin")
 
 
 TAKEN = [(register_activation, "relu"), (register_activation, "linear"), (register_activation, "squareplus")]
 TAKEN += [(register_layer, "linear"), (register_layer, "gelu")]
-TAKEN += [(register_loss, "cross_entropy"), (register_optimizer, "adam")]
+TAKEN += [(nn.register_loss, "cross_entropy"), (nn.register_optimizer, "adam")]
 
 
 @pytest.mark.parametrize(("register", "name"), TAKEN)
 def test_a_name_that_exists_is_refused(register: Any, name: str) -> None:
-    bases = {register_loss: type(make_loss("focal")), register_optimizer: type(make_optimizer("sgd"))}
+    bases = {nn.register_loss: type(nn.make_loss("focal")), nn.register_optimizer: type(nn.make_optimizer("sgd"))}
     mine = type("Mine", (bases.get(register, type(make_activation("tanh"))),), {})
     with pytest.raises(ValueError, match=f"Mine cannot be the .* {name}: .* has that name already"):
         register(name)(mine)
@@ -168,25 +143,20 @@ def test_one_file_may_be_read_twice() -> None:
 
 
 # Saving
-
-
 def small(activation: Any, widths: tuple[int, ...] = (4,)) -> Network:
-    return Network(dense_layers(widths, 2, activation), 3, rng=np.random.default_rng(0))
+    return Network(nn.dense_layers(widths, 2, activation), 3, rng=np.random.default_rng(0))
 
 
-def test_a_network_with_a_custom_part_is_saved_and_loaded(tmp_path: Path) -> None:
+def test_a_network_with_a_custom_part_is_saved_and_loaded_and_one_that_is_gone_named(tmp_path: Path) -> None:
     network = small({"squareplus": {"b": 1.0}}, (4, 4))
     X = np.random.default_rng(1).normal(size=(5, 3))
     save(network, tmp_path)
     assert {"squareplus": {"b": 1.0}} in json.loads((tmp_path / "network.json").read_text())["layers"]
     assert np.array_equal(load(tmp_path)[0].outputs(X), network.outputs(X))
-
-
-def test_a_saved_network_whose_part_is_gone_names_it(tmp_path: Path) -> None:
     register_activation("doubling")(Doubling)
     save(small("doubling"), tmp_path)
     del registry.TABLES["activation"]["doubling"]
-    with pytest.raises(StorageError, match="got 'doubling'"):
+    with pytest.raises(nn.StorageError, match="got 'doubling'"):
         load(tmp_path)
 
 
@@ -201,8 +171,6 @@ def test_an_option_that_the_part_did_not_keep_is_named(tmp_path: Path) -> None:
 
 
 # The gradient check
-
-
 def test_make_gradcheck_counts_custom_parts(capsys: pytest.CaptureFixture[str]) -> None:
     assert has_right_gradients("squareplus", 2)  # with its defaults, and as check_with says
     with pytest.raises(SystemExit) as end:
@@ -226,7 +194,7 @@ def test_make_gradcheck_finds_a_wrong_derivative(wrong: float, capsys: pytest.Ca
 
 def test_a_layer_for_pen_paths_in_a_row_is_checked_too() -> None:
     @register_layer("coordinates")
-    class Coordinates(Layer):
+    class Coordinates(nn.Layer):
         def _shapes(self, shape_in: Any) -> Any:
             if shape_in != (16,):
                 raise ValueError("expects the pen's 16 coordinates")
@@ -242,11 +210,7 @@ def test_a_layer_for_pen_paths_in_a_row_is_checked_too() -> None:
 
 
 # What the documentation promises
-
-
-def test_the_documented_parts_have_right_gradients_and_train_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_documented_parts_are_right_and_train_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "documented.py").write_text("\n\n".join(BLOCKS[1:]))
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("documented")
@@ -254,9 +218,9 @@ def test_the_documented_parts_have_right_gradients_and_train_together(
     assert has_right_gradients("log_cosh", 1)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 5))
-    network = Network(dense_layers([8, "scale", 8], 2, "squareplus"), 5, rng=rng)
+    network = Network(nn.dense_layers([8, "scale", 8], 2, "squareplus"), 5, rng=rng)
     parts: Any = {"loss": "log_cosh", "optimizer": {"sign_descent": {"lr": 0.01}}}
-    history = fit(network, X, (X[:, 0] > 0).astype(int), rng=rng, epochs=100, batch_size=20, **parts)
+    history = nn.fit(network, X, (X[:, 0] > 0).astype(int), rng=rng, epochs=100, batch_size=20, **parts)
     assert history.last["train_loss"] < 0.2 * history["train_loss"][0]
     assert history.last["train_accuracy"] > 0.95
     save(network, tmp_path)

@@ -44,11 +44,3 @@ def test_the_page_says_what_the_script_prints(
         near = {"abs": 10} if ours[1] else {"rel": 0.5}
         assert float(ours[0]) == pytest.approx(float(theirs[0]), **near)
     assert len(list((tmp_path / "images").glob("*.png"))) == len(script.EXAMPLES)
-
-
-def test_each_failure_fails_and_each_cure_cures(script: ModuleType) -> None:
-    """The quickest of the three, by its own numbers."""
-    example = script.EXAMPLES["dead"]
-    failure, cure = (script.run(**example.settings | settings | {"epochs": 4}) for settings in example.cases.values())
-    assert failure.accuracy < 0.2
-    assert cure.accuracy > 0.8

@@ -27,9 +27,6 @@ def test_metrics_of_three_right_and_one_wrong() -> None:
         "test_ece": 0,  # 75 % sure and 75 % right
         "test_left_to_a_person": 1,  # all are equally sure
     }
-
-
-def test_impossible_truth_gives_a_large_but_finite_loss() -> None:
     metrics = evaluate(probabilities((0, 1.0)), np.array([5]), ece_bins=15)
     assert 100 < metrics["test_loss"] < 1000
 

@@ -61,14 +61,11 @@ def test_uci_after_the_team_folder_beside_the_checkout(tmp_path: Path, monkeypat
     assert places({})[0] == (str(team), False)
 
 
-@pytest.mark.parametrize(
-    ("mirror", "place"),
-    [
-        ("/data/pendigits", "/data/pendigits"),
-        ("data/uci.zip", "/checkout/data/uci.zip"),  # also where an experiment runs elsewhere
-        ("https://example.org/uci.zip", "https://example.org/uci.zip"),
-    ],
-)
+@pytest.mark.parametrize(("mirror", "place"), [
+    ("/data/pendigits", "/data/pendigits"),
+    ("data/uci.zip", "/checkout/data/uci.zip"),  # also where an experiment runs elsewhere
+    ("https://example.org/uci.zip", "https://example.org/uci.zip"),
+])  # fmt: skip
 def test_mirror_of_the_users_choice_comes_in_place_of_the_team_folder(mirror: str, place: str) -> None:
     assert places({"DVC_ROOT": "/checkout", "PENDIGITS_MIRROR": mirror}) == [(place, True), UCI]
 
@@ -94,9 +91,7 @@ def test_first_source_that_has_the_data(tmp_path: Path, small: None, capsys: Any
     assert "warning" not in said  # UCI was not asked
 
 
-def test_folder_that_is_complete_is_left_alone_but_for_a_chosen_source(
-    tmp_path: Path, small: None, capsys: Any
-) -> None:
+def test_a_complete_folder_is_left_alone_but_for_a_chosen_source(tmp_path: Path, small: None, capsys: Any) -> None:
     folder, team = make_folder(tmp_path / "pendigits"), make_folder(tmp_path / "team")
     before = folder.stat()
     fetch.fetch_pendigits(folder, [Source("team", str(team))])
@@ -107,9 +102,7 @@ def test_folder_that_is_complete_is_left_alone_but_for_a_chosen_source(
     assert contents_of(folder) == FILES
 
 
-def test_broken_mirror_is_said_and_uci_asked(
-    tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
+def test_broken_mirror_is_said(tmp_path: Path, small: None, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     read = {"https://uci": FILES}.get
     monkeypatch.setattr(fetch, "read_source", lambda place: read(place) or download.read_source(place))
     folder = tmp_path / "pendigits"

@@ -46,7 +46,17 @@ def pictures() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths.FIGURES.iterdir()}
 
 
-def test_main_draws_every_picture_the_same_twice_and_removes_others(folder: Path) -> None:
+def test_what_was_written_is_read_and_drawn_the_same_twice_and_others_removed(folder: Path) -> None:
+    results = plot.read_results()
+    assert results.history["val_accuracy"].tolist() == [0.4, 0.6]
+    assert results.probability.shape == (40, 10)
+    assert np.array_equal(results.probability.argmax(axis=1), results.predicted)
+    assert results.writer[:4].tolist() == [1, 2, 3, 1]
+    # the weights of layers inside others too, in order, and nothing else
+    shapes = {"linear1": (16, 30), "linear2": (30, 30), "linear3": (30, 10)}
+    assert [(name, w.shape) for name, w in results.layers] == list(shapes.items())
+    for figure in plot.draw(results, mistakes_shown=5).values():
+        assert figure.get_suptitle().startswith("synthetic: ")
     plot.main()
     once = pictures()
     assert set(once) == PICTURES | WATCHED
@@ -57,33 +67,14 @@ def test_main_draws_every_picture_the_same_twice_and_removes_others(folder: Path
     assert set(pictures()) == PICTURES
 
 
-def test_what_is_read_is_what_was_written(folder: Path) -> None:
-    results = plot.read_results()
-    assert results.history["val_accuracy"].tolist() == [0.4, 0.6]
-    assert results.probability.shape == (40, 10)
-    assert np.array_equal(results.probability.argmax(axis=1), results.predicted)
-    assert results.writer[:4].tolist() == [1, 2, 3, 1]
-    # the weights of layers inside others too, in order, and nothing else
-    assert [(name, w.shape) for name, w in results.layers] == [
-        ("linear1", (16, 30)),
-        ("linear2", (30, 30)),
-        ("linear3", (30, 10)),
-    ]
-    for figure in plot.draw(results, mistakes_shown=5).values():
-        assert figure.get_suptitle().startswith("synthetic: ")
-
-
-@pytest.mark.parametrize(
-    ("path", "text", "fault"),
-    [
-        (paths.PREDICTIONS, "row,writer,digit,predicted,p0\n0,1,0,0,1\n", "does not hold the rows of the test"),
-        (paths.HISTORY, "epoch,train_loss\n1,2\n", "has no column train_accuracy"),
-        (paths.HISTORY, COLUMNS + "1,2,3,4,?\n", "the column val_accuracy must hold numbers"),
-        (paths.HISTORY, COLUMNS + "1,2,3,4,5\n1,2\n", "the column train_accuracy must hold numbers"),
-        (paths.HISTORY, COLUMNS, "the column epoch must hold numbers"),
-        (paths.HISTORY, "", "is not a table"),
-    ],
-)
+@pytest.mark.parametrize(("path", "text", "fault"), [
+    (paths.PREDICTIONS, "row,writer,digit,predicted,p0\n0,1,0,0,1\n", "does not hold the rows of the test"),
+    (paths.HISTORY, "epoch,train_loss\n1,2\n", "has no column train_accuracy"),
+    (paths.HISTORY, COLUMNS + "1,2,3,4,?\n", "the column val_accuracy must hold numbers"),
+    (paths.HISTORY, COLUMNS + "1,2,3,4,5\n1,2\n", "the column train_accuracy must hold numbers"),
+    (paths.HISTORY, COLUMNS, "the column epoch must hold numbers"),
+    (paths.HISTORY, "", "is not a table"),
+])  # fmt: skip
 def test_what_the_stages_before_did_not_write_is_refused(folder: Path, path: Path, text: str, fault: str) -> None:
     path.write_text(text)
     with pytest.raises(StageError, match=rf"^{path}:? {fault}.*; `dvc repro` makes (it|both) anew"):

@@ -46,10 +46,12 @@ def held_out_writers(seed: int) -> list[int]:
 HOLDS_OUT_2 = next(seed for seed in range(40) if 2 in held_out_writers(seed))
 
 
-def test_the_seed_chooses_the_writers() -> None:
+def test_the_seed_chooses_the_writers_and_random_rows_come_from_all() -> None:
     by_seed = {tuple(held_out_writers(seed)) for seed in range(40)}
     assert len(by_seed) > 10  # of the 15 pairs of 6 writers
     assert held_out_writers(3) == held_out_writers(3)
+    held_out = choose(split_by="random", validation_fraction=0.3)
+    assert set(WRITER[held_out]) == set(WRITER[~held_out]) == set(range(1, 7))
 
 
 @given(fraction=st.floats(0.05, 0.9), seed=st.integers(0, 2**63 - 1))
@@ -60,43 +62,19 @@ def test_random_rows_hold_out_the_same_share_of_each_digit(fraction: float, seed
     assert abs(counts[0] - 30 * fraction) <= 0.5
 
 
-def test_random_rows_come_from_all_writers() -> None:
-    held_out = choose(split_by="random", validation_fraction=0.3)
-    assert set(WRITER[held_out]) == set(WRITER[~held_out]) == set(range(1, 7))
-
-
-@pytest.mark.parametrize(
-    ("changes", "y", "fault"),
-    [
-        *(
-            (
-                {"split_by": "writer", "validation_writers": n},
-                Y,
-                f"validation_writers: {n} must be less than the number of writers, which is 6",
-            )
-            for n in (6, 7, 10**12)
-        ),
-        (
-            {"split_by": "writer", "validation_writers": 2, "split_seed": HOLDS_OUT_2},
-            np.where((WRITER != 2) & (Y == 7), 1, Y),  # writer 2 alone writes a 7
-            "validation_writers: 2 leaves no 7 to learn from",
-        ),
-        (
-            {"split_by": "random", "validation_fraction": 0.001},
-            Y,
-            "validation_fraction: 0.001 leaves no row on one side; there are 300 rows",
-        ),
-        (
-            {"split_by": "random", "validation_fraction": 0.2},
-            np.minimum(Y, 8),
-            "validation_fraction: 0.2 leaves no 9 to learn from",
-        ),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("changes", "y", "fault"), [
+    *(({"split_by": "writer", "validation_writers": n}, Y, f"{n} must be less than the number of writers, which is 6")
+      for n in (6, 7, 10**12)),
+    ({"split_by": "writer", "validation_writers": 2, "split_seed": HOLDS_OUT_2},
+     np.where((WRITER != 2) & (Y == 7), 1, Y), "2 leaves no 7 to learn from"),  # writer 2 alone writes a 7
+    ({"split_by": "random", "validation_fraction": 0.001}, Y, "0.001 leaves no row on one side; there are 300 rows"),
+    ({"split_by": "random", "validation_fraction": 0.2}, np.minimum(Y, 8), "0.2 leaves no 9 to learn from"),
+])  # fmt: skip
 def test_what_would_leave_too_little_is_refused(changes: dict[str, object], y: np.ndarray, fault: str) -> None:
     with pytest.raises(StageError) as error:
         choose(y, **changes)
-    assert str(error.value) == f"params.yaml: {fault}"
+    key = "validation_writers" if changes["split_by"] == "writer" else "validation_fraction"
+    assert str(error.value) == f"params.yaml: {key}: {fault}"
 
 
 @pytest.fixture
@@ -141,20 +119,12 @@ def test_arrays_hold_the_rows_of_the_tables(processed: Path, capsys: Any, featur
 
 
 GOLDEN = {
-    "test.csv": "5fc3f4df72bcc3a9",
-    "test_ink.npz": "cfeee14d63a331a3",
-    "training.csv": "dbbcd0c8582d0b92",
-    "training_ink.npz": "564cab908315342e",
-    "pendigits-orig.tes": "cdfecd9d71fe41dc",
-    "pendigits-orig.tra": "0926a1abe4ba4c8f",
-    "pendigits.tes": "8ac9e7230849f226",
-    "pendigits.tra": "a2c342c6b4316e79",
-    "test.npz": "cacd7e4f31a79f2b",
-    "train.npz": "30ed00710de2e37a",
-    "train_ink.npz": "4c2b56e46d38391e",
-    "validation.npz": "80c22996b979e90e",
-    "validation_ink.npz": "1125240622316db6",
-}
+    "test.csv": "5fc3f4df72bcc3a9", "test_ink.npz": "cfeee14d63a331a3", "training.csv": "dbbcd0c8582d0b92",
+    "training_ink.npz": "564cab908315342e", "pendigits-orig.tes": "cdfecd9d71fe41dc",
+    "pendigits-orig.tra": "0926a1abe4ba4c8f", "pendigits.tes": "8ac9e7230849f226", "pendigits.tra": "a2c342c6b4316e79",
+    "test.npz": "cacd7e4f31a79f2b", "train.npz": "30ed00710de2e37a", "train_ink.npz": "4c2b56e46d38391e",
+    "validation.npz": "80c22996b979e90e", "validation_ink.npz": "1125240622316db6",
+}  # fmt: skip
 
 
 def test_the_data_stages_write_the_same_bytes_everywhere(processed: Path) -> None:
@@ -177,24 +147,21 @@ HEADER = "x1,y1,x2,y2,x3,y3,x4,y4,x5,y5,x6,y6,x7,y7,x8,y8,digit,writer\n"
 GOOD = 16 * "0.5," + "3,1\n"
 
 
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("", "is not a table"),
-        (HEADER, "the column x1 must hold numbers"),
-        (GOOD, "has no column x1"),
-        ("digit,writer\n3,1\n", "has no column x1"),
-        ("\ufffd\0", "has no column x1"),
-        (HEADER + GOOD + "0.5,1\n", "the column x2 must hold numbers"),
-        (HEADER + GOOD.replace("0.5", "1.5", 1), "must have coordinates from -1 to 1"),
-        (HEADER + GOOD.replace("0.5", "nan", 1), "the column x1 must hold numbers"),
-        (HEADER + GOOD.replace("0.5", "half", 1), "the column x1 must hold numbers"),
-        (HEADER + GOOD.replace("3,1", "10,1"), "must have digits from 0 to 9"),
-        (HEADER + GOOD.replace("3,1", "3.5,1"), "must have digits from 0 to 9"),
-        (HEADER + GOOD.replace("3,1", "3,0"), "must have digits from 0 to 9 and writers from 1"),
-        (HEADER + GOOD.replace("3,1", "3,1e300"), "must have digits from 0 to 9 and writers from 1"),
-    ],
-)
+@pytest.mark.parametrize(("text", "fault"), [
+    ("", "is not a table"),
+    (HEADER, "the column x1 must hold numbers"),
+    (GOOD, "has no column x1"),
+    ("digit,writer\n3,1\n", "has no column x1"),
+    ("\ufffd\0", "has no column x1"),
+    (HEADER + GOOD + "0.5,1\n", "the column x2 must hold numbers"),
+    (HEADER + GOOD.replace("0.5", "1.5", 1), "must have coordinates from -1 to 1"),
+    (HEADER + GOOD.replace("0.5", "nan", 1), "the column x1 must hold numbers"),
+    (HEADER + GOOD.replace("0.5", "half", 1), "the column x1 must hold numbers"),
+    (HEADER + GOOD.replace("3,1", "10,1"), "must have digits from 0 to 9"),
+    (HEADER + GOOD.replace("3,1", "3.5,1"), "must have digits from 0 to 9"),
+    (HEADER + GOOD.replace("3,1", "3,0"), "must have digits from 0 to 9 and writers from 1"),
+    (HEADER + GOOD.replace("3,1", "3,1e300"), "must have digits from 0 to 9 and writers from 1"),
+])  # fmt: skip
 def test_a_table_that_preprocess_did_not_write(workspace: Path, text: str, fault: str) -> None:
     PROCESSED.mkdir(parents=True)
     (PROCESSED / "training.csv").write_text(text)

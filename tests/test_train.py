@@ -38,16 +38,13 @@ def test_without_augmentation_it_is_the_temperature_of_the_rows(network: Network
     assert found == fit_temperature(network.outputs(rows.X), rows.y)
 
 
-def test_it_is_fitted_to_several_new_rows_for_each(
-    network: Network, rows: Rows, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_is_fitted_to_new_rows_for_each(network: Network, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
     outputs = network.outputs
     monkeypatch.setattr(network, "outputs", lambda X: seen.append(X) or outputs(X))
     found = [train.fitted_temperature(PARAMS, network, rows) for _ in range(2)]
     copies = seen[: train.COPIES]
-    assert found[0] == found[1]
-    assert len({X.tobytes() for X in copies} | {rows.X.tobytes()}) == train.COPIES + 1
+    assert (found[0], len({X.tobytes() for X in copies} | {rows.X.tobytes()})) == (found[1], train.COPIES + 1)
     assert {X.shape for X in copies} == {rows.X.shape}
     alone = [fit_temperature(outputs(X), rows.y) for X in copies]
     assert min(alone) <= found[0] <= max(alone)

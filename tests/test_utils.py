@@ -13,9 +13,11 @@ from utils import accuracy, one_hot, one_line, scale_features, split_data
 RNG = np.random.default_rng
 
 
-def test_scaling_maps_the_coordinates_range_to_minus_one_to_one() -> None:
+def test_scaling_one_hot_rows_and_accuracy_by_hand() -> None:
     assert scale_features([[0, 25, 50, 100]]).tolist() == [[-1, -0.5, 0, 1]]
     assert scale_features([0, 5, 10], low=0, high=10).tolist() == [-1, 0, 1]
+    assert one_hot([2, 0], 3).tolist() == [[0, 0, 1], [1, 0, 0]]
+    assert accuracy([1, 2, 3, 4], [1, 2, 3, 0]) == 0.75
 
 
 @given(n=st.integers(30, 60), test_size=st.floats(0.2, 0.8), seed=st.integers(0, 9))
@@ -28,34 +30,20 @@ def test_split_keeps_every_row_once_with_its_label(n: int, test_size: float, see
     assert (X_test % 3 == y_test).all()
 
 
-def test_split_gives_each_class_its_share() -> None:
+def test_split_gives_each_class_its_share_and_the_seed_decides() -> None:
     y = np.repeat([0, 1], [100, 20])
     *_, y_test = split_data(y, y, 0.25, rng=RNG(0))
     assert np.bincount(y_test).tolist() == [25, 5]
-
-
-def test_split_is_the_same_for_the_same_seed() -> None:
     first, second, other = (split_data(range(50), [0] * 50, rng=RNG(seed))[1] for seed in (1, 1, 2))
     assert first.tolist() == second.tolist() != other.tolist()
 
 
-def test_one_hot_puts_a_single_one_in_each_row() -> None:
-    assert one_hot([2, 0], 3).tolist() == [[0, 0, 1], [1, 0, 0]]
-
-
-def test_accuracy_is_the_share_of_right_predictions() -> None:
-    assert accuracy([1, 2, 3, 4], [1, 2, 3, 0]) == 0.75
-
-
-@pytest.mark.parametrize(
-    ("helper", "arguments"),
-    [
-        (scale_features, ([1], 3, 3)),
-        *((partial(split_data, rng=RNG(0)), wrong) for wrong in [([1, 2], [1]), ([1, 2], [0, 0], 0), ([1, 2], [0, 1])]),
-        *((one_hot, (y, 3)) for y in ([3], [-1], [0.5], [[0]])),
-        *((accuracy, wrong) for wrong in [([1], [1, 2]), ([], [])]),
-    ],
-)
+@pytest.mark.parametrize(("helper", "arguments"), [
+    (scale_features, ([1], 3, 3)),
+    *((partial(split_data, rng=RNG(0)), wrong) for wrong in [([1, 2], [1]), ([1, 2], [0, 0], 0), ([1, 2], [0, 1])]),
+    *((one_hot, (y, 3)) for y in ([3], [-1], [0.5], [[0]])),
+    *((accuracy, wrong) for wrong in [([1], [1, 2]), ([], [])]),
+])  # fmt: skip
 def test_each_refuses_what_it_cannot_take(helper: Any, arguments: tuple[Any, ...]) -> None:
     with pytest.raises(ValueError, match=f"^{getattr(helper, 'func', helper).__name__}: "):
         helper(*arguments)
