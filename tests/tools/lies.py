@@ -12,10 +12,8 @@ import copy
 import hashlib
 import io
 import json
-import logging
 import multiprocessing
 import os
-import random
 import re
 import resource
 import signal
@@ -32,11 +30,11 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +113,7 @@ ODD = [
     *FLOATS, None, True, False, 0, 1, -1, 3, 10**9, 2**62, 2**63, 10**30, 10**400, 0.5, 1e300, "", "0", "x", "../../x",
     "a\nb", "\x1b[2J", "\ud800", "é", "%s{0}", "x" * 5000, "\x1b[2J\n" * 900, "1e-5", "os.system", b"\xff",
     "RUNNING", "FINISHED", "deleted", "READY", "models:/x", "host:99999999999999999999", "relu", "conv1d", "softmax",
-    [], [[]], {}, {"": 0}, {"x": {}}, {"\x1b[2J\n": "x"}, ["linear"], {"linear": {"n_out": 10}}, {"dropout": {"rate": 2}},
+    [], [[]], {}, {"": 0}, {"x": {}}, {"\x1b[2J\n": "x"}, ["linear"], {"linear": {"n_out": 10}},
     {"conv1d": {"filters": 10**9}}, {"residual": {"layers": ["x"]}}, {"reshape": {"shape": [0, 16]}},
 ]  # fmt: skip
 NUMBERS = [b"0", b"1", b"2", b"99", b"100", b"-5", b"999999", b"1000000", b"9" * 30, b"007", b"nan", b"x"]
@@ -308,11 +306,11 @@ def read_archive(content: bytes) -> None:
 # --- params.yaml -----------------------------------------------------------------------------------------------------
 
 WRITTEN = [  # in YAML, in the place of a value
-    "", "~", "no", "-0.0", "1e400", ".inf", ".nan", "0x1F", "1_000", "1:30", "2001-01-01", "2001-99-99", '"\\0\\e[2J"',
-    "[1, [2, [3]]]", "{a: {b: {c: 1}}}", "{1: 2}", "{? [1]: 2}", "9" * 5000, "0x" + "f" * 5000, "1e999999999", "!!map x",
+    "", "~", "no", "-0.0", "1e400", ".inf", ".nan", "0x1F", "1_000", "1:30", "2001-99-99", '"\\0\\e[2J"',
+    "[1, [2, [3]]]", "{a: {b: {c: 1}}}", "{1: 2}", "{? [1]: 2}", "9" * 5000, "0x" + "f" * 5000, "1e999999999",
     "!!binary aGk=", "!!binary '***'", "!!set {a, b}", "!!omap [a: 1]", "!!map [a]", "!!int x", "!!float x", "!!null x",
     "!!timestamp x", "!!seq {a: 1}", "!!python/object/apply:os.system ['touch /tmp/lies']", "!!python/name:os.system",
-    "!!python/object/new:os.system [touch]", "!!python/module:os", "!!python/tuple [1]", "!unknown x", "&a [1]", "&a [*a]",
+    "!!python/object/new:os.system [touch]", "!!python/module:os", "!!python/tuple [1]", "!unknown x", "&a [*a]",
     "*missing", "{<<: {a: 1}}", "{<<: 1}", "=", "|\n  text", "[1, 2", "'open", "%x", "@", "a: b", "{a: 1, a: 2}",
     "{relu: {}, gelu: {}}", "{leaky_relu: {slope: .nan}}", "{leaky_relu: {[1]: 2}}", "{linear: {n_out: 1e9}}", "a\tb",
     "[100000, 100000]", "[{residual: {layers: [4]}}]", "[flatten, flatten]", "[{reshape: {shape: [-1]}}]", "1e-05",
@@ -340,21 +338,11 @@ def as_yaml(rng: Random, values: Any) -> bytes:
 
 def wicked_params() -> list[tuple[bytes]]:
     shipped = (ROOT / "params.yaml").read_text()
-    lines = [
-        "#" * 10_000_000,
-        '"a\\nb\\e[31m": 1\n',
-        '"{0.__class__}": 1\n"{0.__class__}": 2\n',
-        "null: 2\n",
-        "{a: b}: 2\n",
-    ]
-    texts = [LAUGHS, "lr: &a [*a]\n", "a: " + "[" * 40_000, "{" * 40_000, "- " * 20_000, "? " * 20_000, "&a " * 10_000]
-    texts += [
-        "a: " + "[" * 98 + "]" * 98,
-        "--- 1\n--- 2\n",
-        "%YAML 9.9\n---\na: 1\n",
-        "",
-        *(shipped + line for line in lines),
-    ]
+    more = ["#" * 10**7, '"a\\nb\\e[31m": 1\n', '"{0.__class__}": 1\n"{0.__class__}": 2\n', "null: 2\n", "{a: b}: 2\n"]
+    texts = [
+        LAUGHS, "lr: &a [*a]\n", "a: " + "[" * 40_000, "{" * 40_000, "- " * 20_000, "? " * 20_000, "&a " * 10_000, "",
+        "a: " + "[" * 98 + "]" * 98, "--- 1\n--- 2\n", "%YAML 9.9\n---\na: 1\n", *(shipped + line for line in more),
+    ]  # fmt: skip
     contents = [*map(str.encode, texts), b"\xff\xfe\x00\xd8", bytes(1000), shipped.encode("utf-16")]
     return [(content,) for content in contents]
 
@@ -367,10 +355,15 @@ def read_params(content: bytes) -> None:
 # --- What stages hand on ---------------------------------------------------------------------------------------------
 
 
-def processed() -> list[Seed]:
+def handed_on() -> tuple[Any, Ink, Seed]:
+    """Five rows of features, their ink, and the latter as the second file of an input."""
     ink, n = small_ink(), np.arange(5)
-    table = preprocess.format_csv(preprocess.scale_features(eight_points(ink)[n]), ink.digit[n], ink.writer[n])
-    return [[(table.splitlines(keepends=True), as_lines), (strokes_of(ink).take(n)._asdict(), as_npz)]]
+    return preprocess.scale_features(eight_points(ink)[n]), ink, [(strokes_of(ink).take(n)._asdict(), as_npz)]
+
+
+def processed() -> list[Seed]:
+    X, ink, second = handed_on()
+    return [[(preprocess.format_csv(X, ink.digit[:5], ink.writer[:5]).splitlines(keepends=True), as_lines), *second]]
 
 
 def read_processed(table: bytes, ink: bytes) -> None:
@@ -378,17 +371,14 @@ def read_processed(table: bytes, ink: bytes) -> None:
     paths.PROCESSED = Path()
     Path("training.csv").write_bytes(table)
     Path("training_ink.npz").write_bytes(ink)
-    for features in FEATURE_SETS:
-        rows = split.read_part("training", features)
-        check(np.isfinite(rows.X).all() and set(rows.y) <= set(range(10)))
-        rows_npz(rows)
+    rows = split.read_part("training", "table")
+    check(np.isfinite(rows.X).all() and set(rows.y) <= set(range(10)) and len(rows_npz(rows)))
 
 
 def splits() -> list[Seed]:
-    ink, n = small_ink(), np.arange(6)
-    X = preprocess.scale_features(eight_points(ink)[n]).astype("f4")
-    rows = {"X": X, "y": ink.digit[n], "writer": ink.writer[n], "row": n}
-    return [[(rows, as_npz), (strokes_of(ink).take(n)._asdict(), as_npz)]]
+    X, ink, second = handed_on()
+    rows = {"X": X.astype("f4"), "y": ink.digit[:5], "writer": ink.writer[:5], "row": np.arange(5)}
+    return [[(rows, as_npz), *second]]
 
 
 def read_split(table: bytes, ink: bytes) -> None:
@@ -520,7 +510,7 @@ def as_rows(rng: Random, tables: Any) -> Any:
 
 
 def read_store(tables: Any) -> None:
-    """What `make doctor`, `make compare` and `make champion` do with what MLflow's tables hold: SQLite keeps any type."""
+    """What `make doctor`, `make compare` and `make champion` do with MLflow's tables; SQLite keeps any type in them."""
     with connect(DATABASE) as database:
         database.execute("pragma synchronous = off")
         for table in TABLES:
@@ -550,13 +540,9 @@ def read_store(tables: Any) -> None:
 
 
 def ask(
-    app: Any,
-    body: bytes,
-    headers: dict[str, str] | None = None,
-    path: str = "/invocations",
-    method: str = "POST",
+    app: Any, body: bytes, headers: dict[str, str] | None = None, path: str = "/invocations", method: str = "POST",
     fails: bool = False,
-) -> tuple[int, bytes]:
+) -> tuple[int, bytes]:  # fmt: skip
     """The answer of an ASGI application: status and body; ``fails`` when an exception of its own is expected."""
     told = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body))} | (headers or {})
     raw = [(name.encode(), value.encode()) for name, value in told.items() if value or name == "host"]
@@ -599,54 +585,36 @@ def answer(body: bytes) -> None:
     check(all(0 <= row["digit"] <= 9 for row in told["predictions"]))
 
 
-def mlflow_bodies() -> list[Seed]:
-    """What is sent to MLflow's own server, or handed by a program to the model: (features, type of content, body)."""
+def mlflow_inputs() -> list[Seed]:
+    """What MLflow hands to the model: rows, columns or a table; the features that the model reads come first."""
 
-    def given(features: str, kind: str, write: Callable[[Random, Any], Any]) -> Callable[[Random, Any], Any]:
-        return lambda rng, value: (features, kind, write(rng, value))
+    def handed(features: str, rng: Random, value: Any) -> tuple[str, Any]:
+        with contextlib.suppress(Exception):  # some values make no table
+            return features, pd.DataFrame(value) if rng.random() < 0.5 else value
+        return features, value
 
     digits = [[stroke[:4].tolist() for stroke in small_ink()[i]] for i in range(2)]
-    lines = [",".join(map(str, line)).encode() + b"\n" for line in (pendigits.FEATURES, ROW, ROW)]
-    seeds: list[Seed] = [[(lines, given("table", "text/csv", lambda rng, value: damaged(rng, as_lines(rng, value))))]]
-    of_ink = [{"inputs": digits}, {"dataframe_records": [{"ink": digit} for digit in digits]}]
-    for features, body in (*(("table", body) for body in BODIES), *(("ink", body) for body in of_ink)):
-        as_body = given(
-            features, "application/json", lambda rng, value: rng.choice([as_bytes, damaged])(rng, as_json(rng, value))
-        )
-        seeds += [[(body, as_body)], [(next(iter(body.values())), given(features, "", lambda rng, value: value))]]
-    return seeds
+    forms: list[Any] = [[ROW, ROW], ROW, [NAMED, NAMED], {name: [value] for name, value in NAMED.items()}]
+    seeds: list[Seed] = [[(form, partial(handed, "table"))] for form in forms]
+    return [*seeds, *([(form, partial(handed, "ink"))] for form in (digits, [{"ink": digit} for digit in digits]))]
 
 
-def predict(given: tuple[str, str, Any]) -> None:
-    """What the model in MLflow answers, asked through MLflow's server or, with no type of content, by a program.
-
-    What MLflow rejects before it asks the model counts as rejected; its words for that are its own.
-    """
+def predict(given: tuple[str, Any]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's, about type hints
         from mlflow.exceptions import MlflowException
-        from mlflow.pyfunc import scoring_server
 
         from tracking import served_model
-    features, kind, body = given
+    features, body = given
     if features not in made_once:
         model = made_once[features] = served_model.PenDigits()
         model._model, model._one_at_a_time = small_model(features), served_model.threading.Lock()
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)
-    asked = [] if kind else [body]
-    if kind:
-        model_of_mlflow = SimpleNamespace(metadata=None, predict=asked.append)
-        with contextlib.suppress(Exception):  # whatever MLflow raises before or after it asks the model is MLflow's
-            scoring_server.invocations(body, kind, model_of_mlflow, None)
-    if not asked:
-        raise RefusedError("MLflow rejects the body")
     try:
-        answered = made_once[features].predict(asked[0])
+        answered = made_once[features].predict(body)
     except MlflowException as error:
         check(error.error_code == "INVALID_PARAMETER_VALUE")
         raise RefusedError(str(error)) from None
     check(answered["digit"].between(0, 9).all())
-    scoring_server.predictions_to_json(answered, io.StringIO())
 
 
 ENDLESS_INK = b'.SEGMENT DIGIT 0-999999998 ? "1"\n.COMMENT 1 1 1\n.PEN_DOWN\n' + b"1 1\n" * 20_000
@@ -661,7 +629,7 @@ TARGETS = {
     "checkpoints": Target(checkpoints, read_checkpoint, RefusedError),
     "runs in MLflow": Target(stores, read_store, StageError),
     "bodies, make serve": Target(lambda: [[(body, as_json)] for body in BODIES], answer, RefusedError),
-    "bodies, MLflow": Target(mlflow_bodies, predict, RefusedError),
+    "inputs of the model in MLflow": Target(mlflow_inputs, predict, RefusedError),
 }
 
 # --- Running them ----------------------------------------------------------------------------------------------------
@@ -669,7 +637,7 @@ TARGETS = {
 
 def make_input(name: str, seeds: list[Seed], number: int) -> tuple[Any, ...]:
     """Input number i of a reader."""
-    rng = random.Random(f"{name} {number}")
+    rng = Random(f"{name} {number}")
     return mutated(rng, rng.choice(seeds))
 
 

@@ -1,7 +1,6 @@
 """The short form of `make lies`, that its faults would be seen, and inputs that once were not handled."""
 
 import copy
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -107,27 +106,3 @@ def test_a_store_that_other_programs_wrote_to(workspace: Path, monkeypatch: pyte
         assert not lies.try_input(TARGETS[STORE], (tables | {"model_versions": [row]},))
     renamed = [["\x1b[2J" if cell == "gray-hill3" else cell for cell in row] for row in tables["runs"]]
     assert lies.try_input(TARGETS[STORE], (tables | {"runs": renamed},))
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        [["\x1b[2J" + "x" * 5000] * 16],
-        [[50] * 15 + [10**400]],
-        [[50] * 15 + ["\ud800"]],
-        [{"x1": "x" * 5000}],
-        {name: ["x" * 5000] for name in lies.pendigits.FEATURES},
-    ],
-    ids=lambda body: repr(body)[:30],
-)
-def test_bodies_that_would_fill_the_log(said: object, workspace: Path) -> None:
-    assert not lies.try_input(TARGETS["bodies, MLflow"], (("table", "", said),))
-
-
-@pytest.mark.parametrize("key", ["shape_in", "classes", "layers", "dtype", "extra"])
-def test_models_that_would_fill_the_terminal(key: str, workspace: Path) -> None:
-    (description, as_json), (arrays, as_npz) = lies.models()[0]
-    rng = random.Random(0)
-    for lie in ("x" * 5000, ["\x1b[2J\n\ud800" * 900], [10**400], {"dataset": "x", "temperature": 10**400}):
-        files = as_json(rng, description | {key: lie}), as_npz(random.Random(1), arrays)
-        assert not lies.try_input(TARGETS["model files"], files)
