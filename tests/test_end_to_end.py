@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from pen.features import FEATURE_SETS
+from pen.recognizer import load_recognizer
 
 ROOT = Path(__file__).parent.parent
 STAGES = ["fetch", "preprocess", "split", "train", "evaluate", "plot"]
@@ -126,9 +127,9 @@ def test_stage_without_its_inputs_says_so_in_one_line(stage: str, tmp_path: Path
 )  # fmt: skip
 def test_parts_are_chosen_by_name(finished: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     folder = with_data_of(finished, tmp_path / "other", epochs=2, **changes)
-    for stage in ("train", "evaluate"):
-        done = run(folder, stage)
-        assert done.returncode == 0, done.stderr
+    done = run(folder, "train")
+    assert done.returncode == 0, done.stderr
+    assert load_recognizer(folder / "models").predict([[50] * 16]).shape == (1,)
 
 
 def test_the_whole_pipeline_over_ink_with_the_layers_of_params_yaml(tmp_path: Path) -> None:
