@@ -172,8 +172,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def checkout(prepared: Path, tmp_path: Path) -> Checkout:
-    return Checkout(Path(shutil.copytree(prepared, tmp_path / "a clone", symlinks=True)))
+def checkout(prepared: Path, tmp_path: Path) -> Iterator[Checkout]:
+    made = Checkout(Path(shutil.copytree(prepared, tmp_path / "a clone", symlinks=True)))
+    yield made
+    for process in psutil.process_iter():  # a failed test leaves workers of the queue
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("DVC_SITE_CACHE_DIR") == made.environment["DVC_SITE_CACHE_DIR"]:
+                process.kill()
 
 
 def check_complete(checkout: Checkout, names: set[str]) -> None:
