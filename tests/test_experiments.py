@@ -1,6 +1,6 @@
-"""Experiments as a user runs them: a fresh clone, DVC's queue, kills, losses, a tracking server. Each ends as one run.
+"""Experiments as a user runs them: DVC's queue, kills, losses, a tracking server. Each ends as one run.
 
-Every test works in a clone of its own of what is in the checkout now, on the built-in digits, its training shrunk.
+Every test works in a copy of one checkout that has run once, on the built-in digits, with a small network.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from filelock import FileLock
 from tests.project_copy import copy_project
 
 from tracking.run import ORIGIN
 from tracking.store import Store, open_store
 
-ROOT = Path(__file__).parent.parent
 MORE = [".dvc/.gitignore", ".dvc/plots", "requirements.lock", "Makefile"]
 SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [16], "epochs": 3}
 CURVES = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "lr")
@@ -42,7 +42,7 @@ pytestmark = [
 
 
 class Checkout:
-    """A clone of the project, and what a user does in it."""
+    """A checkout of the project, and what a user does in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,11 +50,10 @@ class Checkout:
         dropped = {"MLFLOW_TRACKING_URI", "PENDIGITS_TRACKING", "PYTHONPATH", "DVC_ROOT", *ORIGIN.values()}
         self.environment = {key: value for key, value in os.environ.items() if key not in dropped}
         self.environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment["DVC_SITE_CACHE_DIR"] = f"{folder}.dvc"
 
     def run(self, *command: str, fails: bool = False) -> str:
-        with tempfile.TemporaryFile(
-            "w+"
-        ) as said:  # no pipe: the workers that `dvc queue start` leaves would hold it open
+        with tempfile.TemporaryFile("w+") as said:  # no pipe: the workers of `dvc queue start` would hold it open
             done = subprocess.run(
                 command, cwd=self.folder, env=self.environment, stdout=said, stderr=subprocess.STDOUT, check=False
             )
@@ -66,31 +65,34 @@ class Checkout:
     def dvc(self, *arguments: str, **how: bool) -> str:
         return self.run(sys.executable, "-m", "dvc", *arguments, **how)
 
-    def script(self, name: str, *arguments: str, **how: bool) -> str:
+    def make(self, *arguments: str, **how: bool) -> str:
         """Run what a make target runs."""
-        return self.run(sys.executable, f"src/{name}.py", *arguments, **how)
+        return self.run(sys.executable, "src", *arguments, **how)
 
     def experiments(self) -> dict[str, str]:
         """Names and commits."""
         lines = self.run("git", "for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
         return {name: commit for commit, name in re.findall(r"(?m)^(\w+) refs/exps/\w\w/\w{38}/(.+)$", lines)}
 
-    def runs(self) -> list[Any]:
-        """Newest first; from a database that nothing has made yet, none."""
+    def runs(self, name: str = "") -> list[Any]:
+        """The runs, or those of an experiment, newest first; from a database that nothing has made yet, none."""
         with store_of(self) as store:
-            return list(store.client.search_runs([store.experiment_id]))
-
-    def runs_named(self, name: str) -> list[Any]:
-        """The runs of an experiment, newest first."""
-        return [run for run in self.runs() if run.info.run_name == f"synthetic-{name}"]
+            runs = list(store.client.search_runs([store.experiment_id]))
+        return [run for run in runs if not name or run.info.run_name == f"synthetic-{name}"]
 
     def contents(self) -> dict[str, Any]:
-        """All that a run holds and that does not depend on the moment, by name."""
+        """All that the finished runs hold and that does not depend on the moment, by name."""
         with store_of(self) as store:
             runs = store.client.search_runs([store.experiment_id], "attributes.status = 'FINISHED'")
             contents = {run.info.run_name: content(store, run) for run in runs}
             assert len(contents) == len(runs)
             return contents
+
+    def lose_store(self) -> None:
+        for file in self.folder.glob("mlflow.db*"):
+            file.unlink()
+        shutil.rmtree(self.folder / "mlartifacts")
+        self.losses += 1
 
     def work_off(self, names: set[str]) -> None:
         """Wait until the queue's workers have made these experiments.
@@ -105,8 +107,8 @@ class Checkout:
                 said = self.dvc("queue", "status")
                 if "Queued" in said and "0 active, 0 idle" in said:
                     sys.stderr.write("all workers have ended; starting others, as `make doctor` says\n")
-                    assert "dvc queue start" in self.script("doctor", fails=True)
-                    self.dvc("queue", "start", "-j", "4")
+                    assert "dvc queue start" in self.make("doctor", fails=True)
+                    self.dvc("queue", "start", "-j", "2")
                 looked = time.monotonic()
             return self.experiments().keys() == names
 
@@ -116,7 +118,7 @@ class Checkout:
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, self.dvc("queue", "status")
-            time.sleep(1)
+            time.sleep(0.5)
 
 
 @contextlib.contextmanager
@@ -147,24 +149,41 @@ def content(store: Store, run: Any) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh clone of the files as they are now, which has run once; made by one of pytest's workers for all."""
+    folder = tmp_path_factory.getbasetemp().parent / "prepared" / "a clone"
+    folder.parent.mkdir(exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            origin = folder.with_name("origin")
+            copy_project(origin, MORE, **SHRUNK)
+            who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
+            for command in (("init", "-q", "-b", "main"), ("add", "."), (*who, "commit", "-q", "-m", "Begin")):
+                subprocess.run(["git", *command], cwd=origin, check=True)
+            subprocess.run(["git", "clone", "-q", origin, folder], check=True)
+            for key in ("user.name", "user.email"):
+                subprocess.run(["git", "config", key, "person@example.com"], cwd=folder, check=True)
+            checkout = Checkout(folder)
+            checkout.dvc("repro")
+            checkout.run("git", "add", ".")
+            checkout.run("git", "commit", "-q", "-m", "Run")
+    return folder
+
+
 @pytest.fixture
-def clone(tmp_path: Path) -> Checkout:
-    """A fresh clone, with nothing initialised, of the checkout's files as they are now; its training shrunk."""
-    origin = tmp_path / "origin"
-    copy_project(origin, MORE, **SHRUNK)
-    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
-    for command in (("init", "-q", "-b", "main"), ("add", "."), (*who, "commit", "-q", "-m", "Begin")):
-        subprocess.run(["git", *command], cwd=origin, check=True)
-    folder = tmp_path / "a clone"
-    subprocess.run(["git", "clone", "-q", origin, folder], check=True)
-    for key, value in (("user.name", "A Person"), ("user.email", "person@example.com")):
-        subprocess.run(["git", "config", key, value], cwd=folder, check=True)
-    return Checkout(folder)
+def checkout(prepared: Path, tmp_path: Path) -> Iterator[Checkout]:
+    made = Checkout(Path(shutil.copytree(prepared, tmp_path / "a clone", symlinks=True)))
+    yield made
+    for process in psutil.process_iter():  # a failed test leaves workers of the queue
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("DVC_SITE_CACHE_DIR") == made.environment["DVC_SITE_CACHE_DIR"]:
+                process.kill()
 
 
 def check_complete(checkout: Checkout, names: set[str]) -> None:
     """Each of these experiments has one finished run, with all that belongs to one."""
-    finished = [run for run in checkout.runs() if run.info.status == "FINISHED"]
+    finished = [run for run in checkout.runs() if run.info.status == "FINISHED" and "dvc.exp_name" in run.data.tags]
     assert sorted(run.data.tags["dvc.exp_name"] for run in finished) == sorted(names)
     held = checkout.contents()
     for run in finished:
@@ -181,85 +200,72 @@ def check_complete(checkout: Checkout, names: set[str]) -> None:
         committed = yaml.safe_load(checkout.run("git", "show", f"{checkout.experiments()[name]}:params.yaml"))
         for key in ("lr", "seed", "epochs", "hidden_layers"):
             assert json.loads(run.data.params[key]) == committed[key]
-
-
-def check_sound(checkout: Checkout) -> None:
     with contextlib.closing(sqlite3.connect(checkout.folder / "mlflow.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-def test_nine_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after_any_loss(clone: Checkout) -> None:
-    clone.dvc("exp", "run", "--queue", "-n", "victim", "-S", "epochs=1000000")
-    clone.dvc("exp", "run", "--queue", "-n", "grid", "-S", "lr=0.001,0.003,0.01", "-S", "seed=0,1,2")
-    train = clone.folder / "src/train.py"  # an experiment runs the code that it was queued with
+def test_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after_any_loss(checkout: Checkout) -> None:
+    checkout.lose_store()  # so that two workers make it at once
+    checkout.dvc("exp", "run", "--queue", "-n", "victim", "-S", "epochs=1000000")
+    checkout.dvc("exp", "run", "--queue", "-n", "grid", "-S", "lr=0.001,0.003,0.01")
+    train = checkout.folder / "src/train.py"  # an experiment runs the code that it was queued with
     code = train.read_text()
     train.write_text("raise SystemExit('the code of the workspace')")
-    clone.dvc("queue", "start", "-j", "4")
-    clone.wait_for(lambda: (clone.folder / "mlflow.db").exists())
-    clone.wait_for(lambda: [run for run in clone.runs_named("victim") if run.data.metrics])
-    (victim,) = clone.runs_named("victim")
+    checkout.dvc("queue", "start", "-j", "2")
+    checkout.wait_for((checkout.folder / "mlflow.db").exists)
+    checkout.wait_for(lambda: [run for run in checkout.runs("victim") if run.data.metrics])
+    (victim,) = checkout.runs("victim")
     side = psutil.Process(int(victim.data.tags["mlflow.process"].rpartition(":")[2]))
     os.kill(side.ppid(), signal.SIGKILL)
 
-    names = {f"grid-{number}" for number in range(1, 10)}
-    clone.work_off(names)
-    clone.wait_for(lambda: "Failed" in clone.dvc("queue", "status"))
+    names = {f"grid-{number}" for number in range(1, 4)}
+    checkout.work_off(names)
+    checkout.wait_for(lambda: "Failed" in checkout.dvc("queue", "status"))
     train.write_text(code)
-    check_complete(clone, names)
-    check_sound(clone)
-    (victim,) = (run for run in clone.runs() if run.info.status != "FINISHED")
+    check_complete(checkout, names)
+    (victim,) = (run for run in checkout.runs() if run.info.status != "FINISHED")
     assert (victim.info.run_name, victim.info.status) == ("synthetic-victim", "KILLED")
-    assert "failed in DVC's queue: victim" in clone.script("doctor", fails=True)
-    clone.dvc("exp", "run", "--temp", "-n", "victim", "-S", "epochs=3")  # as doctor says
-    check_complete(clone, names | {"victim"})
+    assert "failed in DVC's queue: victim" in checkout.make("doctor", fails=True)
+    checkout.dvc("exp", "run", "--temp", "-n", "victim", "-S", "epochs=3", "-S", "seed=1")
 
-    before = clone.contents()
-    assert "0 entered, 10 there already" in clone.script("sync")
-    for file in clone.folder.glob("mlflow.db*"):
-        file.unlink()
-    shutil.rmtree(clone.folder / "mlartifacts")
-    clone.losses += 1
-    assert "10 entered, 0 there already" in clone.script("sync")
-    assert clone.contents() == before
-    check_sound(clone)
+    assert "0 entered, 4 there already" in checkout.make("sync")
+    check_complete(checkout, names | {"victim"})
+    before = checkout.contents()
+    checkout.lose_store()
+    assert "4 entered, 0 there already" in checkout.make("sync")
+    assert checkout.contents() == before
 
-    (some,) = clone.runs_named("grid-5")
+    (some,) = checkout.runs("grid-2")
     Path(some.info.artifact_uri, "weights/network.npz").unlink()
-    assert "synthetic-grid-5 has lost weights/network.npz" in clone.script("sync")
-    assert clone.contents() == before
-    snapshot = [run.to_dictionary() for run in clone.runs()]
-    assert "0 entered, 10 there already" in clone.script("sync")
-    assert [run.to_dictionary() for run in clone.runs()] == snapshot
-    assert clone.run("git", "status", "--short") == ""
+    assert "synthetic-grid-2 has lost weights/network.npz" in checkout.make("sync")
+    assert checkout.contents() == before
+    snapshot = [run.to_dictionary() for run in checkout.runs()]
+    assert "0 entered, 4 there already" in checkout.make("sync")
+    assert [run.to_dictionary() for run in checkout.runs()] == snapshot
+    assert checkout.run("git", "status", "--short") == ""
 
 
-def test_a_change_of_evaluation_or_pictures_leaves_other_runs_alone(clone: Checkout) -> None:
-    clone.dvc("exp", "run", "-n", "first")
-    (first,) = clone.runs()
-    params = (clone.folder / "params.yaml").read_bytes()
-    assert "params.yaml: lr must be greater than 0, got -0.1\n" in clone.dvc("exp", "run", "-S", "lr=-0.1", fails=True)
-    assert (clone.folder / "params.yaml").read_bytes() == params
-    said = clone.dvc("exp", "run", "-n", "steep", "-S", "lr=1e30", "-S", "optimizer=sgd", fails=True)
+def test_a_change_of_evaluation_or_pictures_leaves_other_runs_alone(checkout: Checkout) -> None:
+    (first,) = checkout.runs()
+    params = (checkout.folder / "params.yaml").read_bytes()
+    said = checkout.dvc("exp", "run", "-S", "lr=-0.1", fails=True)
+    assert "params.yaml: lr must be greater than 0, got -0.1\n" in said
+    assert (checkout.folder / "params.yaml").read_bytes() == params
+    said = checkout.dvc("exp", "run", "-n", "steep", "-S", "lr=1e30", "-S", "optimizer=sgd", fails=True)
     assert "training diverged in epoch 1: NaN or infinity in" in said
-    assert (clone.folder / "params.yaml").read_bytes() == params
-    (steep,) = (run for run in clone.runs() if run.info.run_id != first.info.run_id)
-    assert (steep.info.run_name, steep.info.status) == ("synthetic-steep", "FAILED")
-    assert (clone.folder / "models/network.npz").exists()
-    clone.dvc("exp", "run", "-n", "bins", "-S", "ece_bins=10")
-    clone.dvc("exp", "run", "-n", "drawn", "-S", "mistakes_shown=5")
-    bins = next(run for run in clone.runs() if run.data.tags["dvc.exp_name"] == "bins")
+    assert (checkout.folder / "params.yaml").read_bytes() == params
+    (steep,) = checkout.runs("steep")
+    assert steep.info.status == "FAILED"
+    checkout.dvc("exp", "run", "-n", "bins", "-S", "ece_bins=10")
+    checkout.dvc("exp", "run", "-n", "drawn", "-S", "mistakes_shown=5")
+    (bins,) = checkout.runs("bins")
     assert bins.data.params["ece_bins"] == "10"
-    assert (
-        next(run for run in clone.runs() if run.info.run_id == first.info.run_id).to_dictionary()
-        == first.to_dictionary()
-    )
-    clone.script("sync")
-    assert sorted(run.data.tags["dvc.exp_name"] for run in clone.runs()) == ["bins", "drawn", "first", "steep"]
-    assert (
-        next(run for run in clone.runs() if run.info.run_id == first.info.run_id).to_dictionary()
-        == first.to_dictionary()
-    )
-    said = clone.script("compare", "first", "bins")
+    for _ in range(2):
+        runs = {run.info.run_id: run for run in checkout.runs()}
+        assert runs.pop(first.info.run_id).to_dictionary() == first.to_dictionary()
+        assert sorted(run.data.tags["dvc.exp_name"] for run in runs.values()) == ["bins", "drawn", "steep"]
+        checkout.make("sync")
+    said = checkout.make("compare", first.info.run_name, "bins")
     assert re.search(r"(?m)^ece_bins +15 +10$", said)
     assert "lr" not in said.split()
 
@@ -267,21 +273,17 @@ def test_a_change_of_evaluation_or_pictures_leaves_other_runs_alone(clone: Check
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     """A way to start a tracking server, always on the same address, ``start.url``."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
+    place = ["--backend-store-uri", f"sqlite:///{tmp_path}/team.db", "--artifacts-destination", f"{tmp_path}/team"]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1", "--host", "127.0.0.1"]
     started: list[subprocess.Popen[bytes]] = []
 
     def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1", "--host", "127.0.0.1"]
-        command += [
-            "--backend-store-uri",
-            f"sqlite:///{tmp_path}/team.db",
-            "--artifacts-destination",
-            f"{tmp_path}/team",
-        ]
         with (tmp_path / "server.log").open("ab") as log:
-            started.append(subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True))
+            started.append(
+                subprocess.Popen([*command, *place], cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+            )
         end = time.monotonic() + 180
         while True:
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{start.url}/health", timeout=5):  # type: ignore[attr-defined]  # noqa: S310
@@ -293,7 +295,7 @@ def server(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
     yield start
     for process in started:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
@@ -311,7 +313,6 @@ class Patient:
 
     def Forward_prop(self, Z):
         self.calls += 1
-        time.sleep(0.02)
         while self.calls > int(pathlib.Path(os.environ["MAY"]).read_text() or 0):
             time.sleep(0.05)
         self.Z = Z
@@ -322,22 +323,28 @@ class Patient:
 """
 
 
-def test_a_tracking_server_that_vanishes_while_training_runs(clone: Checkout, server: Any, tmp_path: Path) -> None:
-    may, said = tmp_path / "may", tmp_path / "said"
-    clone.environment |= {"MLFLOW_TRACKING_URI": server.url, "MAY": str(may)}
-    with (clone.folder / "src/custom.py").open("a") as code:
+def test_a_tracking_server_that_is_away_vanishes_and_comes_back(
+    checkout: Checkout, server: Any, tmp_path: Path
+) -> None:
+    may, said, store = tmp_path / "may", tmp_path / "said", (checkout.folder / "mlflow.db").read_bytes()
+    checkout.environment |= {"MLFLOW_TRACKING_URI": server.url, "MAY": str(may)}
+    with (checkout.folder / "src/custom.py").open("a") as code:
         code.write(PATIENT)
+    away = checkout.dvc("exp", "run", "-n", "away", "-S", "epochs=30")
+    assert re.findall("MLflow: .*", away) == [  # once, of three stages that have something to log
+        f"MLflow: not logged (no answer from {server.url}). Nothing else is affected; `make sync` logs the run later."
+    ]
 
     def begin(name: str, seed: int) -> subprocess.Popen[bytes]:
         """Begin an experiment, and let it train until there are curves."""
-        may.write_text("100")
+        may.write_text("50")
         command = [sys.executable, "-m", "dvc", "exp", "run", "-n", name, "-S", "activation=patient"]
-        command += ["-S", "epochs=100", "-S", f"seed={seed}"]
+        command += ["-S", "epochs=30", "-S", f"seed={seed}"]
         with said.open("w") as output:
             dvc = subprocess.Popen(
-                command, cwd=clone.folder, env=clone.environment, stdout=output, stderr=subprocess.STDOUT
+                command, cwd=checkout.folder, env=checkout.environment, stdout=output, stderr=subprocess.STDOUT
             )
-        clone.wait_for(lambda: [run for run in clone.runs() if name in run.info.run_name and run.data.metrics], 180)
+        checkout.wait_for(lambda: [run for run in checkout.runs(name) if run.data.metrics], 180)
         return dvc
 
     def vanish(process: subprocess.Popen[bytes]) -> None:
@@ -349,55 +356,28 @@ def test_a_tracking_server_that_vanishes_while_training_runs(clone: Checkout, se
     vanish(process)
     may.write_text("1000000")
     assert dvc.wait(300) == 0
-    assert said.read_text().count("MLflow: not logged (no answer from") == 1
-    assert said.read_text().count("MLflow") == 1
-
+    assert re.findall("MLflow.*", said.read_text()) == re.findall("MLflow: .*", away)
     process = server()
-    assert [run.info.status for run in clone.runs()] == ["RUNNING"]
-    assert "1 entered, 0 there already" in clone.script("sync")
+    assert [run.info.status for run in checkout.runs()] == ["RUNNING"]
 
     dvc = begin("back", 1)
     vanish(process)
-    may.write_text("200")
+    may.write_text("80")
     time.sleep(3)  # epochs that cannot be logged
     server()
     may.write_text("1000000")
     assert dvc.wait(300) == 0
     assert re.findall("MLflow: .*", said.read_text()) == ["MLflow: logged as synthetic-back"]
-    assert "0 entered, 2 there already" in clone.script("sync")
+    assert "2 entered, 1 there already" in checkout.make("sync")
 
-    assert [(run.info.run_name, run.info.status) for run in clone.runs()] == [
-        ("synthetic-back", "FINISHED"),
-        ("synthetic-cut", "FINISHED"),
-    ]
-    cut, back = (clone.contents()[name] for name in ("synthetic-cut", "synthetic-back"))
-    for holds in (cut, back):
-        for curve in CURVES:
-            assert [step for step, _ in holds["curves"][curve]] == list(range(1, 101)), curve
-    assert {key: cut[key] for key in ("files", "models")} == {key: back[key] for key in ("files", "models")}
-    assert cut["curves"].keys() == back["curves"].keys()
+    names = {f"synthetic-{name}" for name in ("away", "cut", "back")}
+    assert {(run.info.run_name, run.info.status) for run in checkout.runs()} == {(name, "FINISHED") for name in names}
+    held = checkout.contents()
+    back = held["synthetic-back"]
     assert {key for key, points in back["curves"].items() if len(points) > 1} == set(CURVES)
-
-    network = (clone.folder / "models/network.npz").read_bytes()
-    clone.environment |= {"PENDIGITS_TRACKING": "off"}
-    clone.dvc("repro", "--force", "--single-item", "train")
-    assert (clone.folder / "models/network.npz").read_bytes() == network
-
-
-def test_a_tracking_server_and_one_that_is_away(clone: Checkout, server: Any) -> None:
-    clone.environment["MLFLOW_TRACKING_URI"] = server.url
-    said = clone.dvc("exp", "run", "-n", "away")
-    assert re.findall("MLflow: not logged.*", said) == [  # once, of three stages that have something to log
-        f"MLflow: not logged (no answer from {server.url}). Nothing else is affected; `make sync` enters the run later."
-    ]
-    assert not (clone.folder / "mlflow.db").exists()
-    server()
-    clone.dvc("exp", "run", "-n", "there", "-S", "seed=1")
-    assert [run.info.run_name for run in clone.runs()] == ["synthetic-there"]
-    assert "1 entered, 1 there already" in clone.script("sync")
-    held = clone.contents()
-    assert held.keys() == {"synthetic-there", "synthetic-away"}
-    assert held["synthetic-there"]["files"] == held["synthetic-away"]["files"]
-    assert held["synthetic-there"]["models"] == held["synthetic-away"]["models"]
-    assert {"weights/network.npz", "curves.png"} <= held["synthetic-there"]["files"]
-    assert not (clone.folder / "mlartifacts").exists()
+    for name in names:
+        for curve in CURVES:
+            assert [step for step, _ in held[name]["curves"][curve]] == list(range(1, 31)), (name, curve)
+        assert {key: held[name][key] for key in ("files", "models")} == {key: back[key] for key in ("files", "models")}
+        assert held[name]["curves"].keys() == back["curves"].keys()
+    assert (checkout.folder / "mlflow.db").read_bytes() == store

@@ -146,7 +146,7 @@ def read_archive(data: bytes, name: str) -> dict[str, bytes]:
 def _wanted_entries(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The archive's entries that have the name of a file of the data set, in whatever folder; nothing is extracted."""
     wanted = {name for member in MEMBERS for name in (member.name, member.name + ".Z")}
-    entries = {PurePosixPath(entry.filename).name: entry for entry in archive.infolist() if not entry.is_dir()}
+    entries = {PurePosixPath(entry.filename).name: entry for entry in archive.infolist() if entry.filename[-1:] != "/"}
     for entry in (entries[name] for name in wanted & entries.keys()):
         # Other methods do not bound what one read unpacks.
         if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

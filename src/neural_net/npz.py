@@ -75,7 +75,9 @@ def read_npz(content: bytes) -> dict[str, NDArray[Any]]:
     """
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if sum(member.file_size for member in archive.infolist()) > len(content):
+            members = archive.infolist()
+            packed = any(member.compress_type for member in members)
+            if packed or sum(member.file_size for member in members) > len(content):
                 raise ValueError("its arrays are larger than the file; ours are not compressed")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}

@@ -63,7 +63,7 @@ def read_rows(name: str, size: int, *, with_ink: bool = False) -> Rows:
     """
     path, ink = SPLIT / f"{name}.npz", SPLIT / f"{name}_ink.npz"
     X, y, writer, row = _arrays(path, Rows._fields[:4])
-    rows, n = Rows(X, y, writer, row), len(y)
+    rows, n = Rows(X, y, writer, row), y.size
     whole_numbers = all(array.shape == (n,) and array.dtype == np.int64 for array in rows[1:4])
     if not n or not whole_numbers or rows.X.dtype != np.float32 or rows.X.shape != (n, size):
         raise StageError(f"{path} holds no rows of {size} features; `dvc repro` makes it anew")

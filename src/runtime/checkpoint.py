@@ -26,6 +26,7 @@ from neural_net.npz import npz_bytes, read_npz
 from pipeline.errors import ParamsError, StageError
 from pipeline.params import PARAMS_FILE, read_values
 from pipeline.paths import PIPELINE_FILE, project_root
+from utils import one_line
 
 from .files import write_bytes
 from .script import say
@@ -148,7 +149,7 @@ class Checkpoint(Callback):
 
     def discard(self, reason: Exception) -> None:
         """Do without the file; say why."""
-        say(f"the checkpoint cannot be used ({str(reason)[:200]}); training from the start")
+        say(f"the checkpoint cannot be used ({one_line(reason, 200)}); training from the start")
         self._discarded = True  # also where it cannot be removed
         with suppress(OSError):
             (self.path or Path()).unlink()
