@@ -27,6 +27,17 @@ export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONSAFEPATH PIP_USER PIP_TARGET PIP_PREFIX
 
+ifneq ($(words $(VENV)),1)
+$(error VENV is "$(VENV)", and make cannot work with spaces in its name)
+endif
+# make an environment anew, unless the folder holds what this Makefile did not put there
+define ENVIRONMENT
+if [ -L $(1) ] || { [ -n "$$(ls -A $(1) 2>/dev/null)" ] && [ ! -e $(1)/$(MARK) ] && [ ! -e $(1)/installed ] && [ ! -e $(1)/installed-from-lock ]; }; then \
+	echo "$(1) was not made by this Makefile, so it is left alone; move it away$(if $(filter $(VENV),$(1)),$(comma) or name another: make VENV=.venv-pendigits ...)" >&2; exit 1; \
+fi && mkdir -p $(1) && touch $(1)/$(MARK) && find $(1) -mindepth 1 ! -path $(1)/$(MARK) -delete && $(PYTHON) -m venv $(1)
+endef
+comma := ,
+
 .DEFAULT_GOAL := help
 .PHONY: help run ui serve compare plots champion sync doctor test test-slow lint gradcheck oracle torture lies determinism \
 	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs setup install lock clean
@@ -120,7 +131,7 @@ debugging: $(INSTALLED)  ## make the pictures and tables of docs/debugging.md an
 setup: $(INSTALLED)  ## make .venv; the other targets do it by themselves
 
 lock:  ## pin the newest versions of all dependencies in requirements.lock
-	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip install -q uv
+	@$(call ENVIRONMENT,.venv-lock) && .venv-lock/bin/pip install -q uv
 	@.venv-lock/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --upgrade --group dev pyproject.toml -o requirements.lock
 	@rm -rf .venv-lock
@@ -143,36 +154,32 @@ $(INSTALLED): requirements.lock
 
 install:  # in one process at a time; the one that waited for another finds it done
 	@[ $(INSTALLED) -nt requirements.lock ] || { \
-		if [ -L $(VENV) ] || { [ -e $(VENV) ] && [ ! -e $(VENV)/$(MARK) ] && [ ! -e $(INSTALLED) ]; }; then \
-			echo "$(VENV) was not made by this Makefile, so it is left alone; move it away, or name another: make VENV=.venv-pendigits ..." >&2; exit 1; \
-		fi && \
 		echo "Setting up $(VENV) with the versions of requirements.lock (once; a minute) ..." && \
-		mkdir -p $(VENV) && touch $(VENV)/$(MARK) && \
-		$(PYTHON) -m venv --clear $(VENV) && touch $(VENV)/$(MARK) && \
+		$(call ENVIRONMENT,$(VENV)) && \
 		$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock && \
 		touch $(INSTALLED); }
 
 $(ORACLE): tests/oracle/requirements.txt
 	@echo "Setting up .venv-oracle with PyTorch (once; a few minutes) ..."
-	@$(PYTHON) -m venv --clear .venv-oracle
+	@$(call ENVIRONMENT,.venv-oracle)
 	@.venv-oracle/bin/python -m pip install --quiet -r $<
 	@touch $@
 
 $(AUDIT):
 	@echo "Setting up .venv-audit with pip-audit (once) ..."
-	@$(PYTHON) -m venv --clear .venv-audit
+	@$(call ENVIRONMENT,.venv-audit)
 	@.venv-audit/bin/python -m pip install --quiet $(PIP_AUDIT)
 	@touch $@
 
 $(BENCH): benchmarks/requirements.txt requirements.lock
 	@echo "Setting up .venv-bench with PyTorch, jax and Keras (once; a few minutes) ..."
-	@$(PYTHON) -m venv --clear .venv-bench
+	@$(call ENVIRONMENT,.venv-bench)
 	@sed -n 's/^\([a-z0-9].*==[^\]*\).*/\1/p' requirements.lock > .venv-bench/versions.txt  # hashes would be asked of all
 	@.venv-bench/bin/python -m pip install --quiet -r $< -c .venv-bench/versions.txt
 	@touch $@
 
 $(DOCS): docs/requirements.txt
 	@echo "Setting up .venv-docs with MkDocs (once) ..."
-	@$(PYTHON) -m venv --clear .venv-docs
+	@$(call ENVIRONMENT,.venv-docs)
 	@.venv-docs/bin/python -m pip install --quiet -r $<
 	@touch $@

@@ -6,6 +6,8 @@ nothing is chosen by them.
 
 from typing import Any
 
+from runtime import script
+
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
@@ -17,7 +19,6 @@ from pipeline.model import read_model
 from pipeline.params import load_params
 from pipeline.rows import Rows, read_rows
 from pipeline.tables import metrics_json, table_csv
-from runtime import script
 from runtime.files import write_bytes
 from tracking import reporter
 from utils import accuracy

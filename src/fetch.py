@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from runtime import script
+
 import numpy as np
 
 from data_sets import synthetic
@@ -21,7 +23,6 @@ from pen.ink import eight_points
 from pipeline.errors import StageError
 from pipeline.params import load_params
 from pipeline.paths import RAW
-from runtime import script
 from runtime.files import replace_folder
 
 

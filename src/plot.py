@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from runtime import script
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,7 +21,6 @@ from pipeline.model import read_model
 from pipeline.params import load_params
 from pipeline.rows import read_rows
 from pipeline.tables import read_table, records_of
-from runtime import script
 from runtime.checkpoint import release
 from runtime.files import remove_other_files, write_bytes
 from tracking import reporter

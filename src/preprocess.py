@@ -3,6 +3,8 @@
 The ink is kept too: augmentation makes new rows of it, and with ``features: ink`` the network reads it.
 """
 
+from runtime import script
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +17,6 @@ from pipeline.errors import StageError
 from pipeline.params import load_params
 from pipeline.rows import strokes_npz
 from pipeline.tables import table_csv
-from runtime import script
 from runtime.files import write_bytes
 from utils import scale_features
 

@@ -4,6 +4,8 @@ Validation rows are those of whole writers, or random ones. Nothing is fitted he
 the choice.
 """
 
+from runtime import script
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,7 +16,6 @@ from pipeline.errors import StageError
 from pipeline.params import Params, load_params
 from pipeline.rows import Rows, read_strokes, rows_npz, strokes_npz
 from pipeline.tables import read_table
-from runtime import script
 from runtime.files import write_bytes
 from utils import split_data
 

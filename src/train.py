@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from runtime import script
+
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
@@ -35,7 +37,6 @@ from pipeline.errors import FailedTrainingError
 from pipeline.params import Params, load_params
 from pipeline.rows import Rows, read_rows
 from pipeline.tables import metrics_json, records_csv
-from runtime import script
 from runtime.checkpoint import Checkpoint, fingerprint, resumable_run
 from tracking import reporter
 

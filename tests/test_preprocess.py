@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from runtime import script
+
 import numpy as np
 import pytest
 import yaml
@@ -16,7 +18,6 @@ from pen.ink import DataError, Ink, join_strokes
 from pen.strokes import strokes_of
 from pipeline.paths import PROCESSED, RAW
 from pipeline.rows import read_strokes
-from runtime import script
 
 TWO = Part("pendigits.tra", "pendigits-orig.tra", rows=3, writers=2)
 DIGITS = [4, 2, 7]

@@ -4,6 +4,8 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from runtime import script
+
 import numpy as np
 import pytest
 import yaml
@@ -18,7 +20,6 @@ from pipeline.errors import StageError
 from pipeline.params import Params, load_params
 from pipeline.paths import PROCESSED, SPLIT
 from pipeline.rows import Rows, read_rows, read_strokes
-from runtime import script
 
 PARAMS = load_params(Path(__file__).parent.parent / "params.yaml")
 

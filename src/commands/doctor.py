@@ -23,8 +23,9 @@ from pipeline.params import load_params
 from runtime.git import GitError, NoGitError, git_text
 from runtime.script import say
 from tracking.address import database_path, store_shown
+from tracking.locations import moved_from
 from tracking.run import abandoned_runs
-from tracking.store import Store, connect, one_line_faults, open_store
+from tracking.store import EXPERIMENT, Store, connect, one_line_faults, open_store
 from utils import one_line
 
 from . import ui
@@ -43,7 +44,8 @@ class Finding(NamedTuple):
 def main() -> None:
     if sys.argv[1:] == ["close"]:
         with one_line_faults():
-            close_abandoned(open_store())
+            close_abandoned(open_store(follow=False))  # a run that says RUNNING keeps the store at its former place
+            open_store()
         return
     root = paths.project_root()
     findings = [finding for check in CHECKS for finding in findings_of(check, root)]
@@ -133,10 +135,17 @@ def check_store(root: Path) -> list[Finding]:
             return [Finding(f"{path.name} is damaged: {fault}", f"mv {path} {path}.damaged && make sync")]
     try:
         with one_line_faults():
-            abandoned = abandoned_runs(open_store())
+            abandoned = abandoned_runs(open_store(follow=False))
     except StageError as error:
         return [Finding(str(error), "unset MLFLOW_TRACKING_URI, or start the server; then make sync")]
     found = [Finding(f"MLflow's store: sound, {store_shown()}")]
+    if path == root / "mlflow.db":
+        with connect(path) as database:
+            place = moved_from(database, EXPERIMENT)
+        if place:
+            found = [
+                Finding(f"the checkout was moved from {place}, where MLflow's store has its artifacts", "make sync")
+            ]
     if abandoned:
         names = ", ".join(one_line(run.info.run_name, 60) for run in abandoned[:5]) + " ..." * (len(abandoned) > 5)
         found.append(

@@ -14,9 +14,9 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from pipeline import paths
+from pipeline.paths import project_root
 from runtime.script import say
-from tracking.address import store_uri
+from tracking.address import ARTIFACTS, store_uri
 from tracking.store import EXPERIMENT, VIEW, one_line_faults, open_store
 
 HOST, FIRST_PORT = "127.0.0.1", 5000
@@ -51,7 +51,7 @@ def serve(uri: str, experiment: str, port: int) -> None:
     from mlflow import server
 
     os.environ[server.BACKEND_STORE_URI_ENV_VAR] = uri
-    os.environ[server.ARTIFACT_ROOT_ENV_VAR] = str(paths.project_root() / "mlartifacts")
+    os.environ[server.ARTIFACT_ROOT_ENV_VAR] = str(project_root() / ARTIFACTS)
     with warnings.catch_warnings():  # MLflow and what it uses warn of each other
         warnings.simplefilter("ignore")
         from mlflow.server import fastapi_app

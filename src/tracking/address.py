@@ -3,6 +3,7 @@
 import os
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from pipeline.paths import project_root
 
@@ -19,6 +20,11 @@ ENVIRONMENT = {  # what the user has set wins
 }
 
 
+ARTIFACTS = "mlartifacts"  # in the main checkout
+SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?!file:|:memory:)([^?]*)(.*)", re.DOTALL)
+DATABASE_ERROR = re.compile(r"\([a-z]\w+\.\w*Error\) .+")  # what SQLAlchemy puts between its own sentences
+
+
 def store_uri() -> str:
     """The store's address: MLFLOW_TRACKING_URI, or else a database in the main checkout.
 
@@ -26,25 +32,30 @@ def store_uri() -> str:
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI", "").strip()
     if not uri:
-        return _sqlite(project_root() / "mlflow.db")
-    if uri.startswith("sqlite:///"):
-        path, question, query = uri.removeprefix("sqlite:///").partition("?")
-        return _sqlite(project_root() / path) + question + query
+        return sqlite_uri(project_root() / "mlflow.db")
+    if parts := SQLITE.fullmatch(uri):
+        return sqlite_uri(project_root() / unquote(parts[1])) + parts[2]
     if "://" not in uri and not re.match(r"\w{2,}:|databricks", uri):
         return str(project_root() / uri)
     return uri
 
 
-def _sqlite(path: Path) -> str:
-    return f"sqlite:///{path}"
+def sqlite_uri(path: Path) -> str:
+    """A database's address. With the driver in it MLflow does not make the folder that the escaped path would name."""
+    escaped = str(path).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite{'+pysqlite' * ('%' in escaped)}:///{escaped}"
 
 
 def database_path() -> Path | None:
     """The store's file, if it is a database of SQLite's."""
-    uri = store_uri()
-    return Path(uri.removeprefix("sqlite:///").partition("?")[0]) if uri.startswith("sqlite:///") else None
+    parts = SQLITE.fullmatch(store_uri())
+    return Path(unquote(parts[1])) if parts else None
 
 
 def store_shown() -> str:
     """The store's address as people may see it: without a password."""
-    return re.sub(r"//[^/@]*@", "//", store_uri())
+    return without_password(store_uri())
+
+
+def without_password(text: str) -> str:
+    return re.sub(r"//[^/@\s]*@", "//", text)

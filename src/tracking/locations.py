@@ -3,6 +3,7 @@
 MLflow stores absolute paths. When the checkout was moved, copied or mounted elsewhere, they lead to the old place.
 """
 
+import contextlib
 import json
 import sqlite3
 from pathlib import Path
@@ -11,7 +12,8 @@ from pipeline.errors import StageError
 from pipeline.paths import project_root
 from runtime.script import say
 
-ARTIFACTS = "mlartifacts"  # in the main checkout
+from .address import ARTIFACTS
+
 ROOTS = "pendigits.roots"  # a tag of the experiment: where this checkout has been
 COLUMNS = (
     ("experiments", "artifact_location"),
@@ -22,8 +24,25 @@ COLUMNS = (
 )
 
 
-def follow_root(database: sqlite3.Connection, experiment: str) -> bool:
-    """Rewrite the locations if the checkout was moved; returns whether they are relative, to the main checkout.
+def are_relative(database: sqlite3.Connection, experiment: str) -> bool:
+    """Whether the locations are relative to the main checkout."""
+    return _location_of(database, experiment) == ARTIFACTS
+
+
+def moved_from(database: sqlite3.Connection, experiment: str) -> Path | None:
+    """The checkout's former place, if the locations lead there; None if they lead to where it is."""
+    old = _location_of(database, experiment)
+    if "://" in old or Path(old).name != ARTIFACTS or old == ARTIFACTS:
+        return None
+    root, place = project_root(), Path(old).parent
+    with contextlib.suppress(OSError):  # a folder of another user
+        if place.samefile(root):  # as by a link
+            return None
+    return place if place != root else None
+
+
+def follow_root(database: sqlite3.Connection, experiment: str) -> None:
+    """Rewrite the locations if the checkout was moved, in one process at a time.
 
     At the first move they become absolute at the new place, so that any program finds them. A checkout that is back at
     a former place is used under two paths in turn, as by a host and a container. Then they become relative, so that
@@ -32,51 +51,49 @@ def follow_root(database: sqlite3.Connection, experiment: str) -> bool:
     Raises:
         StageError: if they must be rewritten while a run is RUNNING.
     """
-    found = database.execute(
-        "SELECT experiment_id, artifact_location FROM experiments WHERE name = ?", (experiment,)
-    ).fetchone()
-    if found is None:
-        return False
-    number, old = found
-    root = project_root()
-    new = str(root / ARTIFACTS)
-    if old in (new, ARTIFACTS) or "://" in old or _is_same(Path(old), Path(new)):
-        return bool(old == ARTIFACTS)
-    running = database.execute(
-        "SELECT name FROM runs WHERE status = 'RUNNING' AND experiment_id = ?", (number,)
-    ).fetchall()
-    if running:
-        raise StageError(
-            f"the checkout was moved from {Path(old).parent}, and the run {running[0][0]} is RUNNING; when it ended, "
-            "or after `make doctor CLOSE=1`, its artifacts' locations are rewritten"
-        )
-    told = database.execute(
-        "SELECT value FROM experiment_tags WHERE experiment_id = ? AND key = ?", (number, ROOTS)
-    ).fetchone()
-    roots = [*(json.loads(told[0]) if told else []), str(Path(old).parent)]
-    if str(root) in roots:
-        new = ARTIFACTS
-    with sqlite3.connect(root / "mlflow.db.before-move") as backup:
-        database.backup(backup)
-    backup.close()
+    if not moved_from(database, experiment):
+        return
     with database:
+        database.execute("BEGIN IMMEDIATE")
+        if not (place := moved_from(database, experiment)):
+            return  # another process has done it
+        (number,) = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (experiment,)).fetchone()
+        running = database.execute(
+            "SELECT name FROM runs WHERE status = 'RUNNING' AND experiment_id = ?", (number,)
+        ).fetchone()
+        if running:
+            raise StageError(
+                f"the checkout was moved from {place}, and the run {running[0]} says RUNNING; when it ended, or after "
+                "`make doctor CLOSE=1`, the locations of the artifacts are rewritten"
+            )
+        root = project_root()
+        told = database.execute(
+            "SELECT value FROM experiment_tags WHERE experiment_id = ? AND key = ?", (number, ROOTS)
+        ).fetchone()
+        roots = [*(json.loads(told[0]) if told else []), str(place)]
+        relative = str(root) in roots
+        with (
+            contextlib.closing(sqlite3.connect(root / "mlflow.db")) as saved,
+            contextlib.closing(sqlite3.connect(root / "mlflow.db.before-move")) as backup,
+        ):
+            saved.backup(backup)
+        old = _location_of(database, experiment).removesuffix(ARTIFACTS)
+        new = "" if relative else str(root) + old[-1]
         for table, column in COLUMNS:
-            below = f"{column} = ? OR substr({column}, 1, ?) = ?"
             database.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {below}",  # noqa: S608 (names of ours)
-                (new, len(old) + 1, old, len(old) + 1, f"{old}/"),
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?",  # noqa: S608 (names of ours)
+                (new, len(old) + 1, len(old), old),
             )
         database.execute(
             "INSERT OR REPLACE INTO experiment_tags (key, value, experiment_id) VALUES (?, ?, ?)",
             (ROOTS, json.dumps(roots), number),
         )
     say(
-        f"MLflow: the checkout was moved from {roots[-1]}; the locations of its artifacts are "
-        f"{'relative now' if new == ARTIFACTS else 'rewritten'} (before: mlflow.db.before-move)"
+        f"MLflow: the checkout was moved from {place}; the locations of its artifacts are "
+        f"{'relative to it now' if relative else 'rewritten'} (before: mlflow.db.before-move)"
     )
-    return new == ARTIFACTS
 
 
-def _is_same(old: Path, new: Path) -> bool:
-    """Whether both lead to the same folder, as by a link."""
-    return old.exists() and new.exists() and old.samefile(new)
+def _location_of(database: sqlite3.Connection, experiment: str) -> str:
+    found = database.execute("SELECT artifact_location FROM experiments WHERE name = ?", (experiment,)).fetchone()
+    return str(found[0]) if found else ""

@@ -14,18 +14,18 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from pipeline.params import Params
 from runtime import experiment
+
+from pipeline.params import Params
 from runtime.script import say
 from runtime.signals import handle_stops
 
-from .address import ENVIRONMENT, store_shown
+from .address import DATABASE_ERROR, ENVIRONMENT, store_shown
 from .messages import line, now
 
 WAIT_SECONDS = 120.0  # how long a stage waits in the end for its recorder,
 STOP_SECONDS = 30.0  # and how long when it is asked to stop meanwhile
 ERROR_NAME = re.compile(r"^[\w.]+(Exception|Error): ")  # as a traceback's last lines begin
-DATABASE_ERROR = re.compile(r"\([a-z]\w+\.\w*Error\) .+")  # what SQLAlchemy puts between its own sentences
 REPORTED = Path(".dvc/tmp/not-logged")  # the reasons that this pipeline run has printed
 
 

@@ -10,13 +10,23 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
 
 from pipeline.errors import StageError
 from pipeline.paths import project_root
 from utils import one_line
 
-from .address import ENVIRONMENT, database_path, store_shown, store_uri
-from .locations import ARTIFACTS, follow_root
+from .address import (
+    ARTIFACTS,
+    DATABASE_ERROR,
+    ENVIRONMENT,
+    database_path,
+    sqlite_uri,
+    store_shown,
+    store_uri,
+    without_password,
+)
+from .locations import are_relative, follow_root
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,8 +80,14 @@ class Store(NamedTuple):
     experiment_id: str
 
 
-def open_store() -> Store:
-    """Open the store and the project's experiment; make them where they are not there."""
+def open_store(*, follow: bool = True) -> Store:
+    """Open the store and the project's experiment; make them where they are not there.
+
+    Args:
+        follow: whether the locations of the artifacts are rewritten if the checkout was moved; else they are not used.
+    """
+    if unquote(str(root := project_root())) != str(root):
+        raise StageError(f"MLflow would take a % with two digits, as in {root}, for another letter; rename that folder")
     os.environ.update(ENVIRONMENT | os.environ)  # before the import, which looks at them
     import mlflow
 
@@ -80,7 +96,9 @@ def open_store() -> Store:
         _prepare_database(path)
         if path == project_root() / "mlflow.db":  # the project's own
             with connect(path) as database:
-                relative = follow_root(database, EXPERIMENT)
+                if follow:
+                    follow_root(database, EXPERIMENT)
+                relative = are_relative(database, EXPERIMENT)
             if relative:
                 os.chdir(project_root())
     mlflow.set_tracking_uri(uri)
@@ -91,14 +109,29 @@ def open_store() -> Store:
 @contextlib.contextmanager
 def one_line_faults() -> Iterator[None]:
     """For people's commands: a store that is away or refuses is a StageError, said in a line."""
-    import mlflow.exceptions
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # it logs what it raises
     try:
         yield
-    except mlflow.exceptions.MlflowException as error:
-        first_line = str(error).partition("\n")[0]
-        raise StageError(f"MLflow at {store_shown()}: {one_line(first_line, 200)}") from None
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, ImportError, OSError) as error:
+        if isinstance(error, OSError) and error.filename:  # of a file, which has a line of its own
+            raise
+        said = without_password(str(error))
+        reason = DATABASE_ERROR.search(said) or re.search(".+", said)
+        raise StageError(
+            f"MLflow at {store_shown()}: {one_line(reason[0] if reason else type(error).__name__, 200)}; "
+            f"{_remedy(error)}"
+        ) from None
+
+
+def _remedy(error: Exception) -> str:
+    if database_path() == project_root() / "mlflow.db":
+        return "`make doctor` tells more"
+    if isinstance(error, ImportError):
+        return f"install {error.name} into the environment, or unset MLFLOW_TRACKING_URI"
+    return "see whether it can be reached, or unset MLFLOW_TRACKING_URI"
 
 
 def _experiment(client: "MlflowClient") -> str:
@@ -144,13 +177,13 @@ def _prepare_database(path: Path) -> None:
         if mark is None:
             unfinished = path.with_name(f"{path.name}.unfinished")
             unfinished.unlink(missing_ok=True)
-            upgrade.main([f"sqlite:///{unfinished}"], standalone_mode=False)
+            upgrade.main([sqlite_uri(unfinished)], standalone_mode=False)
             unfinished.replace(path)
         else:
             with connect(path) as database, connect(path.with_name(f"{path.name}.backup")) as backup:
                 database.backup(backup)
-            upgrade.main([f"sqlite:///{path}"], standalone_mode=False)
-        _experiment(MlflowClient(f"sqlite:///{path}"))
+            upgrade.main([sqlite_uri(path)], standalone_mode=False)
+        _experiment(MlflowClient(sqlite_uri(path)))
         with connect(path) as database:
             database.execute(f"PRAGMA user_version = {ready}")
 

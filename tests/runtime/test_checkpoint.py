@@ -13,6 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from runtime import checkpoint
+from runtime import signals as signals_module
+
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -23,8 +26,6 @@ from tests.runtime.test_script import raising
 
 from neural_net import Callback, Network, StateError, Training, WeightAverage, dense_layers
 from pipeline.paths import PARAMS_FILE, SPLIT_FILES
-from runtime import checkpoint
-from runtime import signals as signals_module
 from runtime.checkpoint import (
     CHECKPOINTS,
     KEPT_DAYS,

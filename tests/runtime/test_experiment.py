@@ -8,6 +8,8 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+from runtime import experiment, script
+
 import pytest
 from scmrepo.git import Git
 from tests.project_copy import copy_project
@@ -16,7 +18,6 @@ from tests.runtime.test_script import raising
 from pipeline.errors import FailedTrainingError, StageError
 from pipeline.params import load_params
 from pipeline.paths import PARAMS_FILE
-from runtime import experiment, script
 
 FIND_DVC = experiment._dvc_process
 SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [8], "epochs": 1}

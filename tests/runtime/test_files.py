@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from runtime import files, script
+
+import pytest
 
 NEW = {"a.csv": b"new a", "b.csv": b"new b"}
 OLD = {"a.csv": b"old", "left over": b"old"}

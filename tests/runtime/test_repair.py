@@ -4,11 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from runtime import repair
+
 import pytest
 from tests.runtime.test_experiment import git
 
 from pipeline.paths import LOCK_FILE
-from runtime import repair
 from runtime.repair import RUNNING
 
 WHOLE = b"schema: '2.0'\nstages:\n  a:\n    cmd: echo\n    deps:\n    - path: x\n      hash: md5\n"

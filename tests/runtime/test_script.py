@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from runtime import script
+
 import pytest
 
 from pipeline.errors import FailedTrainingError, ParamsError, StageError
-from runtime import script
 from runtime.signals import STOPS
 
 SRC = Path(script.__file__).parents[1]

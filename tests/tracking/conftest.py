@@ -15,7 +15,7 @@ from tracking.store import Store, open_store
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """Stands for the main checkout, at a path that is not easy."""
-    folder = tmp_path_factory.mktemp("main checkout 100% #1")
+    folder = tmp_path_factory.mktemp("main checkout? 100% #1 'a\"é")
     copy_store(empty_store, folder)
     return folder
 

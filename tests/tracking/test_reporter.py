@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from runtime import experiment
+
 import numpy as np
 import pytest
 from tests.tracking.finished_pipeline import RECORDS, ROOT
@@ -17,7 +19,6 @@ from tests.ui_at_work import wait_for
 
 from pipeline.errors import StageError
 from pipeline.params import load_params
-from runtime import experiment
 from tracking import reporter
 
 Recorder = Callable[[str], object]

@@ -12,7 +12,7 @@ from pipeline.errors import StageError
 from pipeline.paths import project_root
 from tracking import store as store_module
 from tracking.address import store_shown, store_uri
-from tracking.store import Store, open_store
+from tracking.store import Store, one_line_faults, open_store
 
 pytestmark = MLFLOW_WARNS
 
@@ -60,15 +60,50 @@ def test_the_main_checkout_is_what_dvc_says_or_the_nearest(tmp_path: Path, envir
     assert project_root() == tmp_path / "project"
 
 
-@pytest.mark.parametrize(("named", "meant"), [
-    ("", "sqlite:///{root}/mlflow.db"),
-    ("http://me:secret@team:5000", "http://me:secret@team:5000"),
-    ("sqlite:///other.db?timeout=9", "sqlite:///{root}/other.db?timeout=9"),
-    ("sqlite:////elsewhere/x.db", "sqlite:////elsewhere/x.db"),
-    ("runs", "{root}/runs"),
-    ("file:/runs", "file:/runs"),
-])  # fmt: skip
-def test_another_store_may_be_named(named: str, meant: str, home: Path, environment: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("", "sqlite+pysqlite:///{escaped}/mlflow.db"),
+        ("http://me:secret@team:5000", "http://me:secret@team:5000"),
+        ("sqlite:///other.db?timeout=9", "sqlite+pysqlite:///{escaped}/other.db?timeout=9"),
+        ("sqlite:////elsewhere/x.db", "sqlite:////elsewhere/x.db"),
+        ("runs", "{root}/runs"),
+        ("file:/runs", "file:/runs"),
+    ],
+)
+def test_another_store_may_be_named_whose_relative_path_counts_from_the_main_checkout(
+    named: str, meant: str, home: Path, environment: pytest.MonkeyPatch
+) -> None:
     environment.setenv("MLFLOW_TRACKING_URI", named)
-    assert store_uri() == meant.format(root=home)
+    assert store_uri() == meant.format(root=home, escaped=str(home).replace("%", "%25").replace("?", "%3F"))
     assert "secret" not in store_shown()
+
+
+def test_a_folder_whose_name_mlflow_would_read_as_another_is_refused(
+    tmp_path: Path, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("DVC_ROOT", str(tmp_path / "a%20b"))
+    with pytest.raises(StageError, match=r"as in .*/a%20b, .*; rename"):
+        open_store()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("uri", "line"),
+    [
+        ("postgresql+nodriver://me:secret@host/db", r"Can't load plugin: .*; see whether"),
+        (
+            "mssql+pymssql://me:secret@host/db",
+            r"No module named 'pymssql'; install pymssql into the environment, or unset",
+        ),
+        ("nothing://host", "; see whether it can be reached, or unset MLFLOW_TRACKING_URI$"),
+    ],
+)
+def test_any_fault_of_the_store_is_one_line_that_names_it_and_a_remedy(
+    uri: str, line: str, environment: pytest.MonkeyPatch
+) -> None:
+    environment.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(StageError, match=line) as caught, one_line_faults():
+        open_store()
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)

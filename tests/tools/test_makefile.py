@@ -1,0 +1,80 @@
+"""What make does with environments that it did not make; a fake python and pip stand for the real ones."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FAKE = """\
+#!/bin/sh
+[ "$1 $2" != "-m venv" ] && exit 0
+mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/pip" && cp "$0" "$3/bin/uv"
+"""
+INSTALLED = {
+    ".venv": "install",
+    ".venv-oracle": ".venv-oracle/installed",
+    ".venv-audit": ".venv-audit/installed",
+    ".venv-bench": ".venv-bench/installed",
+    ".venv-docs": ".venv-docs/installed",
+    ".venv-lock": "lock",
+}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A checkout with the Makefile, what its targets depend on, and the fake python."""
+    folder = tmp_path / "a checkout"
+    for name in (
+        "Makefile",
+        "requirements.lock",
+        *(f"{room}/requirements.txt" for room in ("tests/oracle", "docs", "benchmarks")),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "python").write_text(FAKE)
+    (folder / "python").chmod(0o755)
+    return folder
+
+
+def make(checkout: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["make", "--no-print-directory", f"PYTHON={checkout.parent}/python", *arguments]
+    shutil.copy(checkout / "python", checkout.parent / "python")  # a path without spaces
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", INSTALLED)
+def test_only_what_make_made_is_made_anew_and_cleaned(name: str, checkout: Path) -> None:
+    environment, target = checkout / name, INSTALLED[name]
+    environment.mkdir()
+    (environment / "mine").touch()
+    for _ in range(2):
+        refused = make(checkout, target)
+        assert refused.returncode
+        assert f"{name} was not made by this Makefile, so it is left alone; move it away" in refused.stderr
+        assert make(checkout, "clean").returncode == 0
+        assert (environment / "mine").exists()
+        if not environment.is_symlink():
+            environment.rename(checkout / "other")
+            environment.symlink_to("other")
+            (checkout / "other/made-by-make").touch()  # as by the Makefile of another checkout
+    environment.unlink()
+    environment.mkdir()  # as a container mounts an empty one
+    assert make(checkout, target).returncode == 0
+    if name != ".venv-lock":  # which is removed at once
+        (environment / "stale").touch()
+        for made in environment.glob("installed*"):
+            made.unlink()
+        assert make(checkout, target).returncode == 0
+        assert not (environment / "stale").exists()
+    assert make(checkout, "clean").returncode == 0
+    assert not environment.exists()
+
+
+def test_an_environment_with_spaces_in_its_name_is_refused(checkout: Path) -> None:
+    done = make(checkout, "setup", f"VENV={checkout}/environment")
+    assert done.returncode
+    assert "make cannot work with spaces in its name" in done.stderr
