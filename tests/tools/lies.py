@@ -40,6 +40,8 @@ import yaml
 ROOT = Path(__file__).parents[2]
 sys.path += [str(ROOT / "src"), str(ROOT)]
 
+from runtime import checkpoint  # noqa: E402
+
 from tests.data_sets.lzw_writer import compress  # noqa: E402
 
 import preprocess  # noqa: E402
@@ -56,7 +58,6 @@ from pipeline import configure, params, paths  # noqa: E402
 from pipeline.errors import ParamsError, StageError  # noqa: E402
 from pipeline.model import read_model  # noqa: E402
 from pipeline.rows import Rows, read_rows, read_strokes, rows_npz, strokes_npz  # noqa: E402
-from runtime import checkpoint  # noqa: E402
 from tracking.store import connect, one_line_faults, open_store  # noqa: E402
 
 SECONDS = 5.0  # of CPU time that one input may take
