@@ -13,6 +13,7 @@ from pipeline.tables import read_table, records_of
 from runtime.git import GitError, git_text
 from runtime.script import say
 
+from .address import database_path
 from .contents import (
     data_checksum,
     files_checksum,
@@ -98,11 +99,44 @@ def _complete_or_make(
 
 def find_runs(store: Store, origin: Mapping[str, str], folder: Path) -> list["entities.Run"]:
     """The finished runs of this origin that made the model in ``folder``, newest first."""
+    return [run for run in _runs_of_model(store, folder) if _is_of(run, origin)]
+
+
+def _runs_of_model(store: Store, folder: Path) -> list["entities.Run"]:
     found: list[entities.Run] = []
     for checksum in (model_checksum(folder), model_file_checksum(folder)):
         wanted = f"tags.`model.sha256` = '{checksum}' and attributes.status = 'FINISHED'"
         found += store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"])
-    return [run for run in found if _is_of(run, origin)]
+    return found
+
+
+def follow_new_name(
+    store: Store, folder: Path, origin: Mapping[str, str], present: Iterable[Mapping[str, str]]
+) -> None:
+    """After `dvc exp rename`: give the run of the experiment in ``folder`` the name that the experiment has now.
+
+    It is known by its content and baseline, and by its old name, which no experiment ``present`` in the checkout has
+    any more. In a store that others use too, a name that is unknown here may be one of theirs; there nothing is done.
+    """
+    if database_path() != paths.project_root() / "mlflow.db" or find_runs(store, origin, folder):
+        return
+    names = {known["dvc.exp_name"] for known in present if known["dvc.baseline_rev"] == origin["dvc.baseline_rev"]}
+    evaluated, params = files_checksum(folder, [paths.EVALUATE_METRICS]), flat(read_params(folder))
+    for run in _runs_of_model(store, folder):
+        tags = run.data.tags
+        old = {tag: tags.get(tag, "") for tag in ORIGIN}
+        same = tags.get("evaluate.sha256") == evaluated and run.data.params == params
+        if same and old["dvc.baseline_rev"] == origin["dvc.baseline_rev"] and old["dvc.exp_name"] not in {"", *names}:
+            store.client.set_tag(run.info.run_id, "dvc.exp_name", origin["dvc.exp_name"])
+            if run.info.run_name == run_name(tags["dataset"], old):
+                store.client.update_run(run.info.run_id, name=run_name(tags["dataset"], origin))
+            say(f"MLflow: {run.info.run_name} follows its experiment, which is called {origin['dvc.exp_name']} now")
+            return
+
+
+def run_name(dataset: str, origin: Mapping[str, str]) -> str:
+    """What a run is called at first."""
+    return ("" if dataset == EXPERIMENT else f"{dataset}-") + origin.get("dvc.exp_name", "workspace")
 
 
 def _is_of(run: "entities.Run", origin: Mapping[str, str]) -> bool:
@@ -154,7 +188,6 @@ class Run:
         from mlflow.entities import Param
 
         dataset, commit = str(params.get("dataset")), _git_commit(folder)
-        name = ("" if dataset == EXPERIMENT else f"{dataset}-") + origin.get("dvc.exp_name", "workspace")
         tags = {
             **origin,
             **OF_CONTENT,
@@ -168,6 +201,7 @@ class Run:
             "mlflow.process": f"{socket.gethostname()}:{os.getpid()}",  # whoever doubts a RUNNING run can look
         }
         known = {tag: value for tag, value in tags.items() if value}
+        name = run_name(dataset, origin)
         created = store.client.create_run(store.experiment_id, started, known, name)
         run = cls(store.client, created.info.run_id, name, folder)
         run._name_awaits_model = "dvc.exp_name" not in origin
