@@ -56,7 +56,7 @@ def main() -> None:
     say("")
     root = paths.project_root()
     here = flat(read_params(root))
-    experiments = {experiment.name for experiment in sync.experiments_of(root)} if (root / ".git").exists() else set()
+    experiments = {experiment.name for experiment in sync.experiments_of(root)}
     for line in advice(chosen, here, experiments):
         say(line)
 

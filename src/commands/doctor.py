@@ -5,7 +5,6 @@ process is gone.
 """
 
 import re
-import shlex
 import shutil
 import sqlite3
 import sys
@@ -20,7 +19,7 @@ from pipeline import paths
 from pipeline.configure import configure
 from pipeline.errors import ParamsError, StageError
 from pipeline.params import load_params
-from runtime.git import GitError, NoGitError, git_text
+from runtime.git import GitError, git_text, has_git, is_shallow
 from runtime.script import say
 from tracking.address import database_path, store_shown
 from tracking.locations import moved_from
@@ -28,7 +27,7 @@ from tracking.run import abandoned_runs
 from tracking.store import EXPERIMENT, Store, connect, one_line_faults, open_store
 from utils import one_line
 
-from . import ui
+from . import experiment_files, sync, ui
 
 FIRST_COMMIT = 'git add . && git commit -m "Begin"'
 NAME_YOURSELF = "git config user.email you@example.com && git config user.name You"
@@ -71,12 +70,10 @@ def check_git(root: Path) -> list[Finding]:
     if not shutil.which("git"):
         return [Finding("git is not installed, and experiments need it", "apt-get install git")]
     try:
-        git_text("rev-parse", "--is-inside-work-tree", folder=root)
-    except NoGitError:
-        return [Finding("this is no git repository, and experiments need one", f"git init && {FIRST_COMMIT}")]
+        if not has_git(root):
+            return [Finding("this is no git repository, and experiments need one", f"git init && {FIRST_COMMIT}")]
     except GitError as error:
-        trust = f"git config --global --add safe.directory {shlex.quote(str(root))}"
-        return [Finding(f"git refuses: {error}", trust if "dubious ownership" in str(error) else "git status")]
+        return [Finding(f"git refuses: {error.reason}", error.remedy or "git status")]
     try:
         found = [Finding(f"git: on commit {git_text('rev-parse', '--short', 'HEAD', folder=root)}")]
     except GitError:
@@ -85,6 +82,10 @@ def check_git(root: Path) -> list[Finding]:
         git_text("config", "user.email", folder=root)
     except GitError:
         found += [Finding("git does not know who you are, and DVC commits experiments", NAME_YOURSELF)]
+    if is_shallow(root):
+        found += [
+            Finding("this clone is shallow, and DVC loses queued and temporary experiments", "git fetch --unshallow")
+        ]
     return found
 
 
@@ -180,7 +181,7 @@ def check_queue(root: Path) -> list[Finding]:
 
     On a machine that is very busy a worker may read a message half written, and ends after the experiment at hand.
     """
-    tasks = queue_tasks(root) if (root / ".git").exists() else []
+    tasks = queue_tasks(root) if has_git(root) else []
     failed, waiting = (sorted(name for name, status in tasks if status == wanted) for wanted in ("Failed", "Queued"))
     found = []
     if failed:
@@ -189,6 +190,26 @@ def check_queue(root: Path) -> list[Finding]:
     if waiting and not workers(root):
         found += [Finding(f"queued, but no worker is running: {', '.join(waiting)}", "dvc queue start")]
     return found or [Finding("DVC's queue: nothing failed, nothing waits in vain")]
+
+
+def check_experiments(root: Path) -> list[Finding]:
+    """The files of each experiment must be here, or where `dvc exp pull` finds them."""
+    from dvc.repo import Repo
+
+    experiments = sync.experiments_of(root)
+    if not experiments:
+        return [Finding("experiments: none yet")]
+    lacking, older = experiment_files.lacking_and_older(root, experiments)
+    found = []
+    with Repo(root) as repo:
+        for experiment in lacking:
+            remedy = experiment_files.remedy(repo, experiment)
+            found.append(Finding(f"DVC's cache lacks files of experiment {experiment.name}", remedy))
+        if older:
+            names = ", ".join(experiment.name for experiment in older)
+            what = f"older than DVC's remote, so that `dvc exp push` uploads no file of them: {names}"
+            found.append(Finding(what, experiment_files.name_remote(repo)))
+    return found or [Finding(f"experiments: {len(experiments)}, with all their files")]
 
 
 def queue_tasks(root: Path) -> list[tuple[str, str]]:
@@ -219,5 +240,6 @@ CHECKS: tuple[Callable[[Path], list[Finding]], ...] = (
     check_params,
     check_store,
     check_queue,
+    check_experiments,
     check_port,
 )

@@ -21,7 +21,7 @@ from pipeline.configure import configure
 from pipeline.errors import StageError
 from pipeline.params import load_params
 from runtime.files import write_bytes
-from runtime.git import NoGitError, git_text
+from runtime.git import has_git, is_shallow
 from runtime.repair import repair
 from runtime.script import say
 
@@ -44,6 +44,8 @@ def main() -> None:
         params = load_params()
         configure(params)
         tell_dvc_about_git()
+        if has_git() and is_shallow():
+            say("This clone is shallow, and DVC loses queued and temporary experiments; mend it: git fetch --unshallow")
         if params.dataset == "synthetic" or data_at_hand():
             worked = reproduce()
         else:
@@ -65,18 +67,6 @@ def only_one() -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def has_git() -> bool:
-    """Whether this folder is in a git repository, also in a subfolder of one.
-
-    Raises:
-        GitError: with git's own words, if git refuses to say, as for a checkout of another user.
-    """
-    try:
-        return git_text("rev-parse", "--is-inside-work-tree") == "true"
-    except NoGitError:
-        return False
 
 
 def tell_dvc_about_git() -> None:

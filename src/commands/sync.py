@@ -6,8 +6,6 @@ a training. What is in the store and whole is left alone, so doing it twice chan
 """
 
 import contextlib
-import logging
-import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -20,17 +18,18 @@ from filelock import FileLock
 from pipeline import paths
 from pipeline.errors import StageError
 from pipeline.tables import read_table
-from runtime.git import git, git_text
+from runtime.git import GitError, NoGitError, git, git_text
 from runtime.script import say
 from tracking.contents import files_checksum, flat, model_checksum, model_file_checksum, read_params
-from tracking.run import ensure_run, find_runs
+from tracking.run import ensure_run, find_runs, follow_new_name
 from tracking.store import Store, one_line_faults, open_store
+
+from .experiment_files import checkout
 
 if TYPE_CHECKING:
     from mlflow import entities
 
 
-NEEDED = ("models", "metrics/predictions.csv", "data/split")  # of what DVC's cache holds
 TRACKED = ("train", "evaluate")  # the stages whose parameters a run shows as its own
 
 
@@ -58,7 +57,8 @@ def sync(store: Store, root: Path) -> int:
         for experiment in experiments:
             try:
                 lay_out(clone, root, experiment)
-                origin = {"dvc.exp_name": experiment.name, "dvc.baseline_rev": experiment.baseline}
+                origin = origin_of(experiment)
+                follow_new_name(store, clone, origin, map(origin_of, experiments))
                 entered += enter(store, clone, origin)
             except (StageError, OSError, ValueError, KeyError) as error:
                 say(f"{experiment.name}: not entered: {error}")
@@ -131,21 +131,49 @@ def lost_from(store: Store, run: "entities.Run", folder: Path) -> str:
 
 
 def experiments_of(root: Path) -> list[Experiment]:
-    """The experiments in this checkout, oldest first; DVC keeps them as refs/exps/<baseline, 2 + 38 digits>/<name>."""
-    lines = git_text(
-        "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps", folder=root
-    )
+    """The project's experiments, oldest first; DVC keeps them as refs/exps/<baseline, 2 + 38 digits>/<name>.
+
+    In a repository with several projects, those of the others are left out.
+    """
+    try:
+        lines = git_text(
+            "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps", folder=root
+        )
+    except NoGitError:
+        return []
+    place = git_text("rev-parse", "--show-prefix", folder=root)
     found = re.findall(r"(?m)^(\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", lines)
-    return [Experiment(name, first + rest, commit) for commit, first, rest, name in found]
+    experiments = [Experiment(name, first + rest, commit) for commit, first, rest, name in found]
+    return [experiment for experiment in experiments if not _is_of_another_project(experiment, root, place)]
+
+
+def _is_of_another_project(experiment: Experiment, root: Path, place: str) -> bool:
+    """Whether an experiment changed files of another project, and not the dvc.lock of the project at ``place``."""
+    try:
+        changes = git_text("diff-tree", "-r", "-z", "--name-only", experiment.baseline, experiment.commit, folder=root)
+    except GitError:  # the baseline is not here, as in a shallow clone
+        return False
+    changed = changes.split("\0")[:-1]
+    foreign = [file for file in changed if not file.startswith(place) or file.endswith("/dvc.lock")]
+    return bool(foreign) and f"{place}dvc.lock" not in changed
+
+
+def origin_of(experiment: Experiment) -> dict[str, str]:
+    """Whose run it is, as tags."""
+    return {"dvc.exp_name": experiment.name, "dvc.baseline_rev": experiment.baseline}
 
 
 @contextlib.contextmanager
 def clone_of(root: Path) -> Iterator[Path]:
-    """A clone that borrows the checkout's objects, for the time being."""
+    """The project in a clone that borrows the checkout's objects, for the time being."""
     with tempfile.TemporaryDirectory(prefix="sync-", dir=root / ".dvc/tmp") as folder:
-        if (root / ".git").exists():
-            git("clone", "--quiet", "--shared", "--no-checkout", str(root), folder, folder=root)
-        yield Path(folder)
+        place = ""
+        with contextlib.suppress(NoGitError):
+            top, place = (git_text("rev-parse", option, folder=root) for option in ("--show-toplevel", "--show-prefix"))
+            git("clone", "--quiet", "--shared", "--no-checkout", top, folder, folder=root)
+        project = Path(folder, place)
+        project.mkdir(parents=True, exist_ok=True)
+        yield project
 
 
 def lay_out(clone: Path, root: Path, experiment: Experiment) -> None:
@@ -158,27 +186,6 @@ def lay_out(clone: Path, root: Path, experiment: Experiment) -> None:
     git("read-tree", "--reset", "-u", experiment.commit, folder=clone)
     check_lock(clone)
     checkout(clone, root, experiment)
-
-
-def checkout(clone: Path, root: Path, experiment: Experiment) -> None:
-    """Bring what the experiment needs from the checkout's DVC cache."""
-    from dvc.exceptions import CheckoutError, DvcException
-    from dvc.repo import Repo
-
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what DVC would log is in the exception
-    try:
-        with Repo(root) as main_repo:
-            cache = main_repo.cache.local_cache_dir
-        with Repo(clone, config={"cache": {"dir": cache}}) as repo:
-            repo.checkout(targets=[str(clone / target) for target in NEEDED], force=True)
-    except CheckoutError as error:
-        lacking = ", ".join(sorted(os.path.relpath(path, clone) for path in error.target_infos))
-        raise StageError(
-            f"DVC's cache has lost {lacking}; `dvc exp pull REMOTE {experiment.name}` brings it from a remote; "
-            f"without one, run it again: `dvc exp apply {experiment.name} && dvc exp run`"
-        ) from None
-    except DvcException as error:
-        raise StageError(str(error)) from None
 
 
 def check_lock(folder: Path) -> None:

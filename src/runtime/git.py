@@ -8,7 +8,11 @@ from pipeline.errors import StageError
 
 
 class GitError(StageError):
-    """Git refused; the message is the reason that it printed."""
+    """Git refused; the message is the reason that it printed, and ``remedy`` the command that it advises, if any."""
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        super().__init__(f"{reason}; if you trust it: {remedy}" if remedy else reason)
+        self.reason, self.remedy = reason, remedy
 
 
 class NoGitError(GitError):
@@ -17,9 +21,6 @@ class NoGitError(GitError):
 
 def git(*arguments: str, folder: Path | str = ".") -> bytes:
     """What a git command prints, run in ``folder``, in English, and on the repository that ``folder`` belongs to.
-
-    Inside a hook git sets GIT_DIR, GIT_INDEX_FILE and GIT_WORK_TREE, which name another repository and win over the
-    working directory. They are removed here, like all that git itself lists as tied to one repository.
 
     Raises:
         NoGitError: if git is not installed, or ``folder`` is in no repository.
@@ -40,7 +41,8 @@ def git(*arguments: str, folder: Path | str = ".") -> bytes:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"git {arguments[0]} failed"]
         reasons = [line for line in said if line.startswith(("fatal:", "error:"))]  # hints may follow
         reason = (reasons or said)[-1]
-        raise (NoGitError if "not a git repository" in reason else GitError)(reason)
+        advised = [line.strip() for line in said if line.startswith("\tgit ") and "dubious ownership" in reason]
+        raise (NoGitError if "not a git repository" in reason else GitError)(reason, *advised[-1:])
     return done.stdout
 
 
@@ -49,10 +51,31 @@ def git_text(*arguments: str, folder: Path | str = ".") -> str:
     return git(*arguments, folder=folder).decode(errors="replace").strip()
 
 
-# `git rev-parse --local-env-vars`
+def has_git(folder: Path | str = ".") -> bool:
+    """Whether a folder is in a git repository, also below its top; GitError if git refuses to say."""
+    try:
+        return git_text("rev-parse", "--is-inside-work-tree", folder=folder) == "true"
+    except NoGitError:
+        return False
+
+
+def is_shallow(folder: Path | str = ".") -> bool:
+    """Whether the repository is a shallow clone, in which DVC loses experiments that run outside the workspace."""
+    return git_text("rev-parse", "--is-shallow-repository", folder=folder) == "true"
+
+
+def leave_hook() -> None:
+    """Forget, in this process, the repository whose hook called it.
+
+    Inside a hook git sets GIT_DIR, GIT_INDEX_FILE and GIT_WORK_TREE, which win over the working directory, also in DVC.
+    """
+    for name in _OF_ONE_REPOSITORY:
+        os.environ.pop(name, None)
+
+
+# `git rev-parse --local-env-vars`, without the configuration, which a container may set, such as safe.directory
 _OF_ONE_REPOSITORY = {
-    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT"),
-    *("GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE"),
-    *("GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
-    *("GIT_COMMON_DIR", "GIT_NAMESPACE"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE"),
+    *("GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE", "GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_PREFIX"),
+    *("GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE", "GIT_COMMON_DIR", "GIT_NAMESPACE"),
 }

@@ -10,6 +10,7 @@ from pipeline.errors import FailedTrainingError, ParamsError, StageError
 from utils import printable
 
 from . import experiment
+from .git import leave_hook
 from .signals import handle_stops, ignore_stops
 
 
@@ -19,6 +20,7 @@ def run(main: Callable[[], None]) -> None:
     Exit codes: 0; 1 for a fault of the data, the disk or a store; 2 for one of params.yaml; 130 after Ctrl-C and its
     like. Before the script ends for a fault of params.yaml, the values before a refused `dvc exp run` are put back.
     """
+    leave_hook()
     try:
         with handle_stops(signal.default_int_handler):  # that it is a KeyboardInterrupt lets the script end in order
             main()

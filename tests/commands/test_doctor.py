@@ -144,7 +144,7 @@ def test_the_exit_code_says_whether_all_is_well(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_the_queue_that_no_worker_attends_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / ".git").mkdir()
+    monkeypatch.setattr(doctor, "has_git", lambda root: True)
     monkeypatch.setattr(doctor, "queue_tasks", lambda root: [("b", "Queued"), ("a", "Queued"), ("c", "Success")])
     (finding,) = doctor.check_queue(tmp_path)
     assert finding.what.endswith(": a, b")

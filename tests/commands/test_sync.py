@@ -64,6 +64,40 @@ def test_experiments_are_found_without_dvcs_other_refs_and_laid_out(
     assert experiment.commit != experiment.baseline
 
 
+def test_in_a_subfolder_only_the_project_s_own_experiments_are_found_and_laid_out(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "checkout", lambda *_: None)
+    top = tmp_path_factory.mktemp("monorepo")
+    project = top / "digits"
+    (project / ".dvc/tmp").mkdir(parents=True)
+    (top / "other").mkdir()
+    git(top, "init", "-q", "-b", "main")
+    for name in ("digits/params.yaml", "digits/dvc.lock", "other/dvc.lock"):
+        (top / name).write_text("lr: 0.5\n")
+    git(top, "add", ".")
+    git(top, "commit", "-q", "-m", "Begin")
+    baseline = git(top, "rev-parse", "HEAD")
+    params = "lr: 0.1\nseed: 3\nece_bins: 15\n"
+    for name, changed in {"ours": "digits", "theirs": "other"}.items():
+        (project / "params.yaml").write_text(params)  # an edit that DVC puts into theirs as well
+        (top / changed / "dvc.lock").write_text(LOCK)
+        git(top, "commit", "-q", "-a", "-m", "dvc: commit experiment")
+        git(top, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", "HEAD")
+        git(top, "reset", "-q", "--hard", baseline)
+    (experiment,) = sync.experiments_of(project)
+    assert experiment.name == "ours"
+    assert [found.name for found in sync.experiments_of(top / "other")] == ["theirs"]
+    with sync.clone_of(project) as clone:
+        sync.lay_out(clone, project, experiment)
+        assert (clone / "params.yaml").read_text() == params
+    assert git(top, "status", "--short") == ""
+
+
+def test_without_git_there_are_no_experiments(tmp_path: Path) -> None:
+    assert sync.experiments_of(tmp_path) == []
+
+
 def test_params_that_were_not_run_and_results_of_another_network_are_refused(tmp_path: Path) -> None:
     lock = yaml.safe_load(LOCK)
     lock["stages"]["train"]["outs"] = [{"path": "models", "md5": "new"}]

@@ -1,0 +1,119 @@
+"""Where the files of DVC experiments are: in DVC's cache, in a remote, or nowhere; and which command brings them.
+
+DVC reads the name of the remote from the experiment's own commit, and from the configuration that is in no commit. So
+`dvc exp push` and `dvc exp pull` move no file of an experiment that is older than the remote, without a word.
+"""
+
+import contextlib
+import logging
+import os
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import StageError
+from runtime.git import git_text
+from utils import one_line
+
+if TYPE_CHECKING:
+    from dvc.output import Output
+    from dvc.repo import Repo
+
+    from .sync import Experiment
+
+NEEDED = ("models", "metrics/predictions.csv", "data/split")  # of what DVC's cache holds
+
+
+def checkout(clone: Path, root: Path, experiment: "Experiment") -> None:
+    """Bring what the experiment needs from the checkout's DVC cache.
+
+    Raises:
+        StageError: if the cache lacks something; the message says how to get it.
+    """
+    from dvc.exceptions import CheckoutError, DvcException
+    from dvc.repo import Repo
+
+    _silence_dvc()
+    try:
+        with Repo(root) as main_repo:
+            cache = main_repo.cache.local_cache_dir
+        with Repo(clone, config={"cache": {"dir": cache}}) as repo:
+            repo.checkout(targets=[str(clone / target) for target in NEEDED], force=True)
+    except CheckoutError as error:
+        lacking = ", ".join(sorted(os.path.relpath(path, clone) for path in error.target_infos))
+        with Repo(root) as main_repo:
+            raise StageError(f"DVC's cache lacks {lacking}; {remedy(main_repo, experiment)}") from None
+    except DvcException as error:
+        raise StageError(str(error)) from None
+
+
+def remedy(repo: "Repo", experiment: "Experiment") -> str:
+    """What to type for the files of an experiment that DVC's cache lacks; it depends on what the remote answers."""
+    from dvc.config import NoRemoteError
+    from dvc.exceptions import DvcException
+
+    name = shlex.quote(experiment.name)
+    again = f"run it again: `dvc exp apply {name}; dvc exp run` (the first complains, and sets the parameters)"
+    git_remote = (git_text("remote", folder=repo.root_dir).splitlines() or ["origin"])[0]
+    pull, push = f"dvc exp pull {git_remote} {name}", f"dvc exp push {git_remote} {name}"
+    try:
+        with _at(repo, experiment) as outputs:
+            remote = repo.cloud.get_remote_odb()
+            is_there = all(remote.exists(out.hash_info.value) for out in outputs)  # DVC uploads a folder's list last
+    except NoRemoteError:
+        if add := name_remote(repo):
+            return (
+                f"it is older than the remote, so type `{add}` before `{pull}`, here and where it was made (`{push}`)"
+            )
+        return f"there is no remote; {again}"
+    except (DvcException, StageError, OSError, ValueError) as error:
+        return f"the remote could not be asked ({one_line(error, 200)}); when it answers: `{pull}`"
+    if is_there:
+        return f"the remote has them: `{pull}`"
+    return f"the remote lacks them too; where it was made, `{push}` uploads them; or {again}"
+
+
+def name_remote(repo: "Repo") -> str:
+    """The command that tells DVC of the workspace's remote for experiments of all ages; empty if there is no remote."""
+    name = repo.config["core"].get("remote")
+    url = name and repo.config["remote"].get(name, {}).get("url")
+    return f"dvc remote add --local -d {shlex.quote(name)} {shlex.quote(url)}" if url else ""
+
+
+def lacking_and_older(root: Path, experiments: list["Experiment"]) -> tuple[list["Experiment"], list["Experiment"]]:
+    """The experiments whose files DVC's cache lacks, and those whose files `dvc exp push` would not upload."""
+    from dvc.config import NoRemoteError
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    lacking, older = [], []
+    with Repo(root) as repo:
+        has_remote = bool(name_remote(repo))
+        for experiment in experiments:
+            try:
+                with _at(repo, experiment) as outputs:
+                    if any(out.changed_cache() for out in outputs):
+                        lacking.append(experiment)
+                    elif has_remote:
+                        repo.cloud.get_remote()
+            except NoRemoteError:
+                older.append(experiment)
+            except (DvcException, StageError):  # ``remedy`` reports it
+                lacking.append(experiment)
+    return lacking, older
+
+
+@contextlib.contextmanager
+def _at(repo: "Repo", experiment: "Experiment") -> Iterator[list["Output"]]:
+    """The needed outputs, in DVC's view of the experiment's commit and its configuration."""
+    _silence_dvc()
+    with contextlib.closing(repo.brancher(revs=[experiment.commit], workspace=False)) as commits:
+        for _ in commits:
+            yield [out for out in repo.index.outs if out.use_cache and str(out.def_path) in NEEDED]
+            return
+    raise StageError(f"the commit of {experiment.name} holds no DVC project")
+
+
+def _silence_dvc() -> None:
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what it would log is in our messages

@@ -1,0 +1,72 @@
+"""Git is asked about the folder at hand, whatever called us; "no git" and "git refuses" are two answers."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from runtime import git, script
+
+
+def make(folder: Path) -> Path:
+    """A repository with one commit and a project in a subfolder; returns the latter."""
+    project = folder / "a project"
+    project.mkdir(parents=True)
+    (project / "params.yaml").write_text("lr: 1\n")
+    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
+    for command in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "Begin")):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return project
+
+
+def test_no_repository_and_no_git_are_no_and_a_subfolder_is_in_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make(tmp_path / "repository")
+    assert git.has_git(project)
+    assert not git.has_git(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    assert not git.has_git(project)
+
+
+def test_a_checkout_of_another_user_is_no_no_and_git_s_own_remedy_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(git.GitError, match="dubious ownership") as refused:
+        git.has_git(project)
+    assert refused.value.remedy == f"git config --global --add safe.directory {tmp_path}"
+    assert str(refused.value).endswith(f"; if you trust it: {refused.value.remedy}")
+    for name, value in {"COUNT": "1", "KEY_0": "safe.directory", "VALUE_0": "*"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)  # as a container may set it
+    assert git.has_git(project)
+
+
+def test_a_script_that_a_hook_calls_leaves_the_hook_s_repository_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, other = make(tmp_path / "ours"), make(tmp_path / "theirs")
+    hook = {"GIT_DIR": ".git", "GIT_INDEX_FILE": ".git/index", "GIT_WORK_TREE": "."}
+    for name, path in hook.items():
+        monkeypatch.setenv(name, str(other.parent / path))
+    ours = str(project.parent)
+    assert git.git_text("rev-parse", "--show-toplevel", folder=project) == ours
+
+    def main() -> None:
+        assert not hook.keys() & os.environ.keys()
+        done = subprocess.run(["git", "rev-parse", "--show-toplevel"], cwd=project, capture_output=True, check=True)
+        assert done.stdout.decode().strip() == ours
+
+    script.run(main)
+
+
+def test_a_shallow_clone_is_known(tmp_path: Path) -> None:
+    project = make(tmp_path / "whole")
+    assert not git.is_shallow(project)
+    clone = ["git", "clone", "-q", "--depth", "1", project.parent.as_uri(), tmp_path / "shallow"]
+    subprocess.run(clone, check=True)
+    assert git.is_shallow(tmp_path / "shallow")
