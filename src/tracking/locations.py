@@ -1,6 +1,6 @@
-"""The places of the artifacts in the project's own database, which a moved checkout takes along.
+"""Correct the artifact paths in the project's own database after the checkout was moved.
 
-MLflow stores absolute paths. When the checkout was moved, copied or mounted elsewhere, they lead to the old place.
+MLflow stores absolute paths. If the checkout is moved, copied or mounted elsewhere, they point to the old place.
 """
 
 import json
@@ -23,11 +23,11 @@ COLUMNS = (
 
 
 def follow_root(database: sqlite3.Connection, experiment: str) -> bool:
-    """Rewrite the locations if the checkout was moved; returns whether they are relative, to the main checkout.
+    """Rewrite the artifact paths if the checkout was moved; returns whether they are relative to the main checkout.
 
-    At the first move they become absolute at the new place, so that any program finds them. A checkout that is back at
-    a former place is used under two paths in turn, as by a host and a container. Then they become relative, so that
-    nothing has to be rewritten again, and other programs must run in the main checkout.
+    After a first move the new paths are absolute, so that any program finds the artifacts. If the checkout returns to
+    a former place, it is probably used under two paths in turn, for instance by a host and a container. Then the paths
+    become relative and need no more changes, but other programs must run in the main checkout.
 
     Raises:
         StageError: if they must be rewritten while a run is RUNNING.
@@ -47,8 +47,8 @@ def follow_root(database: sqlite3.Connection, experiment: str) -> bool:
     ).fetchall()
     if running:
         raise StageError(
-            f"the checkout was moved from {Path(old).parent}, and the run {running[0][0]} is RUNNING; when it ended, "
-            "or after `make doctor CLOSE=1`, its artifacts' locations are rewritten"
+            f"the checkout was moved from {Path(old).parent} while the run {running[0][0]} is RUNNING; the "
+            "locations of its artifacts are rewritten when it has ended, or after `make doctor CLOSE=1`"
         )
     told = database.execute(
         "SELECT value FROM experiment_tags WHERE experiment_id = ? AND key = ?", (number, ROOTS)
