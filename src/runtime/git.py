@@ -1,4 +1,4 @@
-"""The one way in which the project asks git."""
+"""The one place that calls git."""
 
 import os
 import subprocess
@@ -8,18 +8,18 @@ from pipeline.errors import StageError
 
 
 class GitError(StageError):
-    """Git refused; the message is the reason that it printed."""
+    """A git command failed; the message is the reason that git printed."""
 
 
 class NoGitError(GitError):
-    """There is no git to ask: it is not installed, or the folder is in no repository."""
+    """Git is not installed, or the folder is in no repository."""
 
 
 def git(*arguments: str, folder: Path | str = ".") -> bytes:
-    """What a git command prints, run in ``folder``, in English, and on the repository that ``folder`` belongs to.
+    """Run a git command on the repository of ``folder`` and return its output, in English.
 
-    Inside a hook git sets GIT_DIR, GIT_INDEX_FILE and GIT_WORK_TREE, which name another repository and win over the
-    working directory. They are removed here, like all that git itself lists as tied to one repository.
+    Inside a hook git sets GIT_DIR, GIT_INDEX_FILE and GIT_WORK_TREE. They name another repository and have priority
+    over the working directory. So they are removed here, with all other variables that git ties to one repository.
 
     Raises:
         NoGitError: if git is not installed, or ``folder`` is in no repository.
@@ -45,7 +45,7 @@ def git(*arguments: str, folder: Path | str = ".") -> bytes:
 
 
 def git_text(*arguments: str, folder: Path | str = ".") -> str:
-    """What a git command prints, as text without the last line end; errors as in ``git``."""
+    """The output of a git command as text, without the last line end; errors as in ``git``."""
     return git(*arguments, folder=folder).decode(errors="replace").strip()
 
 
