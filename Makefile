@@ -46,38 +46,38 @@ help:  ## list these targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 
 ##@ Run the pipeline and look at its runs
-run: $(INSTALLED)  ## fetch the data, train, evaluate and plot, as far as not done already
+run: $(INSTALLED)  ## fetch the data, train, evaluate and plot; stages that are up to date are skipped
 	@$(RUN_PY) run
 
 ui: $(INSTALLED)  ## open MLflow's page of all runs
 	@$(RUN_PY) ui
 
-compare: $(INSTALLED)  ## show what differs between runs, and which is better: make compare RUNS="name name", or the latest
+compare: $(INSTALLED)  ## compare runs and name the best one: make compare RUNS="name name"; without RUNS, the latest four
 	@$(RUN_PY) compare $(RUNS)
 
-plots: .dvc/plots.html  ## draw curves and confusion of RUNS="name name" over each other: dvc_plots/index.html
+plots: .dvc/plots.html  ## draw loss curves and confusion matrices of RUNS="name name": dvc_plots/index.html
 	@$(BIN)/python -m dvc plots $(if $(RUNS),diff $(RUNS),show)
 
-champion: $(INSTALLED)  ## register the best run's model, or RUN=name's, unless it is worse than the one so far
+champion: $(INSTALLED)  ## register the model of the best run, or of RUN=name; a model worse than the champion is refused
 	@$(RUN_PY) champion $(RUN)
 
 serve: $(INSTALLED)  ## serve the model over HTTP: make serve MODEL=models PORT=5050
 	@$(RUN_PY) serve $(or $(MODEL),models) $(if $(PORT),--port $(PORT))
 
-sync: $(INSTALLED)  ## log the DVC experiments, and the workspace, that lack their MLflow run
+sync: $(INSTALLED)  ## log to MLflow the DVC experiments, and the workspace, that have no run there
 	@$(RUN_PY) sync
 
-doctor: $(INSTALLED)  ## check the set-up and print what to type; CLOSE=1 closes runs in MLflow whose process is gone
+doctor: $(INSTALLED)  ## check the set-up and print the commands that fix it; CLOSE=1 closes MLflow runs whose process is gone
 	@$(RUN_PY) doctor $(if $(CLOSE),close)
 
-##@ Choose parameters, and report
+##@ Choose parameters and report results
 cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2
 	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) cross_validate --folds $(FOLDS) --seeds $(SEEDS) $(S) $(if $(WRITERS),--most-writers $(WRITERS)) $(if $(APART),--apart $(APART))
 
-report: $(INSTALLED)  ## train ten seeds, ensembles and other classifiers, and test them: docs/accuracy_results.md (20 minutes)
+report: $(INSTALLED)  ## test ten seeds, ensembles and other classifiers: docs/accuracy_results.md (20 minutes)
 	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) report
 
-original: $(INSTALLED)  ## reproduce the result that the project began with: 96 % in 3500 steps of gradient descent
+original: $(INSTALLED)  ## reproduce the result of the project's first version: 96 % in 3500 steps of gradient descent
 	@$(BIN)/python -m dvc repro --quiet split && $(BIN)/python benchmarks/original.py
 
 ##@ Test
@@ -93,42 +93,42 @@ lint: $(INSTALLED)  ## check style and types
 gradcheck: $(INSTALLED)  ## compare every derivative with central differences
 	@cd src && ../$(BIN)/python -m neural_net.gradcheck custom
 
-oracle: $(ORACLE)  ## compare with PyTorch, and keep its numbers for the tests (its own environment, large)
+oracle: $(ORACLE)  ## compare with PyTorch and save its numbers for the tests (in an environment of its own, large)
 	@.venv-oracle/bin/python tests/oracle/make_golden.py
 
 torture: $(INSTALLED)  ## break the pipeline on purpose and see what is lost (an hour; SHORT=1: two minutes)
 	@$(BIN)/python tests/tools/torture.py $(if $(SHORT),--short)
 
-lies: $(INSTALLED)  ## give every reader 10,000 mutated inputs (LIES=300: fewer)
+lies: $(INSTALLED)  ## give 10,000 mutated inputs to every function that reads a file or a request (LIES=300: fewer)
 	@$(BIN)/python -m tests.tools.lies
 
-determinism: $(INSTALLED)  ## show what differs between two runs, BLAS threads and the Pythons that have an environment .venv-3.N
+determinism: $(INSTALLED)  ## compare the results of two runs, of more BLAS threads, and of each Python with an environment .venv-3.N
 	@$(BIN)/python tests/tools/determinism.py $(wildcard .venv-3.*/bin/python)
 
-audit: $(INSTALLED) $(AUDIT)  ## look for known faults in the packages, and for risky calls in src and benchmarks
+audit: $(INSTALLED) $(AUDIT)  ## check the packages for known vulnerabilities, and src and benchmarks for risky calls
 	@$(BIN)/ruff check --select S src benchmarks docs .ci && .venv-audit/bin/python tests/tools/audit.py
 
 ##@ Measure
-bench: $(INSTALLED) $(BENCH)  ## train with several libraries and compare: benchmarks/results (15 minutes; its own environment)
+bench: $(INSTALLED) $(BENCH)  ## compare the training speed of several libraries: benchmarks/results (15 minutes; in an environment of its own)
 	@$(BIN)/python -m dvc repro --quiet fetch && .venv-bench/bin/python benchmarks/bench.py
 
-bench-short: $(INSTALLED)  ## compare with scikit-learn and the matrix products alone, in less than a minute
+bench-short: $(INSTALLED)  ## compare with only scikit-learn and the bare matrix products (less than a minute)
 	@$(BIN)/python -m dvc repro --quiet fetch && $(BIN)/python benchmarks/bench.py --short
 
-bench-scale: $(INSTALLED)  ## time and memory over rows, width and depth; two threads and two processes
+bench-scale: $(INSTALLED)  ## measure time and memory for more rows, width and depth, and for two threads and two processes
 	@$(BIN)/python benchmarks/scale.py
 
-bench-pipeline: $(INSTALLED)  ## what the pipeline costs beside the training
+bench-pipeline: $(INSTALLED)  ## measure the time that the pipeline adds to the training
 	@$(BIN)/python benchmarks/pipeline.py
 
-##@ Keep the project
-docs: $(DOCS)  ## build the site of docs/ and the docstrings: site/index.html; fails on broken links
+##@ Maintain the project
+docs: $(DOCS)  ## build a site from docs/ and the docstrings: site/index.html; fails on broken links
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml && echo "site/index.html"
 
-debugging: $(INSTALLED)  ## make the pictures and tables of docs/debugging.md anew
+debugging: $(INSTALLED)  ## draw the pictures and print the tables of docs/debugging.md again
 	@PYTHONPATH=src $(BIN)/python docs/make_debugging.py
 
-setup: $(INSTALLED)  ## make .venv; the other targets do it by themselves
+setup: $(INSTALLED)  ## create .venv; the other targets do this by themselves
 
 lock:  ## pin the newest versions of all dependencies in requirements.lock
 	@$(call ENVIRONMENT,.venv-lock) && .venv-lock/bin/pip install -q uv
@@ -136,7 +136,7 @@ lock:  ## pin the newest versions of all dependencies in requirements.lock
 		--no-emit-index-url --no-header --upgrade --group dev pyproject.toml -o requirements.lock
 	@rm -rf .venv-lock
 
-clean:  ## remove what can be made again: environments, data, models, caches; experiments and MLflow's store stay
+clean:  ## remove environments, data, models and caches; experiments and MLflow's store stay
 	@for venv in .venv .venv-*; do \
 		if [ ! -L $$venv ] && { [ -e $$venv/$(MARK) ] || [ -e $$venv/installed-from-lock ] || [ -e $$venv/installed ]; }; then rm -rf $$venv; fi; \
 	done

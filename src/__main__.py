@@ -1,6 +1,6 @@
 """Run a command or a study by its name: ``python src NAME ...`` calls ``main`` of commands/NAME.py or studies/NAME.py.
 
-`make NAME` does this in the project's environment; without make, call the environment's python.
+`make NAME` does this in the project's environment. Without make, use the python of the environment.
 """
 
 import importlib

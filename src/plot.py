@@ -89,7 +89,7 @@ def read_results() -> Results:
     rows = read_rows("test", model.network.shape_in[0])
     predictions = read_table(paths.PREDICTIONS, ("row", "writer", "digit", "predicted", "p0"))
     if not (np.array_equal(predictions["row"], rows.row) and np.array_equal(predictions["digit"], rows.y)):
-        raise StageError(f"{paths.PREDICTIONS} does not hold the rows of the test; `dvc repro` makes both anew")
+        raise StageError(f"{paths.PREDICTIONS} does not hold the rows of the test; `dvc repro` makes both again")
     return Results(
         train=json.loads(paths.TRAIN_METRICS.read_bytes()),
         test=json.loads(paths.EVALUATE_METRICS.read_bytes()),

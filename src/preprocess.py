@@ -32,7 +32,7 @@ def main() -> None:
             n_rows = part.rows if params.dataset == "pendigits" else len(ink)
             features, writer = preprocess(X, digit, ink, part, n_rows)
         except DataError as error:
-            raise StageError(f"{error}; to get the data anew, remove {folder} and run `dvc repro`") from None
+            raise StageError(f"{error}; to get the data again, remove {folder} and run `dvc repro`") from None
         contents[f"{name}.csv"] = format_csv(features, digit, writer)
         contents[f"{name}_ink.npz"] = strokes_npz(strokes_of(ink))
         script.say(f"{name}: {len(digit):,} digits by {part.writers} writers")

@@ -76,9 +76,9 @@ def read_part(name: str, features: str) -> Rows:
     table = read_table(path, (*COORDINATES, "digit", "writer"))
     X, y, writer = table[COORDINATES].to_numpy(np.float32), table["digit"], table["writer"]
     if not len(X) or not (np.abs(X) <= 1).all():
-        raise StageError(f"{path} must have coordinates from -1 to 1; `dvc repro` makes it anew")
+        raise StageError(f"{path} must have coordinates from -1 to 1; `dvc repro` makes it again")
     if not y.isin(range(10)).all() or not (writer >= 1).all() or y.dtype.kind + writer.dtype.kind != "ii":
-        raise StageError(f"{path} must have digits from 0 to 9 and writers from 1; `dvc repro` makes it anew")
+        raise StageError(f"{path} must have digits from 0 to 9 and writers from 1; `dvc repro` makes it again")
     strokes = read_strokes(paths.PROCESSED / f"{name}_ink.npz", len(X))
     if features != "table":
         X = FEATURE_SETS[features].of(strokes)

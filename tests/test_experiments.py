@@ -228,11 +228,11 @@ def test_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after
     assert "failed in DVC's queue: victim" in checkout.make("doctor", fails=True)
     checkout.dvc("exp", "run", "--temp", "-n", "victim", "-S", "epochs=3", "-S", "seed=1")
 
-    assert "0 entered, 4 there already" in checkout.make("sync")
+    assert "0 logged, 4 already there" in checkout.make("sync")
     check_complete(checkout, names | {"victim"})
     before = checkout.contents()
     checkout.lose_store()
-    assert "4 entered, 0 there already" in checkout.make("sync")
+    assert "4 logged, 0 already there" in checkout.make("sync")
     assert checkout.contents() == before
 
     (some,) = checkout.runs("grid-2")
@@ -240,7 +240,7 @@ def test_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after
     assert "synthetic-grid-2 has lost weights/network.npz" in checkout.make("sync")
     assert checkout.contents() == before
     snapshot = [run.to_dictionary() for run in checkout.runs()]
-    assert "0 entered, 4 there already" in checkout.make("sync")
+    assert "0 logged, 4 already there" in checkout.make("sync")
     assert [run.to_dictionary() for run in checkout.runs()] == snapshot
     assert checkout.run("git", "status", "--short") == ""
 
@@ -368,7 +368,7 @@ def test_a_tracking_server_that_is_away_vanishes_and_comes_back(
     may.write_text("1000000")
     assert dvc.wait(300) == 0
     assert re.findall("MLflow: .*", said.read_text()) == ["MLflow: logged as synthetic-back"]
-    assert "2 entered, 1 there already" in checkout.make("sync")
+    assert "2 logged, 1 already there" in checkout.make("sync")
 
     names = {f"synthetic-{name}" for name in ("away", "cut", "back")}
     assert {(run.info.run_name, run.info.status) for run in checkout.runs()} == {(name, "FINISHED") for name in names}

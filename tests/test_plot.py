@@ -77,6 +77,6 @@ def test_what_was_written_is_read_and_drawn_the_same_twice_and_others_removed(fo
 ])  # fmt: skip
 def test_what_the_stages_before_did_not_write_is_refused(folder: Path, path: Path, text: str, fault: str) -> None:
     path.write_text(text)
-    with pytest.raises(StageError, match=rf"^{path}:? {fault}.*; `dvc repro` makes (it|both) anew"):
+    with pytest.raises(StageError, match=rf"^{path}:? {fault}.*; `dvc repro` makes (it|both) again"):
         plot.main()
     assert not paths.FIGURES.exists()

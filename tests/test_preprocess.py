@@ -86,7 +86,7 @@ def test_a_bad_file_is_named(fetched: Path, capsys: Any, name: str, old: bytes, 
     assert end.value.code == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert message.rstrip().endswith("; to get the data anew, remove data/raw/synthetic and run `dvc repro`")
+    assert message.rstrip().endswith("; to get the data again, remove data/raw/synthetic and run `dvc repro`")
     assert re.match(fault, message)
     assert not PROCESSED.exists()
 

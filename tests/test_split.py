@@ -166,5 +166,5 @@ GOOD = 16 * "0.5," + "3,1\n"
 def test_a_table_that_preprocess_did_not_write(workspace: Path, text: str, fault: str) -> None:
     PROCESSED.mkdir(parents=True)
     (PROCESSED / "training.csv").write_text(text)
-    with pytest.raises(StageError, match=rf"^data/processed/training\.csv:? {fault}.*; `dvc repro` makes it anew$"):
+    with pytest.raises(StageError, match=rf"^data/processed/training\.csv:? {fault}.*; `dvc repro` makes it again$"):
         split.read_part("training", "table")

@@ -1,7 +1,7 @@
-"""`make champion`: register the best run's model, or that of a named run, under the alias `champion`.
+"""`make champion`: register the model of the best run, or of a named run, under the alias `champion`.
 
-A model that does worse on the people held out for validation is refused; the test rows have no say. A program loads the
-champion as ``mlflow.pyfunc.load_model("models:/pendigits@champion")``.
+A model that does worse than the champion on the validation rows is refused; test figures do not count. A program loads
+the champion as ``mlflow.pyfunc.load_model("models:/pendigits@champion")``.
 """
 
 import sys
@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def candidate(runs: list["entities.Run"], names: list[str]) -> "entities.Run":
-    """The named run, or the best of those on the data set of params.yaml.
+    """The named run, or the best run on the data set of params.yaml.
 
     Raises:
         StageError: if there is none.
@@ -46,13 +46,13 @@ def candidate(runs: list["entities.Run"], names: list[str]) -> "entities.Run":
 
 
 def crown(client: "MlflowClient", run: "entities.Run") -> str:
-    """Give the alias to a run's model, and say so.
+    """Give the alias to a run's model; returns a line for the user.
 
     Raises:
-        StageError: if the champion so far does better, or was measured on other rows.
+        StageError: if the present champion does better, or was validated on other rows.
     """
     if not run.outputs or not run.outputs.model_outputs:
-        raise StageError(f"{_name(run)} has no model in MLflow; `make sync` enters it")
+        raise StageError(f"{_name(run)} has no model in MLflow; `make sync` logs it")
     model_id = run.outputs.model_outputs[0].model_id
     name = run.data.tags["dataset"]
     reigning = champion_of(client, name)
@@ -75,8 +75,8 @@ def champion_of(client: "MlflowClient", name: str) -> "entities.Run | None":
             version = client.get_model_version(name, registered.aliases[ALIAS])
             if not (version.run_id and isinstance(version.run_id, str)):  # it was registered by hand
                 raise StageError(
-                    f"version {one_line(version.version, 20)} of {name} in MLflow, the champion, is of no run, so none "
-                    f"can be compared with it; take the alias {ALIAS} away from it in `make ui`"
+                    f"the champion, version {one_line(version.version, 20)} of {name} in MLflow, belongs to no run, so "
+                    f"no run can be compared with it; remove its alias {ALIAS} in `make ui`"
                 )
             run = client.get_run(version.run_id)
             compare.check_metrics(run)
@@ -89,7 +89,7 @@ def refuse_worse(run: "entities.Run", reigning: "entities.Run") -> None:
     if not compare.comparable(run, reigning):
         raise StageError(
             f"refused: {_name(run)} was validated on other rows than the champion, {_name(reigning)}, "
-            "so no one can say which is better; run it with the champion's data set and split"
+            "so their figures cannot tell which is better; run it with the champion's data set and split"
         )
     if compare.merit(run) < compare.merit(reigning):
         raise StageError(

@@ -1,6 +1,6 @@
 """`make compare`: show runs side by side in the terminal, with the parameters that differ, and name the better one.
 
-The better run does better on the people held out for validation: choices are never made on the test rows.
+The better run is chosen by the validation rows, never by the test rows.
 """
 
 import difflib
@@ -46,7 +46,7 @@ def main() -> None:
         runs = finished_runs(open_store())
     if len(runs) < 2:
         raise StageError(
-            "there are not two finished runs yet; `dvc exp run -S lr=0.005` makes one, `make sync` finds lost ones"
+            "there are fewer than two finished runs; `dvc exp run -S lr=0.005` makes one, `make sync` logs lost ones"
         )
     chosen = [named(runs, name) for name in sys.argv[1:]] or runs[:LATEST][::-1]
     if len(chosen) == 1:
@@ -65,7 +65,7 @@ def finished_runs(store: Store) -> list["entities.Run"]:
     """Every finished and evaluated run, newest first.
 
     Raises:
-        StageError: if one has a metric that is no number.
+        StageError: if one has a metric that is not a number.
     """
     runs: list[entities.Run] = []
     token = None
@@ -84,17 +84,17 @@ def finished_runs(store: Store) -> list["entities.Run"]:
 
 
 def check_metrics(run: "entities.Run") -> None:
-    """Raise StageError if a metric is no number: SQLite takes anything, also from other programs."""
+    """Raise StageError if a metric is not a number: SQLite accepts any value, and other programs may write one."""
     for key, value in run.data.metrics.items():
         if not isinstance(value, int | float):
             raise StageError(
-                f"MLflow's store has {one_line(value, 60)!r}, which is no number, as {one_line(key, 60)} of "
-                f"{one_line(run.info.run_name, 60)}; delete that run in `make ui`, and `make sync` makes it anew"
+                f"MLflow's store has {one_line(value, 60)!r}, which is not a number, as {one_line(key, 60)} of "
+                f"{one_line(run.info.run_name, 60)}; delete that run in `make ui`, and `make sync` logs it again"
             )
 
 
 def named(runs: Sequence["entities.Run"], name: str) -> "entities.Run":
-    """The newest of the runs with this name, which may be a DVC experiment's, an MLflow run's, or a run's id.
+    """The newest run with this name: the name of a DVC experiment, the name of an MLflow run, or a run's id.
 
     Raises:
         StageError: if there is none.
@@ -105,20 +105,21 @@ def named(runs: Sequence["entities.Run"], name: str) -> "entities.Run":
             return run
     near = difflib.get_close_matches(name, [run.info.run_name for run in runs], n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "`make ui` shows all;"
-    raise StageError(f"no finished run is called {name}; {hint} `make sync` enters experiments that lack their run")
+    raise StageError(f"no finished run is called {name}; {hint} `make sync` logs experiments that have no run")
 
 
 def merit(run: "entities.Run") -> tuple[float, float]:
-    """What runs are ranked by, more is better: accuracy on the validation rows, and the loss where that is the same."""
+    """The rank of a run, more is better: accuracy on the validation rows; if that is equal, the negative loss."""
     metrics = run.data.metrics
     return metrics.get("final_val_accuracy", 0.0), -metrics.get("final_val_loss", float("inf"))
 
 
 def comparable(first: "entities.Run", second: "entities.Run") -> bool:
-    """Whether both were trained and measured on the same digits, of which they may read different features.
+    """Whether both runs used the same digits for training and for measuring; their features may differ.
 
-    The checksums of their data decide if they are of the same kind: both of the arrays' content or both, by an older
-    version, of the files' bytes, and of the same features. Otherwise the parameters that choose the rows decide.
+    If both runs have the same features and the same kind of checksums, the checksums of their data decide. (An older
+    version computed checksums of the files' bytes, not of the arrays.) Otherwise the parameters that select the rows
+    decide.
     """
     ours, theirs = first.data, second.data
     kinds = {(data.tags.get("checksums"), data.params.get("features")) for data in (ours, theirs)}
@@ -129,19 +130,19 @@ def comparable(first: "entities.Run", second: "entities.Run") -> bool:
 
 
 def params_of(run: "entities.Run") -> dict[str, str]:
-    """A run's parameters by today's names: version 0.1 called augment.bend augment_bend, and so on."""
+    """A run's parameters under their present names: version 0.1 wrote augment_bend for augment.bend."""
     return {re.sub("^augment_", "augment.", key): value for key, value in run.data.params.items()}
 
 
 def differing(runs: Sequence["entities.Run"]) -> dict[str, list[str]]:
-    """The parameters in which runs differ, each with its value in every run; "-" where a run has no such parameter."""
+    """The parameters that differ between runs, with their value in every run; "-" if a run lacks the parameter."""
     params = [params_of(run) for run in runs]
     values = {key: [found.get(key, "-") for found in params] for key in dict.fromkeys(itertools.chain(*params))}
     return {key: row for key, row in values.items() if len(set(row)) > 1}
 
 
 def table(runs: Sequence["entities.Run"]) -> list[str]:
-    """Lines of text: a column a run, its differing parameters, its metrics, and their difference to the first run's."""
+    """Lines of text with one column per run: differing parameters, metrics, and differences from the first run."""
     rows = [["", *(run.info.run_name for run in runs)]]
     different = differing(runs)
     rows += [[key, *values] for key, values in different.items()]
@@ -157,7 +158,7 @@ def table(runs: Sequence["entities.Run"]) -> list[str]:
 
 
 def _folded(row: Sequence[str]) -> list[list[str]]:
-    """A row as lines of which no cell is wider than COLUMN: hidden_layers can be long."""
+    """Split a row into lines whose cells are at most COLUMN wide: hidden_layers can be long."""
     cells = [textwrap.wrap(cell, COLUMN) or [""] for cell in row]
     return [list(line) for line in itertools.zip_longest(*cells, fillvalue="")]
 
@@ -171,11 +172,11 @@ def _with_delta(value: float | None, first: float | None, place: int) -> str:
 
 
 def advice(runs: Sequence["entities.Run"], here: Mapping[str, str], experiments: Collection[str]) -> list[str]:
-    """Which run is the best, and what to type to have it in the workspace.
+    """Lines that name the best run, and the command that brings it into the workspace.
 
     Args:
-        here: the parameters of the workspace, as MLflow keeps them.
-        experiments: the names of DVC's.
+        here: the parameters of the workspace, as MLflow stores them.
+        experiments: the names of DVC's experiments.
     """
     if not all(comparable(*pair) for pair in itertools.combinations(runs, 2)):
         return ["These runs were measured on different rows, so their figures cannot tell which is better."]
@@ -187,9 +188,9 @@ def advice(runs: Sequence["entities.Run"], here: Mapping[str, str], experiments:
 
 
 def command_for(run: "entities.Run", here: Mapping[str, str], experiments: Collection[str]) -> str:
-    """What to type to bring a run's parameters and results into the workspace.
+    """The command that brings a run's parameters and results into the workspace.
 
-    Of a run that is no experiment of DVC's, the commit that it names need not hold the parameters. They are set anew,
+    If the run is not a DVC experiment, no commit is sure to hold its parameters. The command then sets them one by one,
     and the same code trains the same network.
     """
     name = run.data.tags.get("dvc.exp_name")
@@ -201,7 +202,7 @@ def command_for(run: "entities.Run", here: Mapping[str, str], experiments: Colle
 
 
 def _override(text: str) -> str:
-    """A parameter's value, as MLflow keeps it, in the grammar of DVC's options: JSON, but for the keys of mappings."""
+    """Turn a value as MLflow stores it into the syntax of DVC's options: JSON, but keys of mappings have no quotes."""
     try:
         value = json.loads(text)
     except ValueError:

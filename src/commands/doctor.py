@@ -1,7 +1,7 @@
-"""`make doctor`: check the set-up, and print for each finding what to type.
+"""`make doctor`: check the set-up, and print for each problem the command that fixes it.
 
-It changes nothing. Only `python src doctor close` (`make doctor CLOSE=1`) does: it closes the runs in MLflow whose
-process is gone.
+`make doctor CLOSE=1` (`python src doctor close`) closes the runs in MLflow whose process is gone. Without it, doctor
+changes no run.
 """
 
 import re
@@ -34,7 +34,7 @@ NAME_YOURSELF = "git config user.email you@example.com && git config user.name Y
 
 
 class Finding(NamedTuple):
-    """What was found, and what to type; nothing to type where all is well."""
+    """The result of a check, and the command that fixes the problem; no command if there is no problem."""
 
     what: str
     command: str = ""
@@ -49,13 +49,13 @@ def main() -> None:
     root = paths.project_root()
     findings = [finding for check in CHECKS for finding in findings_of(check, root)]
     for what, command in findings:
-        say(f"{'look:' if command else 'well:'} {what}" + (f"\n      {command}" if command else ""))
+        say(f"{'problem:' if command else 'ok:'} {what}" + (f"\n      {command}" if command else ""))
     if any(finding.command for finding in findings):
         sys.exit(1)
 
 
 def findings_of(check: Callable[[Path], list[Finding]], root: Path) -> list[Finding]:
-    """The findings of one check; a check that fails is a finding itself, and the others go on."""
+    """The findings of one check. If the check itself fails, that is a finding, too, and the other checks go on."""
     try:
         return check(root)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is printed)
@@ -66,22 +66,22 @@ def findings_of(check: Callable[[Path], list[Finding]], root: Path) -> list[Find
 
 
 def check_git(root: Path) -> list[Finding]:
-    """Experiments need git, and a commit to start from."""
+    """Experiments need git and a commit to start from."""
     if not shutil.which("git"):
-        return [Finding("git is not installed, and experiments need it", "apt-get install git")]
+        return [Finding("git is not installed; experiments need it", "apt-get install git")]
     try:
         if not has_git(root):
-            return [Finding("this is no git repository, and experiments need one", f"git init && {FIRST_COMMIT}")]
+            return [Finding("this is not a git repository; experiments need one", f"git init && {FIRST_COMMIT}")]
     except GitError as error:
         return [Finding(f"git refuses: {error.reason}", error.remedy or "git status")]
     try:
         found = [Finding(f"git: on commit {git_text('rev-parse', '--short', 'HEAD', folder=root)}")]
     except GitError:
-        return [Finding("there is no commit yet for experiments to start from", FIRST_COMMIT)]
+        return [Finding("there is no commit yet; experiments start from one", FIRST_COMMIT)]
     try:
         git_text("config", "user.email", folder=root)
     except GitError:
-        found += [Finding("git does not know who you are, and DVC commits experiments", NAME_YOURSELF)]
+        found += [Finding("git does not know your name; DVC needs it to commit experiments", NAME_YOURSELF)]
     if is_shallow(root):
         found += [
             Finding("this clone is shallow, and DVC loses queued and temporary experiments", "git fetch --unshallow")
@@ -90,7 +90,7 @@ def check_git(root: Path) -> list[Finding]:
 
 
 def check_environment(root: Path) -> list[Finding]:
-    """What is installed must be what requirements.lock says."""
+    """The installed packages must have the versions of requirements.lock."""
     pinned = locked_versions((root / "requirements.lock").read_text(encoding="utf-8"))
     wrong = []
     for name, wanted in pinned.items():
@@ -102,12 +102,12 @@ def check_environment(root: Path) -> list[Finding]:
             wrong.append(f"{name} {installed} (lock: {wanted})")
     if wrong:
         shown = ", ".join(wrong[:5]) + " ..." * (len(wrong) > 5)
-        return [Finding(f"not as in requirements.lock: {shown}", "rm -rf .venv && make setup")]
+        return [Finding(f"environment: differs from requirements.lock: {shown}", "rm -rf .venv && make setup")]
     return [Finding(f"environment: as in requirements.lock, Python {sys.version.split()[0]}")]
 
 
 def locked_versions(text: str) -> dict[str, str]:
-    """The packages in a requirements.lock that hold for this Python and system whatever the rest of the line says."""
+    """The pinned versions in a requirements.lock that apply to this Python and system."""
     from packaging.requirements import Requirement
 
     pinned = {}
@@ -119,19 +119,19 @@ def locked_versions(text: str) -> dict[str, str]:
 
 
 def check_params(root: Path) -> list[Finding]:
-    """params.yaml must be one that the stages take; a refused experiment may have changed it."""
+    """params.yaml must be valid; a rejected experiment may have changed it."""
     try:
         configure(load_params(root / "params.yaml"))
     except ParamsError as error:
         return [Finding(str(error).replace("\n", "\n      "), "git checkout params.yaml")]
-    return [Finding("params.yaml: can be run")]
+    return [Finding("params.yaml: valid")]
 
 
 def check_store(root: Path) -> list[Finding]:
-    """The database must be whole, and of the installed MLflow."""
+    """The database must be intact, and fit the installed MLflow."""
     if path := database_path():
         if not path.exists():
-            return [Finding("MLflow's store: not made yet, the first run makes it")]
+            return [Finding("MLflow's store: not made yet; the first run makes it")]
         if (fault := database_fault(path)) is not None:
             return [Finding(f"{path.name} is damaged: {fault}", f"mv {path} {path}.damaged && make sync")]
     try:
@@ -139,7 +139,7 @@ def check_store(root: Path) -> list[Finding]:
             abandoned = abandoned_runs(open_store(follow=False))
     except StageError as error:
         return [Finding(str(error), "unset MLFLOW_TRACKING_URI, or start the server; then make sync")]
-    found = [Finding(f"MLflow's store: sound, {store_shown()}")]
+    found = [Finding(f"MLflow's store: intact, {store_shown()}")]
     if path == root / "mlflow.db":
         with connect(path) as database:
             place = moved_from(database, EXPERIMENT)
@@ -156,7 +156,7 @@ def check_store(root: Path) -> list[Finding]:
 
 
 def database_fault(path: Path) -> str | None:
-    """What SQLite finds wrong with a database; None if it is sound."""
+    """The first fault that SQLite finds in a database; None if it is intact."""
     try:
         with connect(path) as database:
             said = database.execute("PRAGMA quick_check").fetchone()[0]
@@ -177,9 +177,10 @@ def close_abandoned(store: Store) -> None:
 
 
 def check_queue(root: Path) -> list[Finding]:
-    """Experiments that failed in DVC's queue stay there until they are removed; others wait when the workers are gone.
+    """No task of DVC's queue should have failed, or wait without a worker.
 
-    On a machine that is very busy a worker may read a message half written, and ends after the experiment at hand.
+    Failed tasks stay in the queue until they are removed. On a very busy machine a worker may read a message that is
+    only half written; it then ends after its present experiment, and other tasks wait.
     """
     tasks = queue_tasks(root) if has_git(root) else []
     failed, waiting = (sorted(name for name, status in tasks if status == wanted) for wanted in ("Failed", "Queued"))
@@ -189,7 +190,7 @@ def check_queue(root: Path) -> list[Finding]:
         found += [Finding(what, f"dvc queue logs {failed[0]}, and `dvc queue remove --failed` when you know why")]
     if waiting and not workers(root):
         found += [Finding(f"queued, but no worker is running: {', '.join(waiting)}", "dvc queue start")]
-    return found or [Finding("DVC's queue: nothing failed, nothing waits in vain")]
+    return found or [Finding("DVC's queue: no failed task, and none that waits without a worker")]
 
 
 def check_experiments(root: Path) -> list[Finding]:
@@ -213,7 +214,7 @@ def check_experiments(root: Path) -> list[Finding]:
 
 
 def queue_tasks(root: Path) -> list[tuple[str, str]]:
-    """Name and status of each experiment in DVC's queue; one whose worker was killed says Failed."""
+    """Name and status of each experiment in DVC's queue. If its worker was killed, the status is Failed."""
     from dvc.repo import Repo
 
     with Repo(root) as repo:
@@ -222,14 +223,14 @@ def queue_tasks(root: Path) -> list[tuple[str, str]]:
 
 
 def workers(root: Path) -> list[int]:
-    """The processes that `dvc queue start` left at work."""
+    """The worker processes that `dvc queue start` started and that are still running."""
     files = (root / ".dvc/tmp/exps/celery").glob("dvc-exp-worker-*.pid")
     pids = [int(text) for file in files if (text := file.read_text(encoding="utf-8").strip()).isdigit()]
     return [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 def check_port(root: Path) -> list[Finding]:
-    """The page goes to the next free port, so a taken one is no fault; it may be the page itself."""
+    """A taken port is no problem: `make ui` uses the next free one. The page itself may have taken it."""
     free = ui.is_free(ui.FIRST_PORT)
     return [Finding(f"port {ui.FIRST_PORT}: {'free' if free else 'taken; `make ui` takes the next free one'}")]
 

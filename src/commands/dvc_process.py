@@ -1,4 +1,4 @@
-"""DVC as a process that can be stopped without losing what its stage has done."""
+"""Run DVC so that it can be stopped without losing the work of its stage."""
 
 import contextlib
 import os
@@ -19,15 +19,15 @@ FULL = 1_000_000  # bytes that a disk has left when nothing can be done on it
 def dvc(*arguments: str, capture: bool = False) -> str:
     """Call the environment's DVC, whose stages run with the environment's python.
 
-    At a request to stop, the stage at work is asked to stop, which keeps its state; DVC then ends by itself. Ctrl-C
-    reaches DVC and its stage from the terminal anyway.
+    A request to stop is passed on to the running stage, which saves its state. DVC then ends by itself. Ctrl-C needs
+    no passing on: the terminal sends it to DVC and its stage.
 
     Returns:
         What DVC printed, if ``capture``.
 
     Raises:
-        StageError: if it fails.
-        KeyboardInterrupt: if a stop was requested meanwhile, when it has ended.
+        StageError: if DVC fails.
+        KeyboardInterrupt: after DVC has ended, if a stop was requested meanwhile.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     stops: list[int] = []
@@ -56,7 +56,7 @@ def dvc(*arguments: str, capture: bool = False) -> str:
 
 
 def _ask_to_stop(process: "subprocess.Popen[str]") -> None:
-    """Ask the stage that DVC runs to stop; DVC itself, as by Ctrl-C, if no stage is at work."""
+    """Ask DVC's running stage to stop. If no stage is running, interrupt DVC itself, like Ctrl-C."""
     with contextlib.suppress(psutil.Error):
         started = psutil.Process(process.pid).children(recursive=True)
         stages = [child for child in started if "src/" in " ".join(child.cmdline()) and child.name() != "sh"]

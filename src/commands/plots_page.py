@@ -1,7 +1,8 @@
-"""The page of `dvc plots`, without a network: `python src plots_page FOLDER`; the folder has the package vl_convert.
+"""Make `dvc plots` work offline: `python src plots_page FOLDER`, where FOLDER contains the package vl_convert.
 
-DVC's own page loads its drawing library, Vega, from the network. vl_convert carries Vega as one script; of it the
-HTML template .dvc/plots.html is made, and DVC is told of it in this checkout alone. `make plots` does all of this.
+DVC's own page loads its drawing library, Vega, from the network. vl_convert contains Vega as one script. This module
+writes it into the HTML template .dvc/plots.html and sets DVC's configuration, in this checkout only, to use the
+template. `make plots` does all of this.
 """
 
 import subprocess
@@ -30,7 +31,7 @@ PAGE = """<!DOCTYPE html>
 
 
 def page(vega: str) -> str:
-    """The template: DVC fills in ``{refresh_tag}`` and ``{plot_divs}``; its ``{scripts}`` are left out."""
+    """The template. DVC fills in ``{refresh_tag}`` and ``{plot_divs}``; DVC's ``{scripts}`` are not used."""
     script = vega.replace("</script", "<\\/script")
     return PAGE.format(vega=script, refresh_tag="{refresh_tag}", plot_divs="{plot_divs}")
 

@@ -1,6 +1,6 @@
-"""`make run`: the whole pipeline by `dvc repro`, then a table of the results and what to try next.
+"""`make run`: run the whole pipeline with `dvc repro`, then print a table of the results and what to try next.
 
-Where the data set cannot be fetched, the same pipeline runs on the built-in one, and says so.
+If the data set cannot be fetched, the same pipeline runs on the built-in synthetic one, and prints a warning.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ DATASET, SYNTHETIC = re.compile(rb"(?m)^dataset:[ \t]*[^\s#]+"), b"dataset: synt
 
 
 def main() -> None:
-    """Run what is not up to date, and show what came out."""
+    """Run the stages that are not up to date, and print the results."""
     if not DVC_FOLDER.is_dir():
         raise StageError("there is no .dvc folder here; run from the top folder of the project")
     LOCK.parent.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def only_one() -> Iterator[None]:
-    """Let a second `make run` in the same folder wait for the first."""
+    """Make a second `make run` in the same folder wait for the first."""
     lock = FileLock(LOCK)
     try:
         lock.acquire(timeout=0)
@@ -70,7 +70,7 @@ def only_one() -> Iterator[None]:
 
 
 def tell_dvc_about_git() -> None:
-    """Without git, as in an unpacked source archive, DVC must be told that there is none."""
+    """Configure DVC to work without git if there is no repository, for instance in an unpacked source archive."""
     config = DVC_FOLDER / "config.local"
     told = config.exists() and "no_scm" in config.read_text(encoding="utf-8")
     if not told and not has_git():
@@ -80,7 +80,7 @@ def tell_dvc_about_git() -> None:
 
 
 def data_at_hand() -> bool:
-    """Fetch the data set; where that is not possible, print why, and whether it is there from before."""
+    """Fetch the data set; returns whether it is there. If it cannot be fetched, an earlier copy serves, too."""
     try:
         fetch_pendigits()
         os.environ.pop("PENDIGITS_MIRROR", None)  # it has served: the stage need not read it again
@@ -88,7 +88,7 @@ def data_at_hand() -> bool:
         say(str(error))
         if is_complete(paths.RAW / "pendigits"):
             os.environ.pop("PENDIGITS_MIRROR", None)
-            say("The data set is there from before, complete and verified: going on with it.")
+            say("Using the data set from an earlier run; it is complete and verified.")
             return True
         say(_warning("THE DATA SET COULD NOT BE FETCHED: RUNNING ON THE BUILT-IN SYNTHETIC DIGITS INSTEAD"))
         return False
@@ -101,7 +101,7 @@ def _warning(text: str) -> str:
 
 @contextlib.contextmanager
 def synthetic_params() -> Iterator[None]:
-    """params.yaml with `dataset: synthetic` for the time being; afterwards it is byte for byte what it was."""
+    """Set `dataset: synthetic` in params.yaml during the block; afterwards the file has the same bytes as before."""
     kept = paths.PARAMS_FILE.read_bytes()
     if len(DATASET.findall(kept)) != 1:
         raise StageError(f"{paths.PARAMS_FILE}: write dataset on a line of its own, so that it can be replaced")
@@ -114,19 +114,19 @@ def synthetic_params() -> Iterator[None]:
 
 
 def put_params_back() -> None:
-    """Restore params.yaml from where `synthetic_params` keeps it, unless it was edited meanwhile."""
+    """Restore params.yaml from the copy that `synthetic_params` keeps, unless it was edited meanwhile."""
     if not KEPT_PARAMS.exists():
         return
     kept = KEPT_PARAMS.read_bytes()
     if paths.PARAMS_FILE.exists() and paths.PARAMS_FILE.read_bytes() not in (kept, DATASET.sub(SYNTHETIC, kept)):
-        say(f"{paths.PARAMS_FILE} was edited meanwhile and stays as it is; see whether dataset is the one you want")
+        say(f"{paths.PARAMS_FILE} was edited during the run and stays as it is; check the value of dataset")
         KEPT_PARAMS.unlink()
     else:
         KEPT_PARAMS.replace(paths.PARAMS_FILE)
 
 
 def reproduce() -> bool:
-    """Run what is not up to date; returns whether there was anything."""
+    """Run the stages that are not up to date; returns whether there were any."""
     status = dvc("status", "--json", capture=True)
     if json.loads(status or "{}") == {}:
         return False
@@ -158,7 +158,7 @@ def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, s
 
 
 def next_steps(dataset: str, git: bool) -> list[tuple[str, str]]:
-    """What to try next, as commands that work here: experiments need git, and the data set that could be had."""
+    """Commands to try next. They fit this checkout: experiments need git, and the data set that was available."""
     on = " -S dataset=synthetic" if dataset == "synthetic" else ""
     experiment = f"source .venv/bin/activate && dvc exp run -S lr=0.005{on}"
     return [

@@ -1,8 +1,8 @@
 """`make serve`: recognize digits over HTTP, with the network in a folder such as models/.
 
-POST /invocations takes the bodies that MLflow's own server takes, and rejects all others with a reason of one line.
-Unlike MLflow's server, this one limits the cost of a request, and answers only requests under its own name: a page of
-another site cannot use it.
+POST /invocations accepts the same bodies as MLflow's own server, and rejects all others with a reason of one line.
+Unlike MLflow's server, this one limits the cost of a request. It answers only requests to its own host name, so that a
+page of another site cannot use it.
 """
 
 import argparse
@@ -37,7 +37,7 @@ MOST_CONNECTIONS = 64  # at a time; more are answered 503, more than twice as ma
 
 
 def _one_row_alone(rows: Any) -> Any:
-    """A single row may stand without the list around it."""
+    """Accept a single row without a list around it."""
     return [rows] if isinstance(rows, list) and rows and isinstance(rows[0], int | float) else rows
 
 
@@ -48,7 +48,7 @@ Named = create_model("Named", **dict.fromkeys(FEATURES, (Coordinate, ...)))  # t
 
 
 class Split(BaseModel):
-    """A table by rows, with the columns' names in any order; without names, the order is x1, y1, ..., x8, y8."""
+    """A table, row by row. Named columns may have any order; without names the order is x1, y1, ..., x8, y8."""
 
     columns: Annotated[list[str], Field(fail_fast=True, max_length=16)] = list(FEATURES)
     data: Rows
@@ -90,10 +90,10 @@ class Asked(BaseModel):
 
 
 def application(model: Recognizer, names: list[str]) -> FastAPI:
-    """The server's inside.
+    """The web application.
 
     Args:
-        names: of the host, as a browser's address has them; requests for another one are rejected.
+        names: the names of the host, as they appear in a browser's address; other names are rejected.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
     one_at_a_time = threading.Lock()  # the server has many threads, the network one set of buffers
@@ -137,18 +137,18 @@ def application(model: Recognizer, names: list[str]) -> FastAPI:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Serve a trained network.")
-    parser.add_argument("folder", nargs="?", default="models", help="with network.npz and network.json")
-    parser.add_argument("--host", default=HOST, help="the address to listen on; by default for this machine alone")
+    parser.add_argument("folder", nargs="?", default="models", help="the folder with network.npz and network.json")
+    parser.add_argument("--host", default=HOST, help="the address to listen on; default: this machine only")
     parser.add_argument("--port", type=int, default=PORT)
-    parser.add_argument("--name", action="append", default=[], help="of the host, as others call it; may be repeated")
+    parser.add_argument("--name", action="append", default=[], help="a name by which others reach the host; repeatable")
     chosen = parser.parse_args()
     if not 0 <= chosen.port <= 65535:
         parser.error(f"a port is a number from 0 to 65535, not {chosen.port}")
     model = read_model(Path(chosen.folder))
     if model.features != "table":
         raise StageError(
-            f"{chosen.folder} holds a network over {model.features}, and make serve takes rows of the table; "
-            "load_recognizer(folder).predict, and its model in MLflow, take ink"
+            f"{chosen.folder} holds a network that reads {model.features}, but make serve accepts only rows of the "
+            "table; use load_recognizer(folder).predict, or its model in MLflow"
         )
     app = application(model, [*OWN_NAMES, *chosen.name])
     say(f"http://{chosen.host}:{chosen.port}/invocations; Ctrl-C ends it")

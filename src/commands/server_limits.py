@@ -1,4 +1,4 @@
-"""Limits of the project's servers: which requests they answer, and how long and how large a connection may be."""
+"""Limits of the project's servers: which requests they answer, how large a body and how long a connection may be."""
 
 import asyncio
 import re
@@ -32,9 +32,9 @@ class Bounds:
     Args:
         app: answers the other requests.
         most_bytes: the largest body.
-        names: of the host, one of which the Host header must have; pages of other sites reach a server on 127.0.0.1 by
-            a name of theirs that leads there.
-        does: whether the server does a method at a path, such as GET at /ping; None: ``app`` knows.
+        names: the names of the host. The Host header must have one of them: a page of another site can reach a server
+            on 127.0.0.1 under a name of its own that points there.
+        does: whether the server answers a method at a path, such as GET at /ping; None: ``app`` decides.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class Bounds:
         self.own_host = re.compile(f"({'|'.join(map(re.escape, names))})(:[0-9]{{1,5}})?", re.IGNORECASE)
 
     def fault(self, scope: Scope) -> tuple[int, str] | None:
-        """Why a request is refused: the status and a reason; None if it is not."""
+        """The status and the reason with which a request is rejected; None if it is accepted."""
         headers = Headers(scope=scope)
         hosts, told = headers.getlist("host"), headers.get("content-length", "0")
         if len(hosts) != 1 or not self.own_host.fullmatch(hosts[0]):
-            return 400, "this server has another name"
+            return 400, "the Host header does not name this server"
         foreign = headers.get("sec-fetch-site") in ("cross-site", "same-site")  # what a browser says of who asks
         if foreign and headers.get("sec-fetch-mode") != "navigate":
             return 403, OTHER_SITES
         if any(origin != f"{scope['scheme']}://{hosts[0]}" for origin in headers.getlist("origin")):
             return 403, OTHER_SITES
         if self.does and not self.does(scope["method"], scope["path"]):
-            return 403, "this is not done here"
+            return 403, "this server does not answer this method and path"
         if "transfer-encoding" in headers:  # a body of a million tiny chunks would take the server minutes
             return 411, "a body needs a Content-Length"
         if told.isascii() and told.isdigit() and int(told[:20]) > self.most_bytes:
@@ -81,7 +81,7 @@ class Bounds:
 
 
 def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int, **options: Any) -> None:
-    """Serve until Ctrl-C, SIGTERM or SIGHUP: at most so many connections at a time, each for so many seconds."""
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, with at most ``connections`` at a time, each for at most ``seconds``."""
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none, and uvicorn handles it nowhere
     if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:
         signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
@@ -102,10 +102,10 @@ PIECE = 4096  # bytes that are looked at together
 
 
 def impatient(seconds: float, connections: int) -> type[H11Protocol]:
-    """Connections that are cut after so many seconds, whatever their other ends do, and take one request each.
+    """A protocol that cuts each connection after ``seconds``, even if the client waits, and accepts one request each.
 
-    Where there are more than twice as many as the server takes, a new one is cut at once. Else they would take all of
-    the process's file descriptors, and asyncio writes a traceback to the log each time that it cannot accept one.
+    A new connection is cut at once if there are already more than twice ``connections``. Otherwise they could use up
+    all file descriptors of the process, and asyncio writes a traceback to the log for each one that it cannot accept.
     """
 
     class Impatient(H11Protocol):
@@ -130,7 +130,7 @@ def impatient(seconds: float, connections: int) -> type[H11Protocol]:
                 super().data_received(data[at : at + PIECE])
 
         def _has_enough(self) -> bool:
-            """Whether nothing that comes now is looked at: the request is whole, or is refused for its chunks."""
+            """Whether the rest can be ignored: the request is complete, or is rejected because it is chunked."""
             chunked = any(name == b"transfer-encoding" for name, _ in self.headers or [])
             return chunked or self.transport.is_closing() or bool(self.cycle and not self.cycle.more_body)
 

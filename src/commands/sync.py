@@ -1,8 +1,8 @@
-"""`make sync`: log each DVC experiment, and the workspace, whose MLflow run is missing or incomplete.
+"""`make sync`: log each DVC experiment, and the workspace, if its MLflow run is missing or incomplete.
 
-An experiment is a commit under refs/exps: git holds its parameters, metrics and pictures, DVC's cache its model,
-predictions and data. Both are laid out in a temporary clone, and tracking makes the run from there, as it does after
-a training. What is in the store and whole is left alone, so doing it twice changes nothing.
+An experiment is a commit under refs/exps. Git holds its parameters, metrics and pictures; DVC's cache holds its model,
+predictions and data. Both are written into a temporary clone. Tracking then makes the run from the clone, as it does
+after a training. Complete runs are left alone, so a second `make sync` changes nothing.
 """
 
 import contextlib
@@ -46,11 +46,11 @@ def main() -> None:
     with FileLock(root / ".dvc/tmp/sync.lock"), one_line_faults():
         failures = sync(open_store(), root)
     if failures:
-        raise StageError(f"{failures} could not be entered")
+        raise StageError(f"{failures} could not be logged")
 
 
 def sync(store: Store, root: Path) -> int:
-    """Enter what is missing, say what was done, and return how many could not be entered."""
+    """Log the missing runs and print the result; returns how many could not be logged."""
     experiments = experiments_of(root)
     entered, failures = 0, 0
     with clone_of(root) as clone:
@@ -61,41 +61,41 @@ def sync(store: Store, root: Path) -> int:
                 follow_new_name(store, clone, origin, map(origin_of, experiments))
                 entered += enter(store, clone, origin)
             except (StageError, OSError, ValueError, KeyError) as error:
-                say(f"{experiment.name}: not entered: {error}")
+                say(f"{experiment.name}: not logged: {error}")
                 failures += 1
     n = len(experiments)
-    say(f"{n} experiment{'s' * (n != 1)}: {entered} entered, {n - entered - failures} there already")
+    say(f"{n} experiment{'s' * (n != 1)}: {entered} logged, {n - entered - failures} already there")
     say(f"workspace: {sync_workspace(store, root)}")
     return failures
 
 
 def sync_workspace(store: Store, root: Path) -> str:
-    """Enter what the workspace holds, unless it is what an experiment has left there; returns what was done."""
+    """Log the results in the workspace, unless they are those of a logged experiment; returns the outcome in words."""
     needed: tuple[Path | str, ...] = (*paths.MODEL_FILES, *paths.SPLIT_FILES, *paths.EVALUATE_FILES, "dvc.lock")
     missing = [file for file in needed if not (root / file).exists()]
     if missing:
-        return f"nothing to enter, {missing[0]} is not there; `make run` makes it"
+        return f"nothing to log, {missing[0]} does not exist; `make run` makes it"
     try:
         check_lock(root)
     except StageError as error:
-        return f"nothing to enter, {error}; `dvc repro` does"
+        return f"nothing to log, {error}; run `dvc repro`"
     if run := shown(store, root):
-        return f"there already, as {run.info.run_name}"
-    return "entered" if enter(store, root, {}) else "there already"
+        return f"already there, as {run.info.run_name}"
+    return "logged" if enter(store, root, {}) else "already there"
 
 
 def enter(store: Store, folder: Path, origin: Mapping[str, str]) -> bool:
-    """Give what is in ``folder`` its run; a run that has lost something is replaced. False if all was there."""
+    """Log the results in ``folder``, and replace a run that has lost files; returns False if nothing was missing."""
     incomplete = []
     for run in find_runs(store, origin, folder):
         if lost := lost_from(store, run, folder):
-            say(f"MLflow: {run.info.run_name} has lost {lost}; it is made anew")
+            say(f"MLflow: {run.info.run_name} has lost {lost}; it is logged again")
             incomplete.append(run.info.run_id)
     return ensure_run(store, folder, origin, replaced=incomplete) is not None
 
 
 def shown(store: Store, folder: Path) -> "entities.Run | None":
-    """A whole run, of whatever origin, that shows just what is in ``folder``."""
+    """A complete run, of any origin, that shows exactly the results in ``folder``."""
     params = flat(read_params(folder))
     evaluated = files_checksum(folder, [paths.EVALUATE_METRICS])
     wanted = f"tags.`evaluate.sha256` = '{evaluated}' and status = 'FINISHED'"
@@ -108,7 +108,7 @@ def shown(store: Store, folder: Path) -> "entities.Run | None":
 
 
 def lost_from(store: Store, run: "entities.Run", folder: Path) -> str:
-    """What a finished run of the model in ``folder`` once held and holds no more; empty if it is whole."""
+    """The first thing that a finished run of the model in ``folder`` has lost; empty if it is complete."""
     evaluated, drawn = "evaluate.sha256" in run.data.tags, "figures.sha256" in run.data.tags
     tables = [file for file in paths.TRAIN_FILES + paths.EVALUATE_FILES * evaluated if (folder / file).exists()]
     files = [f"weights/{file.name}" for file in paths.MODEL_FILES]
@@ -165,7 +165,7 @@ def origin_of(experiment: Experiment) -> dict[str, str]:
 
 @contextlib.contextmanager
 def clone_of(root: Path) -> Iterator[Path]:
-    """The project in a clone that borrows the checkout's objects, for the time being."""
+    """The project in a temporary clone that uses the git objects of the checkout."""
     with tempfile.TemporaryDirectory(prefix="sync-", dir=root / ".dvc/tmp") as folder:
         place = ""
         with contextlib.suppress(NoGitError):
@@ -177,10 +177,10 @@ def clone_of(root: Path) -> Iterator[Path]:
 
 
 def lay_out(clone: Path, root: Path, experiment: Experiment) -> None:
-    """Make ``clone`` the folder in which the experiment ended: its files, over the commit it started from.
+    """Write the experiment's files into ``clone``, on top of the commit that it started from.
 
     Raises:
-        StageError: if DVC's cache lacks something, or the parameters are not those it was run with.
+        StageError: if DVC's cache lacks a file, or the experiment was run with other parameters.
     """
     git("update-ref", "--no-deref", "HEAD", experiment.baseline, folder=clone)
     git("read-tree", "--reset", "-u", experiment.commit, folder=clone)
@@ -189,9 +189,10 @@ def lay_out(clone: Path, root: Path, experiment: Experiment) -> None:
 
 
 def check_lock(folder: Path) -> None:
-    """Raise StageError unless dvc.lock says that the stages ran with the parameters in params.yaml, and on each other.
+    """Raise StageError unless dvc.lock says that the results belong together.
 
-    One that ran before another made what it reads, as evaluate before the training was done again, has other results.
+    Every stage must have run with the parameters in params.yaml, and on the present results of the stages before it.
+    For instance, evaluate must have run after the latest training.
     """
     values = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf-8"))
     stages = yaml.safe_load((folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
@@ -208,4 +209,4 @@ def check_lock(folder: Path) -> None:
     for name, held in stages.items():
         for read in held.get("deps", []):
             if made.get(read["path"], read["md5"]) != read["md5"]:
-                raise StageError(f"{name} has not run on {read['path']} as it is yet")
+                raise StageError(f"{name} has not run on the present {read['path']} yet")

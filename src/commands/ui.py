@@ -1,8 +1,8 @@
-"""`make ui`: serve MLflow's page of the project's runs, to this machine alone.
+"""`make ui`: serve MLflow's page of the project's runs, to this machine only.
 
-MLflow keeps the look of its page in the browser, where no setting of a server reaches: the columns of the table,
-training or GenAI, whether the Assistant opens by itself. So the page that this server sends sets the look once; later
-changes in the browser stay.
+MLflow stores the settings of its page in the browser, where the server cannot set them: the columns of the table,
+training or GenAI, whether the Assistant opens by itself. So this server adds a script to the page that sets them once.
+Later changes in the browser stay.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ DONE = re.compile(  # what the page asks for: searches, and changes of the runs 
 
 
 def main() -> None:
-    """Say where the page is, and serve it unless MLFLOW_TRACKING_URI names a server that does."""
+    """Print the address of the page, and serve it unless MLFLOW_TRACKING_URI names a server."""
     with one_line_faults():
         experiment = open_store().experiment_id
     uri = store_uri()
@@ -42,12 +42,12 @@ def main() -> None:
         return
     port = next(port for port in range(FIRST_PORT, 65536) if is_free(port))
     if port != FIRST_PORT:
-        say(f"Port {FIRST_PORT} is taken, so it is {port}.")
+        say(f"Port {FIRST_PORT} is taken; using {port}.")
     serve(uri, experiment, port)
 
 
 def serve(uri: str, experiment: str, port: int) -> None:
-    """Become MLflow's server of the store at ``uri``, until Ctrl-C."""
+    """Run MLflow's server for the store at ``uri``, until Ctrl-C."""
     from mlflow import server
 
     os.environ[server.BACKEND_STORE_URI_ENV_VAR] = uri
@@ -68,15 +68,15 @@ def serve(uri: str, experiment: str, port: int) -> None:
 def does(method: str, path: str) -> bool:
     """Whether this server answers a request of this method and path.
 
-    MLflow's server does much more. It takes files, and writes them to the place that an experiment names. It calls
-    other servers and starts programs, even for a GET, which any page can make a browser send. A page of finished runs
-    needs none of that.
+    MLflow's server can do much more. It accepts files, and writes them to any place that an experiment names. It calls
+    other servers and starts programs, even for a GET request, which any web page can make a browser send. A page of
+    finished runs needs none of this.
     """
     return bool(DONE.fullmatch(path) or (method in ("GET", "HEAD") and PAGE.fullmatch(path)))
 
 
 def settings(experiment: str) -> dict[str, Any]:
-    """What MLflow's page finds in the browser's localStorage, by the names that it uses there."""
+    """The values for the browser's localStorage, under the names that MLflow's page uses."""
     return {
         f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState': VIEW,
         "mlflow.workflowType_v1": "machine_learning",
@@ -87,7 +87,7 @@ def settings(experiment: str) -> dict[str, Any]:
 
 
 def local_storage_script(wanted: dict[str, Any]) -> str:
-    """JavaScript that puts values into localStorage, unless it has done so before with the same ones."""
+    """JavaScript that puts values into localStorage, unless it has put the same values there before."""
     values = json.dumps({key: json.dumps(value) for key, value in wanted.items()})
     mark = hashlib.sha256(values.encode()).hexdigest()[:16]
     return (
@@ -98,6 +98,6 @@ def local_storage_script(wanted: dict[str, Any]) -> str:
 
 
 def is_free(port: int) -> bool:
-    """Whether no one listens there."""
+    """Whether no program listens on the port."""
     with socket.socket() as probe:
         return probe.connect_ex((HOST, port)) != 0

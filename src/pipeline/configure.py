@@ -1,4 +1,4 @@
-"""From checked parameters to what they describe: network, loss, optimizer and schedule, made once for each training."""
+"""Make network, loss, optimizer and schedule from checked parameters, once for each training."""
 
 from typing import Any, NamedTuple
 
@@ -37,10 +37,10 @@ class Configured(NamedTuple):
 
 
 def configure(params: Params) -> Configured:
-    """Make what ``params`` describes. Nothing is trained yet, so this also checks params.yaml before any work.
+    """Make the objects that ``params`` describes. It trains nothing, so it also serves as a check before any work.
 
     Raises:
-        ParamsError: with one line for each name that does not exist and each option that is refused, all at once.
+        ParamsError: with one line for each unknown name and each invalid option, all at once.
     """
     faults, made, rng = Faults(), dict[str, Any](), np.random.default_rng(params.seed)
     _check_names(params, faults)
@@ -54,7 +54,7 @@ def configure(params: Params) -> Configured:
     given = next(iter(params.optimizer.values()), None) if isinstance(params.optimizer, dict) else None
     for option in own_keys.keys() & (given or {}):
         with faults.noted("optimizer: "):
-            raise ValueError(f"{option} has a key of its own, {option}, and cannot be set here too")
+            raise ValueError(f"{option} has a key of its own, {option}, and cannot be set here")
     with faults.noted():
         made["optimizer"] = make_optimizer(params.optimizer, **own_keys)
     with faults.noted():
@@ -67,7 +67,7 @@ def configure(params: Params) -> Configured:
 
 
 def _check_names(params: Params, faults: Faults) -> None:
-    """Note each name that does not exist: making the network would stop at the first."""
+    """Note every unknown name. Making the network would stop at the first one."""
     with faults.noted():
         check_initializer(params.init)
     for spec in params.activation if isinstance(params.activation, list) else [params.activation]:
@@ -79,7 +79,7 @@ def _check_names(params: Params, faults: Faults) -> None:
 
 
 def _network(params: Params, rng: np.random.Generator) -> Network:
-    """The untrained network; ValueError if its layers do not go together, or it would be too large."""
+    """The untrained network; ValueError if its layers do not fit together, or it would be too large."""
     layers = dense_layers(
         params.hidden_layers,
         len(CLASSES),

@@ -1,4 +1,4 @@
-"""The faults that a user can mend: each message says what is wrong and what to do, and needs no traceback."""
+"""Errors that the user can fix. Each message says what is wrong and what to do; there is no traceback."""
 
 
 class StageError(Exception):

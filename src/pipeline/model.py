@@ -1,4 +1,4 @@
-"""The trained model between the stages."""
+"""Read the trained model, which the train stage writes and later stages use."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ _NO_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, 
 
 
 def _number(value: Any) -> Any:
-    """Read '1e-05' as the number it is: YAML 1.1, and so PyYAML, takes a mantissa without a point for a string."""
+    """Read '1e-05' as a number: PyYAML, which follows YAML 1.1, reads it as a string because it has no point."""
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
         return float(value)
     return value
@@ -90,14 +90,14 @@ class Params(BaseModel):
 
 
 class Faults:
-    """Gathers what later checks find wrong with params.yaml, so that all faults are said at once."""
+    """Collects all faults that the checks find in params.yaml, so that they are reported together."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
     @contextmanager
     def noted(self, prefix: str = "") -> Iterator[None]:
-        """Note a ValueError that is raised inside, and go on."""
+        """Record a ValueError that is raised in the block, and go on."""
         try:
             yield
         except ParamsError as error:  # already in lines
@@ -106,16 +106,16 @@ class Faults:
             self.lines.append(one_line(f"{PARAMS_FILE}: {prefix}{error}"))
 
     def refuse(self) -> None:
-        """Raise ParamsError if anything was noted."""
+        """Raise ParamsError if a fault was recorded."""
         if self.lines:
             raise ParamsError("\n".join(dict.fromkeys(self.lines)))
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which also refuses aliases, a key that is given twice, and what is nested very deeply.
+    """PyYAML's safe loader, which also rejects aliases, keys that are given twice, and very deep nesting.
 
-    Aliases would let a file of a kilobyte stand for more than any memory holds; brackets in brackets take PyYAML a time
-    that grows with the square of their number.
+    With aliases, a file of one kilobyte could describe more data than fits into memory. For nested brackets, PyYAML's
+    time grows with the square of their number.
     """
 
     def fetch_more_tokens(self) -> None:
@@ -125,7 +125,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            raise yaml.composer.ComposerError(None, None, "write the value out: aliases are not understood", None)
+            raise yaml.composer.ComposerError(None, None, "aliases are not supported; write the value out", None)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -154,7 +154,7 @@ def check_params(values: dict[str, Any], file: str = PARAMS_FILE.name) -> Params
     for key in values:
         if str(key).startswith(OLD_AUGMENT):  # of version 0.1
             name = key.removeprefix(OLD_AUGMENT)
-            raise ParamsError(f"{file}: {key} is augment.{name} now, in one block: `augment: {{{name}: ...}}`")
+            raise ParamsError(f"{file}: {key} is now augment.{name}, in one block: `augment: {{{name}: ...}}`")
     try:
         return Params.model_validate(values)
     except ValidationError as error:
@@ -163,14 +163,14 @@ def check_params(values: dict[str, Any], file: str = PARAMS_FILE.name) -> Params
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """What a params.yaml of any version holds, unchecked; ParamsError, in one line, if it is no such file."""
+    """The unchecked values of a params.yaml of any version; ParamsError, in one line, if it is not such a file."""
     try:
         with path.open("rb") as stream:
             content = stream.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the top folder of the project") from None
     if len(content) > MOST_BYTES:
-        raise ParamsError(f"{path.name} has more than {MOST_BYTES:,} bytes, and parameters need no more than that")
+        raise ParamsError(f"{path.name} has more than {MOST_BYTES:,} bytes, which is the limit")
     try:
         values = yaml.load(content.decode(), Loader=_Loader)  # noqa: S506 (a safe loader)
     except ParamsError as error:
@@ -186,7 +186,7 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def _explain(fault: dict[str, Any], values: dict[str, Any]) -> str:
-    """One of pydantic's findings in a line: key, what is allowed, what came."""
+    """One of pydantic's findings in a line: the key, the allowed values, the given value."""
     top, *inner = map(str, fault["loc"])
     key = ".".join([top, *inner]) if top == "augment" else top
     if fault["type"] == "missing":

@@ -1,4 +1,4 @@
-"""Where everything is: the one list of what the stages read and write, relative to the project's top folder."""
+"""The paths of all files that the stages read and write, relative to the project's top folder."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ EVALUATE_FILES = (EVALUATE_METRICS, PREDICTIONS)
 
 
 def project_root() -> Path:
-    """The main checkout, also for queued and temporary experiments, whose own folder DVC deletes afterwards."""
+    """The main checkout. Queued and temporary experiments share it: DVC deletes their own folders afterwards."""
     if root := os.environ.get("DVC_ROOT"):
         return Path(root).resolve()
     above = (Path.cwd() / PARAMS_FILE).parents

@@ -1,4 +1,4 @@
-"""Rows of the data set between the stages: the arrays in data/split, and how they are written and read."""
+"""Write and read rows of the data set: the arrays in data/split."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from .paths import SPLIT
 
 
 class Rows(NamedTuple):
-    """Some rows of the data set, in the form in which the network reads them."""
+    """Some rows of the data set, as the network reads them."""
 
     X: NDArray[np.float32]  # (n, size of the features): (n, 16), from -1 to 1, of the table
     y: NDArray[np.int64]  # (n,): the digit
@@ -43,12 +43,12 @@ class Rows(NamedTuple):
 
 
 def rows_npz(rows: Rows) -> bytes:
-    """The rows without their ink, as the content of an npz file: equal rows are equal bytes."""
+    """The rows without their ink, as the content of an npz file. Equal rows give equal bytes."""
     return npz_bytes({name: array for name, array in rows._asdict().items() if name != "strokes"})
 
 
 def strokes_npz(strokes: Strokes) -> bytes:
-    """Strokes as the content of an npz file: equal strokes are equal bytes."""
+    """Strokes as the content of an npz file. Equal strokes give equal bytes."""
     return npz_bytes(strokes._asdict())
 
 
@@ -59,16 +59,16 @@ def read_rows(name: str, size: int, *, with_ink: bool = False) -> Rows:
         size: how many features a row must have.
 
     Raises:
-        StageError: if a file is damaged, or does not hold such rows.
+        StageError: if a file is damaged, or holds something else.
     """
     path, ink = SPLIT / f"{name}.npz", SPLIT / f"{name}_ink.npz"
     X, y, writer, row = _arrays(path, Rows._fields[:4])
     rows, n = Rows(X, y, writer, row), y.size
     whole_numbers = all(array.shape == (n,) and array.dtype == np.int64 for array in rows[1:4])
     if not n or not whole_numbers or rows.X.dtype != np.float32 or rows.X.shape != (n, size):
-        raise StageError(f"{path} holds no rows of {size} features; `dvc repro` makes it anew")
+        raise StageError(f"{path} holds no rows of {size} features; `dvc repro` makes it again")
     if not np.isfinite(rows.X).all() or rows.y.min() < 0 or rows.y.max() > 9:
-        raise StageError(f"{path} holds values that are no features or digits; `dvc repro` makes it anew")
+        raise StageError(f"{path} holds values that are not features or digits; `dvc repro` makes it again")
     return rows._replace(strokes=read_strokes(ink, n)) if with_ink else rows
 
 
@@ -82,7 +82,7 @@ def read_strokes(path: Path, n: int) -> Strokes:
     try:
         check_strokes(strokes, n)
     except ValueError as error:
-        raise StageError(f"{path}: {error}; `dvc repro` makes it anew") from None
+        raise StageError(f"{path}: {error}; `dvc repro` makes it again") from None
     return strokes
 
 
@@ -91,4 +91,4 @@ def _arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
         arrays = read_npz(path.read_bytes())
         return [arrays[name] for name in names]
     except (NpzError, KeyError) as error:
-        raise StageError(f"{path} is damaged ({one_line(error, 200)}); `dvc repro` makes it anew") from None
+        raise StageError(f"{path} is damaged ({one_line(error, 200)}); `dvc repro` makes it again") from None

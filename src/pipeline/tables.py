@@ -1,4 +1,4 @@
-"""How tables and metrics files are written and read. The format of numbers decides their bytes."""
+"""Write and read tables and metrics files. The formats of numbers are fixed, so equal values give equal bytes."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,14 +17,14 @@ def table_csv(rows: "pd.DataFrame", numbers: str | None = None) -> bytes:
     """A table as CSV.
 
     Args:
-        numbers: how floating-point numbers are written, such as ``%.6g``; by default the shortest decimals that give
-            the very same numbers when read again.
+        numbers: the format of floating-point numbers, such as ``%.6g``; by default the shortest decimals that give
+            exactly the same numbers when they are read back.
     """
     return rows.to_csv(index=False, lineterminator="\n", float_format=numbers).encode()
 
 
 def records_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> bytes:
-    """Records as CSV, one a row, floating-point numbers with six digits; just the header if there are none."""
+    """Records as CSV, one per row, floating-point numbers with six digits; only the header if there are no records."""
     import pandas as pd  # here and below: it takes a second, and not every script writes tables
 
     return table_csv(pd.DataFrame.from_records(list(records), columns=list(columns)), "%.6g")
@@ -36,22 +36,22 @@ def metrics_json(values: Mapping[str, Any]) -> bytes:
 
 
 def read_table(path: Path, numbers: Sequence[str]) -> "pd.DataFrame":
-    """Read a table whose columns ``numbers`` must be there and hold finite numbers; it may have others.
+    """Read a table. It must have the columns ``numbers``, with finite numbers; it may have others.
 
     Raises:
-        StageError: naming the file and the column that is missing or is no such column.
+        StageError: naming the file, and the column that is missing or holds something else.
     """
     import pandas as pd
 
     try:
         table = pd.read_csv(path, encoding="utf-8")
     except ValueError as error:  # pandas' own errors, and UnicodeDecodeError
-        raise StageError(f"{path} is not a table ({one_line(error, 200)}); `dvc repro` makes it anew") from None
+        raise StageError(f"{path} is not a table ({one_line(error, 200)}); `dvc repro` makes it again") from None
     for name in numbers:
         if name not in table:
-            raise StageError(f"{path} has no column {name}; `dvc repro` makes it anew")
+            raise StageError(f"{path} has no column {name}; `dvc repro` makes it again")
         if table[name].dtype.kind not in "iuf" or table[name].isna().any():
-            raise StageError(f"{path}: the column {name} must hold numbers; `dvc repro` makes it anew")
+            raise StageError(f"{path}: the column {name} must hold numbers; `dvc repro` makes it again")
     return table
 
 

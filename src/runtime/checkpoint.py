@@ -1,11 +1,13 @@
-"""Trainings that survive a kill: their state is in a file, which the next run with the same inputs resumes from.
+"""Checkpoints: a killed training can resume, because its state is in a file that the next run reads.
 
-A file belongs to one set of inputs: its name is a checksum of them, as dvc.yaml lists them for the stage. It is in the
-main checkout, where DVC removes nothing and which temporary and queued experiments share. It starts with a line that
-holds the SHA-256 of its name and of what follows, an npz file with the arrays and, as ``json``, everything else:
-reading it can run no code.
+A file belongs to one set of inputs: its name is a checksum of the inputs that dvc.yaml lists for the stage. The files
+are in the main checkout. DVC removes nothing there, and temporary and queued experiments share it.
 
-The files outlive the train stage, because DVC has yet to record its result. The plot stage, the last one, deletes them.
+The first line of a file holds a SHA-256 of its name and of the rest. The rest is an npz file: the arrays, and
+everything else as ``json``. Reading it can run no code.
+
+The files stay after the train stage, because DVC has not recorded its result yet. The plot stage, the last one,
+deletes them.
 """
 
 import hashlib
@@ -43,11 +45,11 @@ class CheckpointError(ValueError):
     """A checkpoint cannot be read; the message says what is wrong with it."""
 
 
-# --- What a run is known by ------------------------------------------------------------------------------------------
+# --- The fingerprint of a run ----------------------------------------------------------------------------------------
 
 
 def fingerprint(stage: str = "train") -> str:
-    """A checksum of all that decides a stage's results: its params and deps in dvc.yaml, and NumPy's version."""
+    """A checksum of everything that can change a stage's results: its params and deps in dvc.yaml, NumPy's version."""
     described = yaml.safe_load((_project() / PIPELINE_FILE).read_text(encoding="utf-8"))["stages"][stage]
     values = read_values(PARAMS_FILE)
     digest = hashlib.sha256(
@@ -70,7 +72,7 @@ _ARRAY = "an array of this file"
 
 
 def pack(state: Mapping[str, Any], name: str = "") -> bytes:
-    """A training's state as the content of a file; the inverse of ``unpack``, but for tuples, which become lists."""
+    """Turn a training's state into the content of a file. ``unpack`` reads it back; tuples become lists."""
     arrays: dict[str, Any] = {}
 
     def by_name(value: Any) -> dict[str, str]:
@@ -86,10 +88,10 @@ def pack(state: Mapping[str, Any], name: str = "") -> bytes:
 
 
 def unpack(content: bytes, name: str = "") -> Any:
-    """The state that ``pack`` made the content of.
+    """Read the state from content that ``pack`` made.
 
     Raises:
-        CheckpointError: for content that is damaged in any way, or was written to a file of another name.
+        CheckpointError: if the content is damaged in any way, or was written to a file of another name.
     """
     head, _, data = content.partition(b"\n")
     if head != MAGIC + hashlib.sha256(name.encode() + data).hexdigest().encode():
@@ -109,9 +111,9 @@ def unpack(content: bytes, name: str = "") -> Any:
 
 
 class Stop:
-    """Whether the process was asked to stop while a training can write its state first.
+    """Handles a request to stop: a running training first writes its state.
 
-    Elsewhere, and at the second request, the process is stopped at once, by KeyboardInterrupt.
+    If no training runs, and at the second request, KeyboardInterrupt is raised at once.
     """
 
     can_wait = asked = False
@@ -123,13 +125,13 @@ class Stop:
 
 
 class Checkpoint(Callback):
-    """Writes a training's state to a file at intervals, at its end, and when it is asked to stop.
+    """Writes a training's state to a file at intervals, at its end, and at a request to stop.
 
-    Belongs last among the callbacks, so that it writes what they remember of the same moment.
+    Put it last in the list of callbacks, so that it saves the state of the others at the same moment.
 
     Args:
-        path: None: there is no file, and nothing is written.
-        stop: where it is asked, KeyboardInterrupt is raised after the state is written.
+        path: the file; None: nothing is written.
+        stop: after a request to stop, the state is written, then KeyboardInterrupt is raised.
         every: seconds between two checkpoints.
     """
 
@@ -138,7 +140,7 @@ class Checkpoint(Callback):
         self._failed = self._discarded = False  # whether a warning was printed; whether the file must not be used
 
     def load(self) -> Any:
-        """The state in the file; None where there is none that can be used, after a line that says so."""
+        """Read the state from the file; None if there is no file, or if it is damaged, after a line that says so."""
         if self.path is None or self._discarded or not self.path.exists():
             return None
         try:
@@ -148,7 +150,7 @@ class Checkpoint(Callback):
             return None
 
     def discard(self, reason: Exception) -> None:
-        """Do without the file; say why."""
+        """Delete the file and print why."""
         say(f"the checkpoint cannot be used ({one_line(reason, 200)}); training from the start")
         self._discarded = True  # also where it cannot be removed
         with suppress(OSError):
@@ -176,7 +178,7 @@ class Checkpoint(Callback):
         self.stop.can_wait = False
 
     def _write(self, training: Training) -> None:
-        """Write the file, whole or not at all; the training goes on where the disk does not take it."""
+        """Write the file completely or not at all. If the disk is full, the training goes on without it."""
         start, written = time.monotonic(), False
         if self.path is not None:
             try:
@@ -189,7 +191,7 @@ class Checkpoint(Callback):
         now = time.monotonic()
         self._due = now + max(self.every, (now - start) / LARGEST_SHARE)
         if self.stop.asked:
-            how = "`dvc repro`, or the same experiment, resumes there" if written else "its state was not kept"
+            how = "`dvc repro`, or the same experiment, resumes there" if written else "its state could not be saved"
             raise KeyboardInterrupt(f"stopped in epoch {training.epoch} of {training.epochs}; {how}")
 
 
@@ -197,7 +199,7 @@ class Checkpoint(Callback):
 
 
 class ResumableRun:
-    """One run of the train stage, known by its fingerprint."""
+    """One run of the train stage, identified by its fingerprint."""
 
     def __init__(self, folder: Path, key: str, stop: Stop, keeps_state: bool) -> None:
         self.folder, self.key, self.stop, self.keeps_state = folder, key, stop, keeps_state
@@ -207,10 +209,10 @@ class ResumableRun:
         return Checkpoint(self.folder / f"{self.key}.{training}" if self.keeps_state else None, self.stop)
 
     def write(self, results: Mapping[Path, bytes]) -> None:
-        """Write the stage's results, unless its inputs were edited meanwhile: DVC would store them as those of the new.
+        """Write the stage's results, unless its inputs were edited meanwhile: DVC would store them under the new ones.
 
         Raises:
-            StageError: if the train stage's fingerprint is not that of the start any more. Nothing is written.
+            StageError: if the fingerprint of the train stage has changed since the start. Nothing is written.
         """
         try:
             unchanged = fingerprint() == self.key
@@ -229,12 +231,12 @@ class ResumableRun:
 def resumable_run(key: str, folder: Path | None = None) -> Iterator[ResumableRun]:
     """Let trainings in the block resume where an earlier run with the same inputs stopped.
 
-    In the block, a request to stop lets a training write its state first. Another run with the same inputs is waited
-    for: it makes what this one would make, and leaves its state.
+    In the block, a request to stop lets a training write its state first. If another run with the same inputs is at
+    work, this one waits for it to end and then resumes from its checkpoint.
 
     Args:
         key: the run's fingerprint, taken before its inputs are read.
-        folder: where the checkpoints are; by default in the main checkout.
+        folder: the folder of the checkpoints; by default one in the main checkout.
     """
     folder = project_root() / CHECKPOINTS if folder is None else folder
     stop, lock = Stop(), FileLock(folder / f"{key}.lock")
@@ -247,7 +249,7 @@ def resumable_run(key: str, folder: Path | None = None) -> Iterator[ResumableRun
             say("another run with the same inputs is at work; waiting for it to end")
             lock.acquire()
     except (OSError, NotImplementedError) as error:  # a disk that takes no file, or a file system without locks
-        say(f"warning: no checkpoint can be kept in {folder} ({error}); a stopped run starts anew")
+        say(f"warning: no checkpoint can be kept in {folder} ({error}); a stopped run cannot resume")
     try:
         with handle_stops(stop):
             yield ResumableRun(folder, key, stop, lock.is_locked)
@@ -256,7 +258,7 @@ def resumable_run(key: str, folder: Path | None = None) -> Iterator[ResumableRun
 
 
 def release() -> None:
-    """Delete the checkpoints of the train stage's latest run, now that nothing can be lost any more."""
+    """Delete the checkpoints of the train stage's latest run. The last stage calls this when nothing can be lost."""
     try:
         key = fingerprint()
     except FileNotFoundError:  # the training's data is not here, as after `dvc pull` of the model alone
@@ -267,7 +269,7 @@ def release() -> None:
 
 
 def _remove_old(folder: Path) -> None:
-    """Delete the files of runs that nobody resumed for a long time."""
+    """Delete the files of runs that were not resumed for a long time."""
     for path in folder.iterdir():
         with suppress(OSError):  # other runs' files come and go meanwhile
             if time.time() - path.stat().st_mtime > KEPT_DAYS * 86_400:

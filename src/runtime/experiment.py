@@ -1,8 +1,8 @@
-"""After a refusal, or a training that failed: put params.yaml back to the values before the experiment.
+"""Restore params.yaml after an experiment whose values were rejected, or whose training failed.
 
-DVC writes the value of `dvc exp run -S lr=-1` into params.yaml before any stage runs and leaves it there when the
-experiment fails. A stage that fails for another reason, such as a full disk, leaves it there too: the same experiment
-can be run again.
+DVC writes the value of `dvc exp run -S lr=-1` into params.yaml before any stage runs, and leaves it there if the
+experiment fails. This module puts the old values back. After another failure, such as a full disk, the new values
+stay, so that the same experiment can be run again.
 """
 
 import os
@@ -19,14 +19,14 @@ from .git import git, git_text
 
 
 def undo_params() -> str:
-    """Undo what `dvc exp run -S` wrote into params.yaml, if that is certain; returns a line for the user if it is not.
+    """Undo the change that `dvc exp run -S` made to params.yaml; if that is not safe, return a line for the user.
 
-    If any tracked file in the workspace has changed, DVC stashes the workspace first, in a commit that no branch names.
-    If none has, params.yaml was as in HEAD. The user's own edits are in the stash; so nothing is written unless
+    Before an experiment DVC stashes the workspace, in a commit that no branch names, if a tracked file has changed.
+    That stash holds the user's own edits. If no file has changed, params.yaml was as in HEAD. So the old params.yaml
+    is taken from the stash or from HEAD, and is written only if
 
-    - the commits that have the form of a stash of HEAD and are as young as this DVC hold one and the same params.yaml,
-      or there is no such commit, and
-    - that params.yaml and today's differ in just those keys that `-S` names on DVC's command line.
+    - all commits that look like a stash of HEAD, made since this DVC started, hold the same params.yaml, and
+    - it differs from the present one only in keys that `-S` names on DVC's command line.
     """
     if not os.environ.get("DVC_EXP_NAME") or Path(os.environ.get("DVC_ROOT", "")).resolve() != Path.cwd():
         return ""  # not an experiment, or one in a temporary folder, which DVC deletes
@@ -41,8 +41,8 @@ def undo_params() -> str:
     except (StageError, OSError, ValueError):
         pass
     return (
-        f"{PARAMS_FILE} still has the refused values; edit it, or restore the committed file, without any other edits, "
-        f"by `git checkout {PARAMS_FILE}`"
+        f"{PARAMS_FILE} still has the rejected values; edit it, or restore the committed file by "
+        f"`git checkout {PARAMS_FILE}`, which also drops your other edits of it"
     )
 
 
@@ -69,7 +69,7 @@ def _dvc_process() -> tuple[float, list[str]]:
 
 
 def _stashes_since(begun: float) -> list[str]:
-    """The unreachable commits since then that have the form of a stash: of HEAD, and of an index over HEAD."""
+    """The unreachable commits since then that look like a stash: their parents are HEAD and an index over HEAD."""
     head = git_text("rev-parse", "HEAD")
     lines = git_text("fsck", "--unreachable", "--no-reflogs", "--no-progress").splitlines()
     commits = [words[2] for words in map(str.split, lines) if words[:2] == ["unreachable", "commit"]]
@@ -90,7 +90,7 @@ def _stashes_since(begun: float) -> list[str]:
 
 
 def _changed_keys(before: bytes) -> set[str]:
-    """The parameters, as `-S` names them, whose values today differ from those in an earlier params.yaml."""
+    """The parameters, as `-S` names them, whose present values differ from those in an earlier params.yaml."""
     import yaml
 
     then, now = dict(_flat(yaml.safe_load(before))), dict(_flat(read_values(PARAMS_FILE)))
@@ -106,7 +106,7 @@ def _flat(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _is_within(key: str, named: str) -> bool:
-    """Whether an option that names ``named`` sets ``key``, as lr, optimizer (all below it) or hidden_layers[0]."""
+    """Whether an option for ``named`` also sets ``key``: lr sets lr, optimizer sets all keys below it."""
     return f"{key}.".startswith(f"{named.partition('[')[0]}.")
 
 

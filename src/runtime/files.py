@@ -1,7 +1,7 @@
-"""Files and folders that are written whole or not at all.
+"""Files and folders that are written completely or not at all.
 
-The new content is written beside the old one, under a name that starts with a dot and ends in ``.part``, and renamed.
-A killed process may leave such a file behind; git and DVC ignore the name.
+The new content is first written beside the old one, under a name that starts with a dot and ends in ``.part``. Then it
+is renamed. A killed process may leave such a file behind; git and DVC ignore the name.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+    """Write a file completely or not at all.
 
     Raises:
         OSError: naming ``path``, if it cannot be written. The old file is still there.
@@ -31,7 +31,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
-    """Put a folder with just these files in the place of one that may be there: all of it or, on any fault, nothing.
+    """Replace a folder, which may not exist yet, by one with exactly these files; after a fault the old one stays.
 
     Raises:
         OSError: naming ``folder``, if it cannot be written. The old folder is still there.
@@ -56,14 +56,14 @@ def replace_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
 
 
 def remove_other_files(folder: Path, kept: Mapping[str, object]) -> None:
-    """Remove the files of a folder that are not among ``kept``, such as pictures of an earlier run that drew more."""
+    """Remove all files of a folder except ``kept``, for instance pictures that only an earlier run drew."""
     for path in folder.iterdir():
         if path.name not in kept:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _naming(path: Path, error: BaseException) -> BaseException:
-    """The error itself, as one of ``path``, which the user knows, and not of the file beside it."""
+    """The same error, but with the name of ``path``: the user does not know the temporary file."""
     if isinstance(error, OSError):
         error.filename, error.filename2 = str(path), None
     return error

@@ -1,4 +1,4 @@
-"""The one way in which the project asks git."""
+"""The one place that calls git."""
 
 import os
 import subprocess
@@ -8,7 +8,7 @@ from pipeline.errors import StageError
 
 
 class GitError(StageError):
-    """Git refused; the message is the reason that it printed, and ``remedy`` the command that it advises, if any."""
+    """A git command failed: git's reason, and the command that git advises, if any."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(f"{reason}; if you trust it: {remedy}" if remedy else reason)
@@ -16,11 +16,11 @@ class GitError(StageError):
 
 
 class NoGitError(GitError):
-    """There is no git to ask: it is not installed, or the folder is in no repository."""
+    """Git is not installed, or the folder is in no repository."""
 
 
 def git(*arguments: str, folder: Path | str = ".") -> bytes:
-    """What a git command prints, run in ``folder``, in English, and on the repository that ``folder`` belongs to.
+    """Run a git command on the repository of ``folder`` and return its output, in English.
 
     Raises:
         NoGitError: if git is not installed, or ``folder`` is in no repository.
@@ -47,7 +47,7 @@ def git(*arguments: str, folder: Path | str = ".") -> bytes:
 
 
 def git_text(*arguments: str, folder: Path | str = ".") -> str:
-    """What a git command prints, as text without the last line end; errors as in ``git``."""
+    """The output of a git command as text, without the last line end; errors as in ``git``."""
     return git(*arguments, folder=folder).decode(errors="replace").strip()
 
 

@@ -1,8 +1,8 @@
 """Repair files that a killed DVC leaves behind and that block the next run.
 
-DVC writes two files in place, so that a kill in that moment leaves half of one: ``dvc.lock``, the record of what the
-stages have made, and ``.dvc/tmp/rwlock``, the list of what is at work. A kill while DVC stashes the workspace for an
-experiment leaves git's index locked. (DVC itself forgets processes in its rwlock that have ended.)
+DVC writes two files in place: ``dvc.lock``, the record of the stages' results, and ``.dvc/tmp/rwlock``, the list of
+running processes. A kill at that moment leaves half a file. A kill while DVC stashes the workspace for an experiment
+leaves git's index locked. (DVC itself removes ended processes from its rwlock.)
 """
 
 import contextlib
@@ -25,7 +25,7 @@ PATIENCE = 1.0  # seconds after which a file that is being written is whole
 
 
 def repair() -> None:
-    """Put back, or remove, what is broken; print a line for each file."""
+    """Restore or remove each broken file, and print a line for it."""
     with contextlib.suppress(GitError):
         index_lock = Path(git_text("rev-parse", "--git-path", "index.lock"))
         if index_lock.exists() and not _git_or_dvc_at_work():
@@ -38,11 +38,11 @@ def repair() -> None:
         LOCK_FILE.unlink()
         with contextlib.suppress(GitError):
             write_bytes(LOCK_FILE, git("cat-file", "--filters", f"HEAD:./{LOCK_FILE}"))
-        say(f"{LOCK_FILE} was cut off when a run was killed; it is as committed again, and the stages fill it in")
+        say(f"{LOCK_FILE} was cut off when a run was killed; the committed file is restored; the stages complete it")
 
 
 def _git_or_dvc_at_work() -> bool:
-    """Whether a git or DVC runs here, to which git's index.lock could belong."""
+    """Whether a git or DVC runs in this folder, so that git's index.lock may be in use."""
     here = Path.cwd()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -53,7 +53,7 @@ def _git_or_dvc_at_work() -> bool:
 
 
 def _is_broken(path: Path, is_whole: Callable[[bytes], bool]) -> bool:
-    """Whether it is there and not whole, also a little later: it may be in the middle of being written."""
+    """Whether the file exists and is incomplete, also a second later: it may just be written."""
     for wait in (PATIENCE, 0):
         if not path.exists() or is_whole(path.read_bytes()):
             return False
@@ -70,7 +70,7 @@ def _is_json(content: bytes) -> bool:
 
 
 def _is_lock_file(content: bytes) -> bool:
-    """Whether it is a whole file of DVC's: YAML in which each file has its checksum, with a line end at its end."""
+    """Whether it is a complete dvc.lock: YAML with a checksum for each file, and a line end at the end."""
     try:
         stages = yaml.safe_load(content)["stages"].values()
         files = [file for stage in stages for file in (*stage.get("deps", ()), *stage.get("outs", ()))]

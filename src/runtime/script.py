@@ -1,4 +1,4 @@
-"""How a script begins and ends: faults that a user can mend are one line on stderr, with an exit code."""
+"""Start and end of a script: an error that the user can fix becomes one line on stderr and an exit code."""
 
 import errno
 import os
@@ -17,8 +17,9 @@ from .signals import handle_stops, ignore_stops
 def run(main: Callable[[], None]) -> None:
     """Call a script's ``main`` and end the process.
 
-    Exit codes: 0; 1 for a fault of the data, the disk or a store; 2 for one of params.yaml; 130 after Ctrl-C and its
-    like. Before the script ends for a fault of params.yaml, the values before a refused `dvc exp run` are put back.
+    Exit codes: 0 for success; 1 for a fault of the data, the disk or a store; 2 for a fault of params.yaml; 130 after
+    Ctrl-C, SIGTERM or SIGHUP. If `dvc exp run` set values that are invalid or make the training fail, params.yaml is
+    restored first.
     """
     leave_hook()
     try:
@@ -38,7 +39,7 @@ def run(main: Callable[[], None]) -> None:
             raise
         _fail(f"{error.filename or 'a file'}: {_DISK_FAULTS[error.errno]}", 1)
     except KeyboardInterrupt as stopped:
-        _fail(str(stopped) or "stopped; the same command again makes what is missing", 130)
+        _fail(str(stopped) or "stopped; run the same command again to continue", 130)
 
 
 _DISK_FAULTS = {

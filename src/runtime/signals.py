@@ -14,10 +14,10 @@ TOGETHER = 1.0  # seconds in which several signals are one request: `timeout` se
 
 @contextlib.contextmanager
 def handle_stops(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Call ``handler`` for requests to stop while the block lasts, once for signals that come together.
+    """Call ``handler`` for each request to stop during the block. Signals that come together are one request.
 
-    A signal that was ignored before stays ignored, as `nohup` ignores SIGHUP. Python lets only the main thread set
-    handlers; in other threads the block changes nothing.
+    A signal that was ignored before stays ignored: `nohup`, for instance, ignores SIGHUP. Python lets only the main
+    thread set handlers; in other threads the block changes nothing.
     """
     before: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():
@@ -41,7 +41,7 @@ def ignore_stops() -> None:
 
 
 class _Once:
-    """Calls a handler unless the signal came together with one before, which may have come in an outer block."""
+    """Calls a handler, but not again for a signal that comes right after another one, even one in an outer block."""
 
     def __init__(self, handler: Callable[[int, FrameType | None], None], outer: "_Once | None") -> None:
         self.handler = handler

@@ -1,9 +1,9 @@
-"""Cross-validation over writers: how well a configuration reads people whom it never saw.
+"""Cross-validation over writers: how well a configuration reads people it never saw.
 
     python src cross_validate lr=0.003 'hidden_layers=[256, 128]' --folds 5 --seeds 2
 
-The writers of the training file are cut into folds; each fold is read by a network that was trained on all the others.
-The test file takes no part: this is what choices are made by.
+The writers of the training file are divided into folds. Each fold is read by a network that was trained on all others.
+The test file is not used, so the result may guide the choice of parameters.
 """
 
 import argparse
@@ -32,13 +32,14 @@ FOLD_SEED = 0  # the same folds for all configurations, so that their results ca
 
 
 class Result(NamedTuple):
-    """What came out of every training.
+    """The results of all trainings.
 
     Attributes:
-        accuracy, loss: (seeds, folds), of the rows of the fold's writers.
+        accuracy, loss: (seeds, folds), on the rows of the fold's writers.
         errors: writer -> the share of this writer's rows that was read wrongly, the mean over seeds.
-        temperature, log_loss: one temperature for all rows, the most likely one, and the mean loss with it. It does not
-            count how sure the networks are in all, which label smoothing decides, and varies less by chance.
+        temperature, log_loss: the most likely temperature, one for all rows, and the mean loss with it. This loss does
+            not depend on the overall confidence of the networks, which label smoothing changes, and varies less by
+            chance.
     """
 
     accuracy: NDArray[np.float64]
@@ -59,10 +60,10 @@ def cross_validate(
     """Train ``folds`` times ``seeds`` networks, the seeds counting up from ``params.seed``.
 
     Args:
-        rows: the training file's.
+        rows: the rows of the training file.
         progress: its ``update()`` is called after every training.
-        most_writers: so many of the other folds' writers, drawn anew for every seed, are trained on; None: all. It
-            gives the learning curve over data, and the tests of a fold stay the same.
+        most_writers: train on only this many of the other folds' writers, drawn again for every seed; None: on all.
+            This gives a learning curve over the amount of data; the rows that a fold is tested on stay the same.
 
     Raises:
         StageError: if there are fewer writers than folds.
@@ -98,7 +99,7 @@ def cross_entropy(logits: NDArray, y: NDArray) -> float:
 
 
 def fold_of(writer: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
-    """The fold, from 0, that each row's writer was drawn into: (rows,).
+    """The fold, from 0, of each row's writer: (rows,). The writers are assigned at random.
 
     Raises:
         StageError: if there are fewer writers than folds.
@@ -112,12 +113,12 @@ def fold_of(writer: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
 
 
 def standard_error(values: NDArray[np.float64]) -> float:
-    """Of the mean of values: their standard deviation by the square root of their number."""
+    """The standard error of the mean: the standard deviation divided by the square root of the number of values."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
 
 
 def table(result: Result, apart: Collection[int] = ()) -> str:
-    """Accuracy and loss of each fold and all, and the writers who are read worst; those not ``apart``, alone."""
+    """Accuracy and loss of each fold and of all, and the worst writers; also the mean without the writers ``apart``."""
     lines = ["fold   accuracy %   loss"]
     by_fold = zip(100 * result.accuracy.mean(axis=0), result.loss.mean(axis=0), strict=True)
     lines += [f"{fold:>4}   {right:10.2f}   {loss:.4f}" for fold, (right, loss) in enumerate(by_fold, start=1)]
@@ -129,17 +130,17 @@ def table(result: Result, apart: Collection[int] = ()) -> str:
     lines.append(f"log-loss at one temperature, {result.temperature:.2f}: {result.log_loss:.4f}")
     others = [share for writer, share in result.errors.items() if writer not in apart]
     if apart and others:
-        lines.append(f"mean of the {len(others)} writers who are not apart: {100 - 100 * np.mean(others):.2f}")
+        lines.append(f"mean of the {len(others)} other writers, without --apart: {100 - 100 * np.mean(others):.2f}")
     worst = sorted(result.errors.items(), key=lambda item: -item[1])[:5]
     lines.append("worst writers: " + ", ".join(f"{writer} ({100 * share:.1f} % wrong)" for writer, share in worst))
     return "\n".join(lines)
 
 
 def overridden(params: Params, changes: list[str]) -> Params:
-    """Params with some values changed, each given as ``key=value`` with the value in YAML.
+    """Params with some values changed. Each change has the form ``key=value``, with the value in YAML.
 
     Raises:
-        ParamsError: for what is no such text, and for what params.yaml may not hold.
+        ParamsError: if a change has another form, or its key or value is invalid in params.yaml.
     """
     values = params.model_dump()
     for change in changes:
@@ -161,11 +162,13 @@ def overridden(params: Params, changes: list[str]) -> Params:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("changes", nargs="*", metavar="key=value", help="in place of what params.yaml says")
+    parser.add_argument("changes", nargs="*", metavar="key=value", help="a value to use instead of that in params.yaml")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--most-writers", type=int, metavar="N", help="train on N of the other folds' writers only")
-    parser.add_argument("--apart", type=int, nargs="+", default=[], metavar="WRITER", help="show the others alone, too")
+    parser.add_argument(
+        "--apart", type=int, nargs="+", default=[], metavar="WRITER", help="also show the mean without these writers"
+    )
     given = parser.parse_args()
     params = overridden(load_params(), given.changes)
     configure(params)

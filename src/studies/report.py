@@ -1,8 +1,9 @@
-"""The network beside others: ten seeds, their ensemble, both over ink too, scikit-learn's classifiers, the literature.
+"""Compare the network with other methods on the official test file.
 
     python src report
 
-Everything is trained on the whole training file, and read by it is the official test file. Writes
+It measures ten seeds and their ensemble, with the table and with ink, and scikit-learn's classifiers. It adds figures
+from the literature. Everything is trained on the whole training file. The results are written to
 docs/accuracy_results.json and docs/accuracy_results.md.
 """
 
@@ -56,7 +57,7 @@ PUBLISHED = (
 
 
 class Measured(NamedTuple):
-    """What was trained here: its accuracy in per cent, and the seconds that one training took."""
+    """A method that was trained here: its accuracy in per cent, and the seconds that one training took."""
 
     name: str
     accuracy: float
@@ -64,7 +65,7 @@ class Measured(NamedTuple):
 
 
 def load_rows(params: Params) -> tuple[Rows, Rows]:
-    """What the pipeline's last training takes, and the official test file, which takes no part in any choice."""
+    """The rows of the pipeline's last training, and the rows of the official test file, which influence no choice."""
     rows, test = (split.read_part(name, params.features) for name in ("training", "test"))
     held_out = split.choose_validation(rows.y, rows.writer, params)
     kept = rows.take(~held_out)
@@ -72,7 +73,7 @@ def load_rows(params: Params) -> tuple[Rows, Rows]:
 
 
 def train_seeds(params: Params, rows: Rows, test: Rows, n_seeds: int, progress: Any) -> tuple[NDArray, NDArray, float]:
-    """Train networks that differ in their seed alone: ``params.seed``, and so many after it.
+    """Train ``n_seeds`` networks that differ only in their seed, which counts up from ``params.seed``.
 
     Returns:
         Their probabilities for the test rows, (seeds, rows, 10), the rows' digits, and the mean seconds of a training.
@@ -87,7 +88,7 @@ def train_seeds(params: Params, rows: Rows, test: Rows, n_seeds: int, progress: 
 
 
 def classifiers() -> dict[str, Callable[[], Any]]:
-    """Scikit-learn's, by the name in the report; their settings are common ones and were not tuned to the test file."""
+    """Scikit-learn's classifiers, by name in the report. Their settings are common and not tuned to the test file."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.neural_network import MLPClassifier
@@ -115,7 +116,7 @@ def measure_others(rows: Rows, test: Rows, progress: Any) -> list[Measured]:
 
 
 def summarize(p: NDArray, y: NDArray, seconds: float) -> dict[str, Any]:
-    """The figures of networks that differ in their seed alone; accuracies are in per cent.
+    """The figures of networks that differ only in their seed; accuracies are in per cent.
 
     Args:
         p: (seeds, rows, 10) probabilities. y: (rows,) digits. seconds: of a training.
@@ -131,7 +132,7 @@ def summarize(p: NDArray, y: NDArray, seconds: float) -> dict[str, Any]:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """The report as a table, the best first, with what is published marked as such."""
+    """The report as a table, the best first; published figures are marked."""
     rows = [*_lines(results, "this network"), *_lines(results["ink"], "this network over ink")]
     rows += [(value, name, f"{value:.2f}", "here") for name, value, _ in results["others"]]
     rows += [(value, name, f"{value:.2f}", f"published: {source}") for name, value, source in results["published"]]
@@ -141,7 +142,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 
 def _lines(figures: dict[str, Any], name: str) -> list[tuple[float, str, str, str]]:
-    """Accuracy, name, text and origin of the table's rows for what ``summarize`` gives."""
+    """The table's rows for the figures of ``summarize``: accuracy, name, text and origin."""
     mean, together, deviation = (figures[key] for key in ("mean", "ensemble", "standard_deviation"))
     count = len(figures["seeds"])
     spread = "" if deviation is None else f" ± {deviation:.2f}"

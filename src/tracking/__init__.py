@@ -1,13 +1,14 @@
-"""The pipeline as seen in MLflow.
+"""Log the pipeline to MLflow.
 
-MLflow is a view: no stage waits for it, fails with it, or writes other files without it.
+MLflow only displays results. Training never waits for it, no stage fails because of it, and the files of a stage are
+the same without it.
 
-- ``reporter`` is the stage's end. It starts a side process, the ``recorder``, and sends it a line of JSON an event. So
-  importing mlflow, 2 s, overlaps with the stage's work, and a slow store never holds up training.
-- The recorder keeps the run: curves that grow while training runs, and in the end what the stage wrote to files. When
-  the lines stop without a last one, the stage was killed, and the run says so.
-- There is one run for each run of the pipeline that trained or evaluated anything new. Evaluate and plot find theirs by
-  the model's checksum and the DVC experiment; where there is none, it is made from the files, by the same code.
+- ``reporter`` runs in the stage. It starts a second process, the ``recorder``, and sends it each event as a line of
+  JSON. So the import of mlflow, 2 s, overlaps with the stage's work, and a slow store never delays training.
+- The recorder logs the run: the curves during training, and at the end the files that the stage wrote. If the lines
+  stop without an end message, the stage was killed, and the run is closed as KILLED.
+- Each run of the pipeline that trains or evaluates something new has one MLflow run. Evaluate and plot find it by the
+  model's checksum and the DVC experiment. If there is none, the same code makes it from the files.
 
 PENDIGITS_TRACKING=off turns all of it off; PENDIGITS_TRACKING=verbose lets the recorder write to stderr.
 """

@@ -1,4 +1,4 @@
-"""Where the store is: its address, and the environment in which MLflow is used. Imports no mlflow."""
+"""The address of the store, and the environment variables for MLflow. Imports no mlflow."""
 
 import os
 import re
@@ -53,7 +53,7 @@ def database_path() -> Path | None:
 
 
 def store_shown() -> str:
-    """The store's address as people may see it: without a password."""
+    """The store's address without a password, to be printed."""
     return without_password(store_uri())
 
 

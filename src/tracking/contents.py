@@ -1,7 +1,7 @@
-"""What the files of a checkout hold, in the form in which MLflow shows it: parameters, numbers, checksums.
+"""Parameters, numbers and checksums from the files of a checkout, in the form in which MLflow shows them.
 
-A checksum of data or a model is one of its content: names, dtypes, shapes and values of the arrays. The bytes of an npz
-file depend on the Python that wrote it.
+The checksum of data or of a model depends only on its content: names, dtypes, shapes and values of the arrays. The
+bytes of an npz file would also depend on the Python version that wrote it.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from utils import one_line
 
 
 def read_params(folder: Path) -> dict[str, Any]:
-    """A run's parameters as checked values; as they stand, if they belong to another version of the code."""
+    """A run's parameters as checked values; unchecked, if they belong to another version of the code."""
     try:
         return load_params(folder / paths.PARAMS_FILE).model_dump(mode="json")
     except ParamsError:
@@ -26,7 +26,7 @@ def read_params(folder: Path) -> dict[str, Any]:
 
 
 def flat(params: Mapping[str, Any]) -> dict[str, str]:
-    """Parameters as MLflow keeps them: strings of 6000 characters at most, with dots in the names of nested ones."""
+    """Parameters as MLflow stores them: strings of at most 6000 characters; nested names are joined by dots."""
     strings: dict[str, str] = {}
     for key, value in params.items():
         if isinstance(value, Mapping):
@@ -37,7 +37,7 @@ def flat(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 def model_checksum(folder: Path) -> str:
-    """What a model is known by: the content of its two files; empty if one is missing."""
+    """The checksum that identifies a model, from the content of its two files; empty if one is missing."""
     arrays, description = (folder / path for path in paths.MODEL_FILES)
     if not (arrays.exists() and description.exists()):
         return ""
@@ -45,12 +45,12 @@ def model_checksum(folder: Path) -> str:
 
 
 def model_file_checksum(folder: Path) -> str:
-    """What versions up to 0.1 called a model's checksum: of the bytes of its two files."""
+    """A model's checksum as version 0.1 computed it, from the bytes of its two files."""
     return files_checksum(folder, paths.MODEL_FILES)
 
 
 def data_checksum(folder: Path) -> str:
-    """What the rows of a run are known by: the content of data/split, the ink too; empty if a file is missing."""
+    """The checksum that identifies a run's rows, from the content of data/split; empty if a file is missing."""
     files = [folder / path for path in paths.SPLIT_FILES]
     if not all(file.exists() for file in files):
         return ""
@@ -70,7 +70,7 @@ def numbers_in(path: Path) -> dict[str, float]:
 
 
 def weight_norms(folder: Path) -> dict[str, float]:
-    """The Euclidean norm of each weight matrix of a model; weights are what weight decay would shrink."""
+    """The Euclidean norm of each weight matrix of a model, that is, of each parameter that weight decay applies to."""
     import numpy as np
 
     from pen.recognizer import load_recognizer
@@ -86,7 +86,7 @@ def _content_checksum(file: Path) -> str:
     try:
         return content_sha256(read_npz(file.read_bytes()))
     except NpzError as error:
-        raise StageError(f"{file} is damaged ({one_line(error, 200)}); `dvc repro` makes it anew") from None
+        raise StageError(f"{file} is damaged ({one_line(error, 200)}); `dvc repro` makes it again") from None
 
 
 def _sha256(content: bytes) -> str:

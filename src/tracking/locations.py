@@ -1,6 +1,6 @@
-"""The places of the artifacts in the project's own database, which a moved checkout takes along.
+"""Correct the artifact paths in the project's own database after the checkout was moved.
 
-MLflow stores absolute paths. When the checkout was moved, copied or mounted elsewhere, they lead to the old place.
+MLflow stores absolute paths. If the checkout is moved, copied or mounted elsewhere, they point to the old place.
 """
 
 import contextlib
@@ -44,9 +44,9 @@ def moved_from(database: sqlite3.Connection, experiment: str) -> Path | None:
 def follow_root(database: sqlite3.Connection, experiment: str) -> None:
     """Rewrite the locations if the checkout was moved, in one process at a time.
 
-    At the first move they become absolute at the new place, so that any program finds them. A checkout that is back at
-    a former place is used under two paths in turn, as by a host and a container. Then they become relative, so that
-    nothing has to be rewritten again, and other programs must run in the main checkout.
+    After a first move the new paths are absolute, so that any program finds the artifacts. If the checkout returns to
+    a former place, it is probably used under two paths in turn, for instance by a host and a container. Then the paths
+    become relative and need no more changes, but other programs must run in the main checkout.
 
     Raises:
         StageError: if they must be rewritten while a run is RUNNING.

@@ -1,8 +1,8 @@
-"""What a stage and its recorder say to each other: lines of JSON, one a message, on the recorder's stdin.
+"""The messages from a stage to its recorder: one line of JSON each, on the recorder's stdin.
 
-The first message is ``{"stage": name, ...}``, then come ``{"epoch": row, "time": ms}``, and the last is
-``{"end": status}``, with MLflow's FINISHED, FAILED or KILLED. A stage that is stopped while it waits for the recorder
-adds ``{"end": "KILLED"}``. The recorder answers with the lines that the stage prints.
+The first message is ``{"stage": name, ...}``. Then comes ``{"epoch": row, "time": ms}`` for each epoch. The last is
+``{"end": status}``, with MLflow's status FINISHED, FAILED or KILLED. If the stage is stopped while it waits for the
+recorder, it adds ``{"end": "KILLED"}``. The recorder answers with lines that the stage prints.
 """
 
 import json
@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 
 class Epoch(NamedTuple):
-    """A row of metrics/history.csv, and when it came, in ms since 1970."""
+    """A row of metrics/history.csv and its time, in ms since 1970."""
 
     row: Mapping[str, float]
     time: int
 
 
 def line(message: Mapping[str, Any]) -> bytes:
-    """A message as it is sent."""
+    """The line of JSON for a message."""
     return json.dumps(message, default=float).encode() + b"\n"
 
 

@@ -1,4 +1,4 @@
-"""The side process of a stage, ``python -m tracking.recorder``: follow what the stage reports, and keep its run."""
+"""The second process of a stage, ``python -m tracking.recorder``: it logs the stage's messages as an MLflow run."""
 
 import contextlib
 import functools
@@ -25,7 +25,7 @@ FLUSH_SECONDS = 2.0  # how often the curves grow
 
 
 def main() -> None:
-    """Record the stage at the other end of stdin. An error ends the process, and the stage prints its last line."""
+    """Log the stage that writes to stdin. An error ends this process, and the stage prints the error's last line."""
     ignore_stops()  # the end of the stage ends this process, and nothing before
     record(io.FileIO(0, closefd=False))
     sys.stdout.flush()
@@ -47,7 +47,7 @@ def record(stream: io.RawIOBase) -> None:
 
 
 class _Inbox:
-    """The stage's messages, which a thread takes off the pipe as they come."""
+    """The stage's messages, which a thread reads from the pipe."""
 
     def __init__(self, stream: io.RawIOBase) -> None:
         self.status = ""  # how the stage ended, once ``epochs`` has run out
@@ -67,7 +67,7 @@ class _Inbox:
         return self._messages.get()
 
     def epochs(self) -> Iterator[list[Epoch]]:
-        """Yield what has come, about once every ``FLUSH_SECONDS``, until the stage has ended."""
+        """Yield the new epochs, about once every ``FLUSH_SECONDS``, until the stage has ended."""
         while not self.status:
             came: list[Epoch] = []
             flush_at = time.monotonic() + FLUSH_SECONDS
@@ -85,7 +85,7 @@ class _Inbox:
 
 
 def _follow_training(inbox: _Inbox, folder: Path, params: Mapping[str, Any], started: int) -> None:
-    """Keep a run while training runs. Where the store is away, try again with every flush until the end."""
+    """Log a training while it runs. If the store is unreachable, try again at every flush until the end."""
     from mlflow.exceptions import MlflowException
 
     run, waiting = None, []
@@ -114,7 +114,7 @@ def _follow_training(inbox: _Inbox, folder: Path, params: Mapping[str, Any], sta
 
 @functools.cache
 def _get_ready_for_models() -> None:
-    """Do while training runs what else holds up its end: at the first model, MLflow looks at all that is installed."""
+    """Do a slow step of MLflow during training, not after it: at the first model it checks all installed packages."""
     import git  # noqa: F401  (what MLflow imports then)
     from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 

@@ -1,4 +1,4 @@
-"""In the stage: report what happens to the recorder, and wait for nothing before the end."""
+"""In the stage: send events to the recorder, without waiting for it before the end."""
 
 import contextlib
 import os
@@ -31,10 +31,10 @@ REPORTED = Path(".dvc/tmp/not-logged")  # the reasons that this pipeline run has
 
 @contextlib.contextmanager
 def training(params: Params) -> Iterator["Reporter"]:
-    """Show a training as a new run: ``with training(params) as run``, and ``run.epoch(record)`` after every epoch.
+    """Log a training as a new run: ``with training(params) as run``, and ``run.epoch(record)`` after every epoch.
 
-    The train stage's files must be written before the block ends: the run is completed from them. When an exception
-    ends it, the run is FAILED; when Ctrl-C does, KILLED.
+    Write the train stage's files before the block ends: the run is completed from them. If the block ends by an
+    exception, the run is FAILED; if it ends by Ctrl-C, the run is KILLED.
     """
     with _reported({"stage": "train", "params": params.model_dump(mode="json"), "time": now()}) as reporter:
         yield reporter
@@ -42,14 +42,14 @@ def training(params: Params) -> Iterator["Reporter"]:
 
 @contextlib.contextmanager
 def evaluation() -> Iterator[None]:
-    """Show what the evaluate stage has written by the end of the block in the run of the model that it evaluated."""
+    """At the end of the block, log the files of the evaluate stage in the run of the evaluated model."""
     with _reported({"stage": "evaluate"}):
         yield
 
 
 @contextlib.contextmanager
 def figures() -> Iterator[None]:
-    """Show the pictures that the plot stage has drawn by the end of the block in the run that they belong to."""
+    """At the end of the block, log the pictures of the plot stage in the run that they belong to."""
     with _reported({"stage": "plot"}):
         yield
 
@@ -67,7 +67,7 @@ def _reported(begin: Mapping[str, Any]) -> Iterator["Reporter"]:
 
 
 class Reporter:
-    """A stage's end of the line to its recorder. Before ``end`` nothing here waits or raises."""
+    """A stage's connection to its recorder. Nothing here waits or raises before ``end``."""
 
     def __init__(self, begin: Mapping[str, Any]) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,8 +108,8 @@ class Reporter:
         """Report how the stage ended, wait for the recorder, and print its answer.
 
         Raises:
-            KeyboardInterrupt: if a stop was requested meanwhile, which makes the run a KILLED one. At a second request
-                this waits no longer; the recorder closes the run by itself.
+            KeyboardInterrupt: if a stop was requested meanwhile; the run is then KILLED. At a second request this waits
+                no longer, and the recorder closes the run by itself.
         """
         if not (process := self._process):
             return
@@ -142,7 +142,7 @@ class Reporter:
                 _print_not_logged(f"not done within {WAIT_SECONDS:.0f} s" if late else self._last_error())
 
     def _send(self, pipe: Any) -> None:
-        """Write the messages to the recorder as they come; a pipe that breaks is noticed in ``end``."""
+        """Write each message to the recorder at once. If the pipe breaks, ``end`` reports it."""
         with contextlib.suppress(OSError, ValueError), pipe:
             while (message := self._messages.get()) is not None:
                 pipe.write(line(message))
@@ -162,7 +162,7 @@ class Reporter:
 
 
 def _print_not_logged(reason: str) -> None:
-    """Print why nothing was logged, unless an earlier stage of the same pipeline run has printed just that."""
+    """Print why nothing was logged, unless an earlier stage of this pipeline run has printed the same reason."""
     reason = ERROR_NAME.sub("", reason)
     if re.match(r"API request to \S+ failed with (timeout )?exception|HTTPS?Connection|\('Conn", reason):
         reason = f"no answer from {store_shown()}"

@@ -1,4 +1,4 @@
-"""A run in MLflow: made, found, and completed from the files of a checkout."""
+"""Make, find and complete runs in MLflow from the files of a checkout."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ METRICS_A_CALL = 1000  # the most that MLflow takes
 
 
 def origin_of_process() -> dict[str, str]:
-    """Whose run it is, as tags: an experiment's name and the commit it started from; none for the workspace's."""
+    """The origin of the run, as tags: an experiment's name and the commit it started from; none for the workspace."""
     return {tag: os.environ[name] for tag, name in ORIGIN.items() if os.environ.get(name)}
 
 
@@ -49,11 +49,11 @@ def ensure_run(
     with_figures: bool = True,
     replaced: Collection[str] = (),
 ) -> "Run | None":
-    """See to it that the evaluated model in ``folder`` has its run; None if all is there already.
+    """Make or complete the run of the evaluated model in ``folder``; returns None if nothing is missing.
 
-    A run is completed only if it is of the same origin, model and parameters, and nothing of it is changed. Where there
-    is none, one is made. Only then are runs deleted that it stands for: those that lost their store before they were
-    complete, and the runs with the ids in ``replaced``.
+    A run is completed only if it has the same origin, model and parameters; nothing in it is changed. If there is no
+    such run, a new one is made. Afterwards the runs that it replaces are deleted: runs that lost their store before
+    they were complete, and the runs with the ids in ``replaced``.
     """
     params = flat(read_params(folder))
     cut_off = [
@@ -144,13 +144,13 @@ def _is_of(run: "entities.Run", origin: Mapping[str, str]) -> bool:
 
 
 def abandoned_runs(store: Store) -> list["entities.Run"]:
-    """Runs that say RUNNING whose process, on this machine, is gone."""
+    """The runs that are RUNNING in MLflow although their process, on this machine, is gone."""
     running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
     return [run for run in running if not _may_be_alive(run.data.tags.get("mlflow.process"), run.info.start_time)]
 
 
 def _may_be_alive(process: str | None, started: int) -> bool:
-    """Whether host:pid may be a process that was there at ``started``, in ms since 1970; yes on another machine."""
+    """Whether host:pid may be a process from ``started``, in ms since 1970; always true for another machine."""
     import psutil  # here: a stage has no use for it
 
     host, _, pid = str(process or "").rpartition(":")
@@ -165,10 +165,10 @@ def _may_be_alive(process: str | None, started: int) -> bool:
 
 
 class Run:
-    """A run in MLflow, and the folder, a checkout of the project, whose files it shows.
+    """A run in MLflow, and the checkout whose files it shows.
 
-    The tags that tell what a run holds (``model.sha256``, ``evaluate.sha256``, ``figures.sha256``) are set last, when
-    it is in the store: a run that was cut off is never taken for a complete one.
+    Three tags say which parts a run has: ``model.sha256``, ``evaluate.sha256`` and ``figures.sha256``. Each is set
+    last, when the part is in the store. So an incomplete run never looks complete.
     """
 
     def __init__(self, client: "MlflowClient", run_id: str, name: str, folder: Path) -> None:
@@ -181,9 +181,10 @@ class Run:
     def start(
         cls, store: Store, folder: Path, origin: Mapping[str, str], params: Mapping[str, Any], started: int
     ) -> "Run":
-        """Open a new run with what is known of it from the beginning; the parameters go with the first epochs.
+        """Open a new run with the facts that are known at the start. The parameters are logged with the first epochs.
 
-        So a run has been opened or not; were the store to go away in between, a second one would be opened later.
+        So one call to the store opens the run. With two calls, the store could fail in between, and a second run would
+        be opened later.
         """
         from mlflow.entities import Param
 
@@ -209,7 +210,7 @@ class Run:
         return run
 
     def complete(self, *, with_evaluation: bool = False, with_figures: bool = False) -> None:
-        """Log what is in the files and close the run as FINISHED; delete it, if that cannot be done."""
+        """Log the files and close the run as FINISHED. If this fails, delete the run."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -242,7 +243,7 @@ class Run:
         self._epochs |= steps
 
     def log_training(self) -> None:
-        """Log what the train stage wrote: epochs that are not in the curves, final figures, weights, model."""
+        """Log the results of the train stage: epochs that the curves lack, final figures, weights, model."""
         rows = records_of(read_table(self.folder / paths.HISTORY, ("epoch", "train_loss")))
         self.log_epochs(Epoch(row, now()) for row in rows if row["epoch"] not in self._epochs)
         model_sha256 = model_checksum(self.folder)
@@ -258,14 +259,14 @@ class Run:
         self.client.set_tag(self.id, "model.sha256", model_sha256)
 
     def log_evaluation(self) -> None:
-        """Log what the evaluate stage wrote."""
+        """Log the results of the evaluate stage."""
         self._upload(paths.EVALUATE_FILES, "metrics")
         models = self.client.get_run(self.id).outputs.model_outputs
         self._log_numbers(numbers_in(self.folder / paths.EVALUATE_METRICS), models[0].model_id if models else None)
         self.client.set_tag(self.id, "evaluate.sha256", files_checksum(self.folder, [paths.EVALUATE_METRICS]))
 
     def log_figures(self) -> None:
-        """Log what the plot stage drew: in no folder, since MLflow's page of compared runs shows just such files."""
+        """Log the pictures of the plot stage, in no folder: MLflow's comparison of runs shows only such files."""
         pictures = sorted(path.relative_to(self.folder) for path in (self.folder / paths.FIGURES).glob("*.png"))
         self._upload(pictures)
         self.client.set_tag(self.id, "figures.sha256", files_checksum(self.folder, pictures))
@@ -273,8 +274,8 @@ class Run:
     def _log_model(self) -> None:
         """Log the network as a model that MLflow can serve: a file of code and the network's two files, no pickle.
 
-        The signature leaves the input open: MLflow would refuse integers where it says double, and named columns
-        where it has none. The served model checks its input, and the example shows the columns.
+        The signature says nothing about the input: MLflow would reject integers for doubles, and named columns if the
+        signature has no names. The served model checks its input, and the example shows the columns.
         """
         import mlflow
         import numpy as np
@@ -312,7 +313,7 @@ class Run:
                 self.client.log_artifact(self.id, str(self.folder / file), place)
 
     def _log_numbers(self, numbers: Mapping[str, float], model_id: str | None = None) -> None:
-        """Log numbers that are no curve, for the page of the logged model too if it is given."""
+        """Log single numbers, not curves; with ``model_id`` also for the page of the logged model."""
         moment = self.client.get_run(self.id).info.start_time  # logged twice, it is still one point
         self._log_points([(key, value, moment, 0, model_id) for key, value in numbers.items()])
 
@@ -326,7 +327,7 @@ class Run:
 
 
 def _source_of(folder: Path) -> Path:
-    """The code that made the model in ``folder``; of an older version this code, which reads the same files."""
+    """The code that made the model in ``folder``; for an older version the present code, which reads the same files."""
     source = folder / "src"
     return source if (source / "tracking/served_model.py").exists() else Path(__file__).resolve().parents[1]
 

@@ -1,6 +1,7 @@
-"""The trained network as MLflow serves it: `mlflow models serve` runs this file, of which each logged model has a copy.
+"""The trained network as MLflow serves it: `mlflow models serve` runs this file.
 
-Beside it are the modules that it imports and the two files of the network, npz and json; there is no pickle.
+Each logged model contains a copy of it, the modules that it imports, and the two files of the network, npz and json.
+There is no pickle.
 """
 
 import threading
@@ -28,14 +29,14 @@ class PenDigits(PythonModel):
         self._one_at_a_time = threading.Lock()  # the server has many threads, the network one set of buffers
 
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
-        """Say what digits were written.
+        """Recognize digits.
 
         Args:
-            model_input: any form that ``coordinates`` takes, of a network over ink any that ``ink`` does (MLflow checks
-                every type hint but this one by itself).
+            model_input: any form that ``coordinates`` accepts; for a network trained on ink, any form that ``ink``
+                accepts. (The type hint is a DataFrame because MLflow would check any other hint itself.)
 
         Returns:
-            A row a digit: ``digit``, the likeliest, and ``p0`` to ``p9``, the probability of each.
+            One row per digit: ``digit``, the likeliest, and ``p0`` to ``p9``, the probability of each.
         """
         try:
             rows = ink(model_input) if self._model.features == "ink" else coordinates(model_input)
@@ -49,16 +50,16 @@ class PenDigits(PythonModel):
 
 
 def coordinates(rows: Any) -> NDArray[np.float64]:
-    """Bring every form that a request may have into an array of rows (n, 16).
+    """Convert any form of request into an array of rows (n, 16).
 
-    Columns with names may come in any order, rows without names must have the order x1, y1, ..., x8, y8.
+    Columns with names may have any order; rows without names must have the order x1, y1, ..., x8, y8.
 
     Args:
         rows: a list of rows, or a single row; a dict of columns, or of one row's values; a list of such dicts;
             an array; a DataFrame.
 
     Raises:
-        TypeError or ValueError: where it is none of these, or a named column is missing.
+        TypeError or ValueError: if it is none of these, or a named column is missing.
     """
     if isinstance(rows, dict):
         rows = pd.DataFrame({name: np.atleast_1d(column) for name, column in rows.items()})
@@ -72,7 +73,7 @@ def coordinates(rows: Any) -> NDArray[np.float64]:
 
 
 def ink(digits: Any) -> list[Any]:
-    """Bring a table with a column ``ink``, or a list of digits, into a list of digits: each a list of strokes.
+    """Convert a table with a column ``ink``, or a list of digits, into a list of digits, each a list of strokes.
 
     Raises:
         ValueError: for a table without such a column.

@@ -1,4 +1,4 @@
-"""The store: MLflow's database or server, and the project's experiment in it."""
+"""The store, MLflow's database or server, and the project's experiment in it."""
 
 import contextlib
 import json
@@ -56,25 +56,26 @@ EXPERIMENT_TAGS = {
     "mlflow.note.content": """\
 One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 
-| column | what it says |
+| column | meaning |
 |---|---|
-| test_accuracy, test_loss | on the official test file, written by people of whom training and validation saw nothing |
+| test_accuracy, test_loss | on the official test file; its writers are in neither training nor validation |
 | test_macro_f1, test_ece | mean F1 score over the ten digits; expected calibration error, 0 at best |
 | final_val_accuracy, final_val_loss | on the people held out for validation, before `refit` trains on them too |
-| train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, a point an epoch; lr is the learning rate |
-| n_parameters, weight_norm_... | how large the network is; the Euclidean norm of each weight matrix |
+| train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, one point per epoch; lr is the learning rate |
+| n_parameters, weight_norm_... | the size of the network; the Euclidean norm of each weight matrix |
 | dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |
 | model.sha256, data.sha256, git.commit | the network, and the data and code that made it; checksums of the arrays |
 
-Charts show the curves; empty their search field for all metrics. Two runs ticked and compared show the parameters that
-differ, and their pictures: weights.png, under Artifacts, has the histograms of the weights.
+The charts show the curves; clear their search field to see all metrics. To compare two runs, tick both and press
+Compare: the page shows the parameters that differ and, under Artifacts, the pictures of both. weights.png has the
+histograms of the weights.
 """,
 }
 LOCK_SECONDS = 20  # how long a locked database is waited for
 
 
 class Store(NamedTuple):
-    """Where runs are kept: MLflow's client, and the id of the project's experiment."""
+    """An open store: MLflow's client, and the id of the project's experiment."""
 
     client: "MlflowClient"
     experiment_id: str
@@ -135,7 +136,7 @@ def _remedy(error: Exception) -> str:
 
 
 def _experiment(client: "MlflowClient") -> str:
-    """The id of the project's experiment, after making, restoring or describing it where need be."""
+    """The id of the project's experiment, which is created, restored or described first if necessary."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(EXPERIMENT)
@@ -157,10 +158,11 @@ def _experiment(client: "MlflowClient") -> str:
 
 
 def _prepare_database(path: Path) -> None:
-    """Make the database, or bring an old one up to the installed MLflow, in one process at a time.
+    """Create the database, or upgrade an old one to the installed MLflow, in one process at a time.
 
-    MLflow breaks a new database when several processes use it first. So it is made under another name and put in place
-    whole; SQLite's ``user_version`` then says which MLflow it is ready for, so that later processes need no lock.
+    MLflow breaks a new database if several processes start to use it together. So it is created under another name and
+    then renamed. SQLite's ``user_version`` records the MLflow version that it fits, so that later processes need no
+    lock.
     """
     ready = _mark(version("mlflow"))
     if _mark_in(path) == ready:
@@ -189,7 +191,7 @@ def _prepare_database(path: Path) -> None:
 
 
 def _mark_in(path: Path) -> int | None:
-    """The mark that ``_prepare_database`` has left; None where there is no database yet."""
+    """The mark that ``_prepare_database`` has set; None if there is no database yet."""
     if not path.exists() or not path.stat().st_size:
         return None
     try:

@@ -42,7 +42,7 @@ def test_an_unknown_name_is_answered_by_those_that_can_be_run(arguments: tuple[s
 
 @pytest.mark.parametrize(("main", "code", "line"), [
     ("from pipeline.errors import StageError\ndef main(): raise StageError('no data')", 1, "no data"),
-    ("raise KeyboardInterrupt\ndef main(): pass", 130, "stopped; the same command again makes what is missing"),
+    ("raise KeyboardInterrupt\ndef main(): pass", 130, "stopped; run the same command again to continue"),
 ], ids=["a fault", "Ctrl-C while it is imported"])  # fmt: skip
 def test_a_command_ends_as_a_script_does(main: str, code: int, line: str, tmp_path: Path) -> None:
     done = python_src("good", folder=tmp_path, main=main)

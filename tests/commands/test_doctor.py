@@ -132,15 +132,15 @@ def test_the_exit_code_says_whether_all_is_well(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(sys, "argv", ["doctor"])
     monkeypatch.setattr(doctor, "CHECKS", (check_fine,))
     doctor.main()
-    assert capsys.readouterr().out == "well: fine\n"
+    assert capsys.readouterr().out == "ok: fine\n"
     monkeypatch.setattr(doctor, "CHECKS", (check_things, check_fine, check_broken))
     with pytest.raises(SystemExit) as ended:
         doctor.main()
     assert ended.value.code == 1
     first, _, *rest = capsys.readouterr().out.splitlines()
-    assert first.startswith("look: things could not be checked: KeyError: ")
+    assert first.startswith("problem: things could not be checked: KeyError: ")
     assert first.isprintable()
-    assert rest == ["well: fine", "look: broken", "      mend it"]
+    assert rest == ["ok: fine", "problem: broken", "      mend it"]
 
 
 def test_the_queue_that_no_worker_attends_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

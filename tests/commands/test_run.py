@@ -93,7 +93,7 @@ def test_params_that_were_edited_after_a_run_was_killed_stay(
     run.put_params_back()
     assert in_empty_folder.read_bytes() == edited
     assert not run.KEPT_PARAMS.exists()
-    assert "params.yaml was edited meanwhile and stays as it is" in capsys.readouterr().out
+    assert "params.yaml was edited during the run and stays as it is" in capsys.readouterr().out
 
 
 # --- DVC as a process that is stopped
@@ -148,7 +148,7 @@ signal.signal(signal.SIGINT, lambda *_: sys.exit("interrupted"))
 print("at work", flush=True)
 git = subprocess.call([sys.executable, "-c", "import time; time.sleep(30)"])
 """
-STOPPED = "stopped; the same command again makes what is missing\n"
+STOPPED = "stopped; run the same command again to continue\n"
 
 
 @pytest.mark.parametrize("asked", ["SIGTERM", "SIGHUP", "SIGINT to all", "SIGTERM to all", "SIGHUP to all"])

@@ -134,7 +134,7 @@ def test_a_fault_of_ours_shows_no_traceback(app: Any, model: Recognizer, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("features", "says"), [("ink", "holds a network over ink, and .*rows of"), ("", "does not exist")]
+    ("features", "says"), [("ink", "holds a network that reads ink, but .*rows of"), ("", "does not exist")]
 )
 def test_another_folder_is_refused(features: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if features:

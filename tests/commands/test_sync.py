@@ -113,7 +113,7 @@ def test_params_that_were_not_run_and_results_of_another_network_are_refused(tmp
     with pytest.raises(StageError, match=r"train has not run with lr = 0\.2 yet"):
         check("{lr: 0.2, seed: 3, ece_bins: 15}")
     deps[1]["md5"] = "old"
-    with pytest.raises(StageError, match="evaluate has not run on models as it is yet"):
+    with pytest.raises(StageError, match="evaluate has not run on the present models yet"):
         check("{lr: 0.1, seed: 3, ece_bins: 15}")
     lock["stages"] = {"train": {}}
     with pytest.raises(StageError, match=r"train has not run$"):

@@ -20,7 +20,7 @@ SERVERS_PAGE = "http://server:5000/#/experiments/7/runs?workflowType=machine_lea
 
 
 @pytest.mark.parametrize(("uri", "port", "said"), [
-    ("", 5002, "Port 5000 is taken, so it is 5002.\n"),
+    ("", 5002, "Port 5000 is taken; using 5002.\n"),
     ("http://server:5000/", None, f"MLFLOW_TRACKING_URI is set; its server shows the runs at {SERVERS_PAGE}\n"),
 ], ids=["the next free port", "a tracking server shows the runs itself"])  # fmt: skip
 def test_the_page_is_where_it_says(

@@ -38,7 +38,9 @@ def test_they_are_read_as_they_were_written(small_inks: tuple[Ink, Ink], tmp_pat
         assert array.dtype == expected.dtype
         np.testing.assert_array_equal(array, expected)
     assert strokes_npz(found) == path.read_bytes()
-    with pytest.raises(StageError, match=r"ink\.npz: expected points of 299 digits, got shape \(300, 64, 2\), .* anew"):
+    with pytest.raises(
+        StageError, match=r"ink\.npz: expected points of 299 digits, got shape \(300, 64, 2\), .* again"
+    ):
         read_strokes(path, 299)
 
 

@@ -30,8 +30,8 @@ def test_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ({"X": np.zeros((2, 16))}, "holds no rows of 16 features"), ({"y": np.zeros(3, np.int64)}, "holds no rows"),
     ({"row": np.zeros(2)}, "holds no rows"),
     ({name: getattr(GOOD, name)[:0] for name in ("X", "y", "writer", "row")}, "holds no rows"),
-    ({"X": np.full((2, 16), np.nan, np.float32)}, "no features or digits"),
-    ({"y": np.array([0, 10])}, "no features or digits"), ({"y": np.array([-1, 0])}, "no features or digits"),
+    ({"X": np.full((2, 16), np.nan, np.float32)}, "not features or digits"),
+    ({"y": np.array([0, 10])}, "not features or digits"), ({"y": np.array([-1, 0])}, "not features or digits"),
     (None, "is damaged"),
 ])  # fmt: skip
 def test_what_is_no_rows_is_refused(test_file: Path, changes: dict[str, np.ndarray] | None, fault: str) -> None:
@@ -39,7 +39,7 @@ def test_what_is_no_rows_is_refused(test_file: Path, changes: dict[str, np.ndarr
     for array, expected in zip(read_rows("test", 16)[:4], GOOD[:4], strict=True):
         np.testing.assert_array_equal(array, expected)
     test_file.write_bytes(b"PK" if changes is None else rows_npz(GOOD._replace(**changes)))
-    with pytest.raises(StageError, match=rf"^data/split/test\.npz .*{fault}.*; `dvc repro` makes it anew"):
+    with pytest.raises(StageError, match=rf"^data/split/test\.npz .*{fault}.*; `dvc repro` makes it again"):
         read_rows("test", 16)
 
 

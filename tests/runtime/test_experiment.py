@@ -133,7 +133,7 @@ def test_in_doubt_they_are_left_alone(
         monkeypatch.setattr(experiment, "_dvc_process", FIND_DVC)
     changed = edit()
     assert refused() == changed
-    assert "params.yaml still has the refused values; edit it, or restore" in capsys.readouterr().err
+    assert "params.yaml still has the rejected values; edit it, or restore" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("signals")

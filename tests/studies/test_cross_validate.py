@@ -47,7 +47,7 @@ def test_values_are_overridden_as_yaml() -> None:
     ("lr=-1", "the command line: lr must be greater than 0, got -1"),
     ("learning_rate=1", "the command line: learning_rate is not a parameter"),
     ("augment.bent=1", "the command line: augment.bent is not a parameter; did you mean augment.bend?"),
-    ("augment_bend=1", "the command line: augment_bend is augment.bend now"),
+    ("augment_bend=1", "the command line: augment_bend is now augment.bend"),
     ("lr.x=1", "lr.x is not a parameter"),
 ])  # fmt: skip
 def test_bad_changes_are_refused(change: str, message: str) -> None:
@@ -105,5 +105,5 @@ def test_table_shows_means_and_standard_errors() -> None:
     assert "over folds: accuracy 2.00" in text  # 91 and 95: a deviation of 2.83, by the root of 2
     assert "over seeds: accuracy 1.00" in text
     assert "log-loss at one temperature, 0.50: 0.0625" in text
-    assert "mean of the 1 writers who are not apart: 90.00" in text
+    assert "mean of the 1 other writers, without --apart: 90.00" in text
     assert text.endswith("worst writers: 7 (25.0 % wrong), 4 (10.0 % wrong)")

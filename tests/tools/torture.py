@@ -584,7 +584,7 @@ class Fault(NamedTuple):
 
 NOT_LOGGED = r"^MLflow: not logged \(.*\)\. Nothing else is affected; `make sync` logs the run later\.$"
 ANEW = "^then: resuming after epoch|^nothing; "
-STOPPED = "^stopped in epoch .* resumes there$|^stopped; the same command again makes what is missing$"
+STOPPED = "^stopped in epoch .* resumes there$|^stopped; run the same command again to continue$"
 FAULTS = [
     Fault("killed", "kill -9 of all of `dvc repro`, of the stage, or of DVC alone", killed, 60, 2, ANEW),
     Fault("logged", "kill -9 at a random moment while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),

@@ -30,7 +30,7 @@ def test_a_checksum_is_of_the_arrays_of_each_file_the_ink_too(checksum, files, f
         np.savez(file, **{name: array + np.asarray(1, array.dtype) for name, array in arrays.items()})
         assert checksum(folder) not in (before, "")
         file.write_bytes(b"PK")
-        with pytest.raises(StageError, match=rf"{file.name} is damaged \(.*\); `dvc repro` makes it anew"):
+        with pytest.raises(StageError, match=rf"{file.name} is damaged \(.*\); `dvc repro` makes it again"):
             checksum(folder)
         file.unlink()
         assert checksum(folder) == ""
