@@ -126,7 +126,7 @@ def store_of(checkout: Checkout) -> Iterator[Store]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DVC_ROOT", str(checkout.folder))
         # MLflow keeps a database open by its address; spelled otherwise, one that was lost is not read any more.
-        database = f"sqlite:///{checkout.folder}{'/.' * checkout.losses}/mlflow.db"
+        database = f"sqlite:///{checkout.folder}/mlflow.db?timeout={20 + checkout.losses}"
         patch.setenv("MLFLOW_TRACKING_URI", checkout.environment.get("MLFLOW_TRACKING_URI", database))
         yield open_store()
 
@@ -152,7 +152,8 @@ def content(store: Store, run: Any) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh clone of the files as they are now, which has run once; made by one of pytest's workers for all."""
-    folder = tmp_path_factory.getbasetemp().parent / "prepared" / "a clone"
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "prepared" / "a clone"
     folder.parent.mkdir(exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
