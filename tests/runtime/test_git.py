@@ -4,9 +4,9 @@ import os
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from runtime import git, script
+
+import pytest
 
 
 def make(folder: Path) -> Path:
