@@ -177,6 +177,7 @@ def test_script_with_the_mirror(workspace: Path, mirror: Path) -> None:
 def test_stages_import_no_heavy_module_that_they_do_not_need() -> None:
     heavy = {"pandas", "requests", "pooch", "matplotlib", "sklearn", "mlflow", "tqdm"}
     code = f"import sys, fetch; print({heavy | {'neural_net'}} & set(sys.modules))\n"
-    code += f"import preprocess, split; print({heavy} & set(sys.modules))"
+    code += f"import preprocess, split; print({heavy} & set(sys.modules))\n"
+    code += "import train, evaluate, plot; print({'mlflow'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True)
-    assert run.stdout == "set()\nset()\n", run.stderr
+    assert run.stdout == "set()\n" * 3, run.stderr

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import io
 import socket
-import struct
 import threading
 import time
 import zipfile
@@ -13,8 +12,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.data_sets.lzw_writer import compress
 
 from data_sets import download, pendigits
@@ -55,22 +52,12 @@ ARCHIVE = zipped(ARCHIVE_CONTENTS)
 WEB_PAGE = b"<!DOCTYPE html>\n<html><body>Please log in to the network.</body></html>\n"
 
 
-@pytest.mark.parametrize("contents", [CONTENTS, ARCHIVE_CONTENTS, {pendigits.ARCHIVE: ARCHIVE}])
-def test_folder_with_the_files_plain_compressed_or_zipped(tmp_path: Path, contents: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("contents", [CONTENTS, ARCHIVE_CONTENTS, {pendigits.ARCHIVE: ARCHIVE}, {"any name": ARCHIVE}])
+def test_files_plain_compressed_or_zipped(tmp_path: Path, contents: dict[str, bytes]) -> None:
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-    assert download.read_source(str(tmp_path)) == CONTENTS
-
-
-def test_zip_file_of_any_name(tmp_path: Path) -> None:
-    (tmp_path / "download (1)").write_bytes(ARCHIVE)
-    assert download.read_source(str(tmp_path / "download (1)")) == CONTENTS
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_archive_of_plain_files_in_a_folder(method: int) -> None:
-    data = zipped({f"uci/{name}": content for name, content in CONTENTS.items()}, method)
-    assert download.read_archive(data, "x.zip") == CONTENTS
+    place = tmp_path / "any name" if "any name" in contents else tmp_path
+    assert download.read_source(str(place)) == CONTENTS
 
 
 def test_the_real_mirror(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,22 +89,11 @@ def test_a_file_that_is_not_the_original_is_named(tmp_path: Path, name: str, con
 
 @pytest.mark.parametrize(
     ("place", "fault"),
-    [("nothing", "^no such file or folder$"), ("", r"^there is no pendigits\.tra"), ("x" * 5000, "File name too long")],
+    [("nothing", "^no such file or folder$"), ("", r"^there is no pendigits\.tra")],
 )
 def test_there_is_nothing(tmp_path: Path, place: str, fault: str) -> None:
     with pytest.raises(SourceError, match=fault):
         download.read_source(str(tmp_path / place))
-
-
-def test_large_files_are_not_read_whole(tmp_path: Path) -> None:
-    for name in ("big.zip", "pendigits.tra"):
-        with (tmp_path / name).open("wb") as stream:
-            stream.truncate(10**12)  # takes no room on the disk
-    with pytest.raises(SourceError, match=r"^big\.zip has more than 8,000,000 bytes"):
-        download.read_source(str(tmp_path / "big.zip"))
-    with pytest.raises(SourceError, match=r"^pendigits\.tra is not .*: more than 3,900 bytes"):
-        download.read_source(str(tmp_path))
-    assert not download.is_complete(tmp_path)
 
 
 def test_complete_is_all_files_with_the_right_contents(tmp_path: Path) -> None:
@@ -144,8 +120,9 @@ def test_archive_of_something_else_and_of_more() -> None:
         download.read_archive(zipped({"iris.data": b"5.1,3.5"}), "iris.zip")
     # Nothing is extracted: an entry that leads elsewhere is not looked at, in whatever folder the others are
     strange = dict.fromkeys(("../pendigits.tra", "/etc/passwd", "C:\\x", "x/.."), b"x")
-    data = zipped(strange | {f"uci/{name}": content for name, content in CONTENTS.items()})
-    assert download.read_archive(data, "x.zip") == CONTENTS
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        data = zipped(strange | {f"uci/{name}": content for name, content in CONTENTS.items()}, method)
+        assert download.read_archive(data, "x.zip") == CONTENTS
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -164,60 +141,40 @@ def test_zip_bomb_is_read_to_the_expected_size_only(monkeypatch: pytest.MonkeyPa
     assert read == [3901]
 
 
-def test_archive_that_lies_about_sizes() -> None:
-    size = struct.pack("<L", len(CONTENTS["pendigits.tra"]))
-    assert ARCHIVE.count(size) == 2  # before the content, and in the directory
-    for lie in (0, 1, 3899, 3901, 2**31, 2**32 - 1):
-        with contextlib.suppress(SourceError):
-            assert download.read_archive(ARCHIVE.replace(size, struct.pack("<L", lie)), "x.zip") == CONTENTS
-
-
-@pytest.mark.parametrize("start", [2**31, 2**63, 2**64 - 1])
-def test_an_entry_that_starts_beyond_the_end_of_the_world_is_refused(start: int) -> None:
-    """By the 64 bits that a zip can give to a place in it, of which Python's files take 63."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr(zipfile.ZipInfo("pendigits.tra"), b"x")
-    data, extra = bytearray(content.getvalue()), struct.pack("<HHQ", 1, 8, start)
-    at, end = data.find(b"PK\x01\x02"), data.find(b"PK\x05\x06")
-    struct.pack_into("<H", data, at + 30, len(extra))
-    struct.pack_into("<L", data, at + 42, 2**32 - 1)
-    struct.pack_into("<L", data, end + 12, end + len(extra) - at)
-    data[end:end] = extra
-    with pytest.raises(SourceError, match="is not a sound zip archive"):
-        download.read_archive(bytes(data), "x.zip")
-
-
-@st.composite
-def damaged_archives(draw: st.DrawFn) -> bytes:
-    data = bytearray(ARCHIVE)
-    for _ in range(draw(st.integers(1, 6))):
-        # The directory at the end is where most of an archive's structure is.
-        place = draw(st.one_of(st.integers(0, len(data) - 1), st.integers(len(data) - 400, len(data) - 1)))
-        data[place] = draw(st.integers(0, 255))
-    return bytes(data[: draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))])
-
-
-@given(data=st.one_of(damaged_archives(), st.binary(max_size=200)))
-def test_damaged_archives_are_refused_or_whole(data: bytes) -> None:
-    with pytest.MonkeyPatch.context() as patch:  # hypothesis calls this often, the fixtures come but once
-        patch.setattr(download, "MEMBERS", members_of(CONTENTS))
-        with contextlib.suppress(SourceError):
-            assert download.read_archive(data, "x.zip") == CONTENTS
-
-
-def test_message_holds_little_of_what_is_in_an_archive() -> None:
-    # A file name that is said to be 64 KiB long: zipfile's own message shows it all.
-    start = ARCHIVE.index(b"pendigits-orig.tra.Z")
-    data = ARCHIVE[: start - 4] + b"\xff\x0f" + ARCHIVE[start - 2 :]
-    with pytest.raises(SourceError, match=r"^x\.zip is not a sound zip archive: File name in directory") as error:
-        download.read_archive(data, "x.zip")
-    assert len(str(error.value)) < 300
-    assert str(error.value).isprintable()
-
-
 Answer = Callable[[BaseHTTPRequestHandler], None]
-Server = Callable[..., str]
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)  # type: ignore[attr-defined]
+        answers = self.server.answers  # type: ignore[attr-defined]
+        with contextlib.suppress(OSError):  # the client went away
+            (answers.pop(0) if len(answers) > 1 else answers[0])(self)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    """Gives one answer after the other, the last one again and again."""
+
+    answers: list[Answer]
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str] = []
+
+    def url(self, *answers: Answer, path: str = "data.zip") -> str:
+        self.answers = list(answers)
+        return f"http://127.0.0.1:{self.server_address[1]}/{path}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as made:
+        threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True).start()
+        yield made
+        made.shutdown()
 
 
 def send(data: bytes, status: int = 200, length: int | None = None) -> Answer:
@@ -232,43 +189,6 @@ def send(data: bytes, status: int = 200, length: int | None = None) -> Answer:
     return answer
 
 
-def answer_with(data: bytes) -> Answer:
-    return lambda request: request.wfile.write(data)
-
-
-@pytest.fixture
-def serve() -> Iterator[Server]:
-    """Start a server that gives one answer after the other, the last one again and again; returns its URL."""
-    servers = []
-
-    def start(*answers: Answer) -> str:
-        waiting = list(answers)
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                asked.append(self.path)
-                answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
-                with contextlib.suppress(OSError):  # the client went away
-                    answer(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        asked: list[str] = []
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        server.asked = asked  # type: ignore[attr-defined]
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}/data.zip"
-
-    start.servers = servers  # type: ignore[attr-defined]
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same patience in a tenth of the time."""
@@ -277,46 +197,45 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "WAITS", (0.0, 0.05, 0.1))
 
 
-def times_asked(serve: Server) -> int:
-    return sum(len(server.asked) for server in serve.servers)  # type: ignore[attr-defined]
-
-
-def test_download_of_an_archive_and_of_a_folder(serve: Server, capfd: pytest.CaptureFixture[str]) -> None:
-    assert download.read_source(serve(send(ARCHIVE))) == CONTENTS
+@pytest.mark.parametrize(("path", "asked"), [("data.zip", "data.zip"), ("mirror/", f"mirror/{pendigits.ARCHIVE}")])
+def test_download_of_an_archive_and_of_a_folder(
+    path: str, asked: str, server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert download.read_source(server.url(send(ARCHIVE), path=path)) == CONTENTS
     assert capfd.readouterr() == ("", ""), "a log stays quiet"
-    url = serve(send(ARCHIVE)).replace("data.zip", "mirror/")
-    assert download.read_source(url) == CONTENTS
-    assert serve.servers[-1].asked == [f"/mirror/{pendigits.ARCHIVE}"]  # type: ignore[attr-defined]
+    assert server.asked == [f"/{asked}"]
 
 
 @pytest.mark.parametrize(
-    "fault", [send(b"", 500), send(b"", 503), send(b"", 429), send(ARCHIVE[:99], length=len(ARCHIVE))]
+    "fault", [send(b"", 500), send(b"", 408), send(b"", 429), send(ARCHIVE[:99], length=len(ARCHIVE))]
 )
-def test_what_may_pass_is_tried_again(serve: Server, fault: Answer) -> None:
-    assert (download.read_source(serve(fault, fault, send(ARCHIVE))), times_asked(serve)) == (CONTENTS, 3)
+def test_what_may_pass_is_tried_again(server: Server, fault: Answer) -> None:
+    url = server.url(fault, fault, send(ARCHIVE))
+    assert (download.read_source(url), len(server.asked)) == (CONTENTS, 3)
 
 
 FAULTS: dict[str, tuple[Answer, str, int]] = {
     "404": (send(b"", 404), "^the server answers 404 Not Found$", 1),
-    "403": (send(b"", 403), "^the server answers 403 Forbidden$", 1),
     "500": (send(b"", 500), "^the server answers 500 Internal Server Error$", 3),
-    "escapes": (answer_with(b"HTTP/1.1 404 \x1b[2J\r\n\r\n"), r"^the server answers 404 \?\[2J$", 1),
+    "escapes": (
+        lambda it: it.wfile.write(b"HTTP/1.1 404 \x1b[2J\r\n\r\n"),
+        r"^the server answers 404 \?\[2J$",
+        1,
+    ),
     "truncated": (send(ARCHIVE[:99], length=len(ARCHIVE)), "^no connection, or a broken one: .*99 bytes read", 3),
     "web page": (send(WEB_PAGE), "is a web page, not the archive", 1),
     "cut": (send(ARCHIVE[:-9]), "is not a sound zip archive", 1),
     "too large": (send(bytes(9_000_000)), "^more than 8,000,000 bytes came: not the archive$", 1),
-    "huge length": (send(ARCHIVE, length=10**18), "^no connection, or a broken one", 3),
-    "not http": (answer_with(b"SSH-2.0-OpenSSH\r\n\r\n"), "^no connection, or a broken one", 3),
-    "silence": (answer_with(b""), "^no connection, or a broken one: Remote end closed connection", 3),
+    "silence": (lambda it: None, "^no connection, or a broken one: Remote end closed connection", 3),
 }
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_what_a_server_may_do_wrong(serve: Server, name: str) -> None:
+def test_what_a_server_may_do_wrong(server: Server, name: str) -> None:
     answer, fault, tries = FAULTS[name]
     with pytest.raises(SourceError, match=fault):
-        download.read_source(serve(answer))
-    assert times_asked(serve) == tries
+        download.read_source(server.url(answer))
+    assert len(server.asked) == tries
 
 
 def stall(request: BaseHTTPRequestHandler) -> None:
@@ -331,11 +250,11 @@ def drip(request: BaseHTTPRequestHandler) -> None:
         time.sleep(0.1)
 
 
-@pytest.mark.parametrize("answer", [stall, drip, lambda _: time.sleep(2)], ids=["stall", "drip", "no answer"])
-def test_a_server_that_stalls_is_given_up(serve: Server, answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [stall, drip])
+def test_a_server_that_stalls_is_given_up(server: Server, answer: Answer) -> None:
     start = time.monotonic()
     with pytest.raises(SourceError, match=r"stalled|no answer in time|timed out"):
-        download.download(serve(answer))
+        download.download(server.url(answer))
     assert time.monotonic() - start < 4  # 20 s with the real patience is 2 s here
 
 
@@ -353,10 +272,7 @@ def test_nobody_listens_and_a_name_look_up_that_hangs(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("urls", "fault"), [
     (["ftp://host/x", "file:///etc/passwd", "javascript://x"], "^only http and https are understood$"),
-    (
-        ["http://", "http://[::1", "http://a b/", "http://host:port/", "http://" + "x" * 300],
-        "cannot be asked for|no connection",
-    ),
+    (["http://", "http://[::1", "http://a b/", "http://host:port/"], "cannot be asked for|no connection"),
 ])  # fmt: skip
 def test_urls_that_cannot_be(urls: list[str], fault: str) -> None:
     for url in urls:

@@ -1,6 +1,5 @@
 """Reading .Z files: what `compress` wrote comes out, anything else is refused, and nothing grows without bound."""
 
-import contextlib
 import time
 
 import pytest
@@ -49,12 +48,6 @@ def test_round_trip(content: bytes, widest: int, clear_after: int | None) -> Non
 def test_all_widths_of_codes(widest: int) -> None:
     content = b"".join(b"%d," % (number * number) for number in range(40_000))
     assert lzw.decompress(compress(content, widest), limit=len(content)) == content
-
-
-@given(data=st.one_of(st.binary(max_size=400), st.binary(max_size=400).map(b"\x1f\x9d\x90".__add__)))
-def test_garbage_is_refused_or_bounded(data: bytes) -> None:
-    with contextlib.suppress(lzw.LzwError):
-        assert len(lzw.decompress(data, limit=500)) <= 500
 
 
 @pytest.mark.parametrize(("data", "fault"), [

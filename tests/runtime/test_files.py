@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from runtime import files, script
+from runtime import files
 
 import pytest
 
@@ -69,37 +69,6 @@ def test_a_fault_leaves_all_as_it_was(
     assert os.listdir(tmp_path / "raw") == ["digits"]  # noqa: PTH208
     if isinstance(error.value, OSError):
         assert error.value.filename == str(folder / "a.csv" if of_file else folder)
-
-
-@pytest.mark.parametrize(
-    ("step", "number", "words"),
-    [
-        ("pathlib.Path.write_bytes", errno.ENOSPC, "the disk is full"),
-        ("pathlib.Path.rename", errno.EACCES, "no permission"),
-        ("pathlib.Path.mkdir", errno.EROFS, "the file system is read-only"),
-    ],
-)
-def test_the_reason_is_named_with_the_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, step: str, number: int, words: str
-) -> None:
-    def refused(*_: object, **__: object) -> None:
-        raise OSError(number, "refused")
-
-    monkeypatch.setattr(step, refused)
-    with pytest.raises(SystemExit) as end:
-        script.run(lambda: files.replace_folder(tmp_path / "digits", NEW))
-    assert end.value.code == 1
-    assert f"{tmp_path}/digits: {words}" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("folder", ["file/digits", "file/raw/digits"])
-def test_a_file_in_the_place_of_a_folder_above(tmp_path: Path, capsys: Any, folder: str) -> None:
-    (tmp_path / "file").touch()
-    for write in (lambda path: files.replace_folder(path, NEW), lambda path: files.write_bytes(path / "a", b"")):
-        with pytest.raises(SystemExit):
-            script.run(lambda write=write: write(tmp_path / folder))
-        assert "in the way" in capsys.readouterr().err
-    assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_other_files_go(tmp_path: Path) -> None:

@@ -71,10 +71,8 @@ def run(folder: Path, *command: str | Path, hidden_from: Path = ROOT / "src") ->
     "line",
     [
         "import fcntl",
-        "import selectors",
         "from os import set_blocking",
         "import os; os.getsid(0)",
-        "import signal; signal.SIGHUP",
         "import os; os.open('.', os.O_RDONLY)",
         "import os, subprocess as s, sys; s.run([sys.executable, INNER], env=os.environ | {'PYTHONPATH': ''}, check=1)",
     ],

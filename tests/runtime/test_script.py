@@ -94,12 +94,3 @@ def test_a_killed_writer_leaves_the_old_file_and_a_name_that_git_ignores(tmp_pat
     assert part.startswith(".file.")
     assert part.endswith(".part")
     assert (tmp_path / "file").read_bytes() == b"old"
-
-
-def test_writers_in_two_processes_do_not_mix(tmp_path: Path) -> None:
-    code = "import sys, pathlib; from runtime import files\nfor _ in range(50): files.write_bytes({!r}, {!r} * 10**6)"
-    code = code.replace("{!r}, {!r}", f"pathlib.Path({str(tmp_path / 'file')!r}), sys.argv[1].encode()")
-    writers = [subprocess.Popen([sys.executable, "-c", code, letter], cwd=SRC) for letter in "ab"]
-    assert [writer.wait() for writer in writers] == [0, 0]
-    assert (tmp_path / "file").read_bytes() in (b"a" * 10**6, b"b" * 10**6)
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

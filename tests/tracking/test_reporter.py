@@ -1,10 +1,6 @@
 """The stage's end of the line, with other processes in the recorder's place: none of them can harm the stage."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,6 +10,7 @@ from runtime import experiment
 
 import numpy as np
 import pytest
+from tests.runtime.test_script import raising
 from tests.tracking.finished_pipeline import RECORDS, ROOT
 from tests.ui_at_work import wait_for
 
@@ -117,22 +114,11 @@ def test_a_pipeline_run_prints_the_same_reason_once(recorder_is: Recorder, monke
 
 
 # --- Recorders that cannot be had ---
-def full_disk() -> None:
-    raise FileNotFoundError("No usable temporary directory")
-
-
-@pytest.mark.parametrize(("place", "name", "fault", "reason"), [
-    (sys, "executable", "/no/such/python", "/no/such/python"),
-    (tempfile, "TemporaryFile", full_disk, "No usable temporary directory"),
-], ids=["no python", "a full disk"])  # fmt: skip
-def test_a_recorder_that_cannot_be_started_is_reported_in_a_line(
-    place: object, name: str, fault: object, reason: str, monkeypatch: Patch, capsys: Capture
-) -> None:
-    monkeypatch.setattr(place, name, fault)
+def test_a_recorder_that_cannot_be_started_is_reported_in_a_line(monkeypatch: Patch, capsys: Capture) -> None:
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: raising(FileNotFoundError("No usable temporary directory")))
     train()
     (said,) = capsys.readouterr().out.splitlines()
-    assert said.startswith("MLflow: not logged (")
-    assert reason in said
+    assert said.startswith("MLflow: not logged (No usable temporary directory). ")
 
 
 def test_a_recorder_that_hangs_holds_nothing_up(recorder_is: Recorder, monkeypatch: Patch, capsys: Capture) -> None:
@@ -151,14 +137,8 @@ def test_tracking_can_be_turned_off(recorder_is: Recorder, monkeypatch: Patch) -
     assert not Path("ran").exists()
 
 
-def test_a_stage_does_not_import_mlflow() -> None:
-    code = "import sys, train, evaluate; sys.exit(any(name.split('.')[0] == 'mlflow' for name in sys.modules))"
-    subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(ROOT / "src")}, check=True)
-
-
 # --- Stops ---
 STOP = "os.kill(os.getppid(), signal.SIGTERM)"
-HANGS = f"import os, signal, time\ntime.sleep(1)\n{STOP}\ntime.sleep(600)"
 COMPLETES = f"""
 import contextlib, os, pathlib, signal, sys, time
 while '"end"' not in sys.stdin.readline(): pass
@@ -183,18 +163,3 @@ def test_a_stop_while_the_recorder_completes_the_run_makes_it_a_killed_one_and_a
     wait_for(lambda: Path("then").exists() and Path("then").read_text())
     assert json.loads(Path("then").read_text()) == {"end": "KILLED"}
     assert capsys.readouterr().out == "stopping as soon as MLflow has closed the run\n"
-
-
-@pytest.mark.usefixtures("signals")
-@pytest.mark.parametrize("error", [None, KeyboardInterrupt("how to resume")], ids=["after the stage", "in the stage"])
-def test_a_stop_is_not_forgotten_where_the_recorder_hangs(
-    error: BaseException | None, recorder_is: Recorder, monkeypatch: Patch
-) -> None:
-    recorder_is(HANGS)
-    monkeypatch.setattr(reporter, "STOP_SECONDS", 30.0 if error else 1.0)  # a second request ends the wait before
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt) as raised:
-        evaluate(error)
-    assert raised.value is error or not error
-    assert time.monotonic() - start < 20
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
