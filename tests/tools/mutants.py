@@ -1,13 +1,13 @@
-"""Break the code that decides the results in 300 places, one at a time, and count how many of them the tests notice.
+"""Count how many small mistakes in the first ring the tests notice.
 
-    python tests/tools/mutants.py before.json                       the checkout that this file is in
-    python tests/tools/mutants.py after.json --like before.json     the same mutants, wherever their functions are now
+    python tests/tools/mutants.py before.json                       300 mutants of this checkout
+    python tests/tools/mutants.py after.json --like before.json     the same mutants, also in code that was moved
 
-Each mutant changes one operator, constant, name, return value or statement. A seed chooses the places. All tests run in
-a copy of the checkout: first twice without a mutant, to see what each takes and which functions it calls, also in the
-processes that it starts. A mutant then meets the tests that call its function. Slow tests and those of commands and of
-MLflow are left out; those of whole stages are used where no other test calls the function. The file is written after
-each mutant, and the same command continues there.
+A mutant is the code with one change: an operator, a constant, a name, a return value or a statement. A seed chooses the
+mutants. The tests run in a copy of the checkout. They first run once without a mutant, which shows the functions that
+each test calls, also in the processes that it starts. Then each mutant runs the tests that call its function, until one
+fails. Slow tests and the tests of commands and MLflow are left out. Tests that start stages run only for functions that
+no other test calls. The outcome of each mutant is written at once. To continue after a stop, give the same command.
 """
 
 import argparse
@@ -41,9 +41,9 @@ RING = re.compile(
 )
 LEFT_OUT = re.compile(
     "experiments|torture|page|tracking|serve|_ui|doctor|test_run|lies|sync|compare|champion|report|benchmark|debugging|"
-    "no_code|commands/|studies/|tools/|web/"
+    "no_code|docs|upgrad|commands/|tools/|web/"
 )
-LAST = re.compile("end_to_end|checkpoint|starting|stage|restore|mend|runtime/")  # they start many processes
+LAST = re.compile("end_to_end|test_pipeline|checkpoint|starting|stage|restore|mend|runtime/")  # start many processes
 PRELOADED = [
     "numpy", "scipy.special", "pandas", "sklearn.linear_model", "sklearn.neighbors", "sklearn.neural_network",
     "sklearn.pipeline", "sklearn.utils.estimator_checks", "matplotlib.figure", "matplotlib.backends.backend_agg",
@@ -62,14 +62,15 @@ SWAPPED = {
 }  # fmt: skip
 OTHER = {"min": "max", "minimum": "maximum", "argmin": "argmax", "floor": "ceil", "any": "all", "zeros": "ones"}
 OTHER |= {"sin": "cos", "sum": "mean"} | {value: key for key, value in OTHER.items()} | {"cos": "sin", "mean": "sum"}
+AROUND = (ast.expr, ast.keyword, ast.Assign, ast.AnnAssign, ast.AugAssign)  # show which constant is meant
 SAYING = {"say", "print", "warn", "debug", "info", "warning"}
 
 Mutant = dict[str, Any]
-SEEN: set[int] = set()  # the functions that the log has already for what is running
+SEEN: set[int] = set()  # functions that are in the log for the running test
 
 
 def changes(node: ast.AST) -> Iterator[tuple[str, str]]:
-    """The kinds of change that a node can undergo, each with the text that takes the node's place."""
+    """The changes of a node: the kind of change, and the text that replaces the node."""
 
     def with_(**fields: object) -> str:
         vars(new := copy.copy(node)).update(fields)
@@ -103,7 +104,7 @@ def changes(node: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def mutants_of(source: bytes, file: str) -> list[Mutant]:
-    """All mutants of a file; messages, type hints, decorators and what is only for type checkers stay as they are."""
+    """All mutants of a file. Messages, type hints and decorators stay as they are."""
     starts, found, times = [0, *(i + 1 for i, byte in enumerate(source) if byte == 10)], [], defaultdict[Any, int](int)
 
     def visit(node: Any, parent: ast.AST, names: tuple[str, ...], inside: bool) -> None:
@@ -115,7 +116,7 @@ def mutants_of(source: bytes, file: str) -> list[Mutant]:
             case ast.Expr(ast.Call(ast.Name(name) | ast.Attribute(_, name))) if name in SAYING:
                 return
         for kind, text in changes(node):
-            code = ast.unparse(parent if isinstance(node, ast.Constant) and isinstance(parent, ast.expr) else node)
+            code = ast.unparse(parent if isinstance(node, ast.Constant) and isinstance(parent, AROUND) else node)
             mutant = {"function": ".".join(names) or "<module>", "kind": kind, "code": code}
             ends = [starts[line - 1] for line in (node.lineno, node.end_lineno)]
             at = [ends[0] + node.col_offset, ends[1] + node.end_col_offset, text]
@@ -134,20 +135,21 @@ def mutants_of(source: bytes, file: str) -> list[Mutant]:
 
 
 def find(old: Mutant, candidates: list[Mutant]) -> Mutant | None:
-    """The same mutant in code that may have moved: of the function of that name, else the only one with this code."""
+    """The same mutant in other code: in the function of that name, or else wherever this code occurs once."""
 
     def place(one: Mutant, closeness: int) -> tuple[str, ...]:
         return (one["function"].split(".")[-1], one["function"], Path(one["file"]).stem)[:closeness]
 
     same = [one for one in candidates if all(one[key] == old[key] for key in ("kind", "code", "ordinal"))]
-    for closeness in (3, 2, 1, 0) if len(old["code"]) > 15 else (3, 2, 1):
+    telling = len(old["code"]) > 15, not old["function"].endswith("__")
+    for closeness in (3, 2, 1, 0) if telling[0] else (3, 2, 1) if telling[1] else (3, 2):
         if len(found := [one for one in same if place(one, closeness) == place(old, closeness)]) == 1:
             return found[0]
     return None
 
 
 def draw(candidates: list[Mutant], number: int, seed: int, taken: list[Mutant]) -> list[Mutant]:
-    """So many mutants by chance, of lines that have none yet."""
+    """Draw mutants, at most one on a line, from lines without a mutant."""
     mixed = random.Random(seed).sample(candidates, len(candidates))
     lines = {(one["file"], one["line"]): one for one in mixed}
     for one in taken:
@@ -156,7 +158,7 @@ def draw(candidates: list[Mutant], number: int, seed: int, taken: list[Mutant]) 
 
 
 def trace(folder: str, log: str) -> None:
-    """Write each function of a folder to the log when it is first called by what is running."""
+    """Log the functions of a folder that the running test or fixture calls."""
     out = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
 
     def look(frame: Any, event: str, _: object) -> None:
@@ -173,7 +175,7 @@ def trace(folder: str, log: str) -> None:
 
 @contextlib.contextmanager
 def running(name: str) -> Iterator[None]:
-    """Say to ``trace``, also in processes that are started meanwhile, what is running."""
+    """Name the running test or fixture, for this process and those that it starts."""
     before = os.environ.get("MUTANTS_RUNNING", "")
     os.environ["MUTANTS_RUNNING"] = name
     SEEN.clear()
@@ -183,7 +185,7 @@ def running(name: str) -> Iterator[None]:
 
 
 class Plugin:
-    """Has pytest run the chosen tests in their order; keeps what each takes, its shared fixtures, and which fail."""
+    """Makes pytest run the chosen tests in order, and records seconds, fixtures and failures."""
 
     def __init__(self, chosen: list[str] | None) -> None:
         self.chosen, self.failed = chosen, list[str]()
@@ -221,7 +223,7 @@ class Plugin:
 
 
 class Checkout:
-    """A copy of a checkout in which tests run, each time in a forked process that has the libraries loaded."""
+    """A copy of a checkout. Each run of tests forks this process, in which the libraries are loaded."""
 
     def __init__(self, original: Path, work: Path) -> None:
         self.work, self.folder, self.writes = work, work / "checkout", 0
@@ -240,15 +242,15 @@ class Checkout:
             importlib.import_module(name)
 
     def measure(self, kept: Path) -> None:
-        """Find out which tests call which function, and how long each takes; or read it, if it is kept in a file."""
+        """Find out which tests call which function and how long they take, or read the file that says so."""
         if not kept.exists():
             files = [str(path.relative_to(self.folder)) for path in sorted(self.folder.glob("tests/**/test_*.py"))]
             files = [file for file in files if not LEFT_OUT.search(file)]
             _, seconds, failed, fixtures = self.test(files, log=self.work / "calls.txt")
-            if failed:  # perhaps only because their calls were watched
+            if failed:  # perhaps only because of the log
                 failed = self.test(files, failed)[2]
             print(f"{len(seconds)} tests in {sum(seconds.values()):.0f} s; fail unchanged and are not used: {failed}")
-            users = defaultdict[str, set[str]](set)  # of a fixture, or of a test, which is itself
+            users = defaultdict[str, set[str]](set)  # by test or fixture; a test uses itself
             for test in seconds.keys() - set(failed):
                 for name in (test, *fixtures.get(test, ())):
                     users[name].add(test)
@@ -260,7 +262,7 @@ class Checkout:
         self.seconds, self.callers = json.loads(kept.read_text())
 
     def tests_of(self, mutant: Mutant) -> list[str]:
-        """The tests that call the mutant's function; for a line outside of functions, any function of its file."""
+        """The tests that call the mutant's function, or any function of its file if the line is in none."""
         file = mutant["file"]
         chosen = set(self.callers.get(f"{file} {mutant['function']}", ())) if mutant["inside"] else set()
         chosen = chosen or set().union(*(tests for key, tests in self.callers.items() if key.split()[0] == file))
@@ -271,28 +273,28 @@ class Checkout:
         return sorted(chosen, key=lambda test: (total[file := test.partition("::")[0]], file, self.seconds[test], test))
 
     def outcome(self, mutant: Mutant) -> str:
-        """Put the mutant in, run its tests, and put the source back."""
+        """Run the tests of a mutant."""
         source, (begin, end, text) = self.sources[mutant["file"]], mutant["at"]
         if not (chosen := self.tests_of(mutant)):
-            return "survived, as no test calls it"
+            return "survived: no test calls it"
         self.write(mutant["file"], source[:begin] + text.encode() + source[end:])
         files = list(dict.fromkeys(test.partition("::")[0] for test in chosen))
         taken = [self.seconds[test] for test in chosen]
         answer = self.test(["-x", f"--timeout={30 + 10 * max(taken)}", *files], chosen, seconds=60 + 4 * sum(taken))
         self.write(mutant["file"], source)
         if not answer:
-            return "killed, as it takes too long or ends the process"
+            return "killed: it takes too long or ends the process"
         code, seconds, failed, _ = answer
         return f"survived {len(seconds)} tests" if code in (0, 5) else f"killed by {(failed or ['import'])[0]}"
 
     def write(self, file: str, source: bytes) -> None:
-        """Write a file with a time that it never had, so that Python compiles it anew."""
+        """Write a file with a new time, so that Python compiles it again."""
         (self.folder / file).write_bytes(source)
         self.writes += 1
         os.utime(self.folder / file, (10**9 + self.writes,) * 2)
 
     def test(self, options: list[str], chosen: Any = None, seconds: float = 3600, log: Path | None = None) -> Any:
-        """pytest's exit code and what the plugin has seen; None if the process does not end or end well."""
+        """Run tests in a fork: the exit code and the plugin's records, or None if the fork crashed or took too long."""
         answer = self.work / "answer.json"
         answer.unlink(missing_ok=True)
         if not (child := os.fork()):
@@ -310,7 +312,7 @@ class Checkout:
         return json.loads(answer.read_text()) if answer.exists() else None
 
     def run_pytest(self, options: list[str], plugin: Plugin, answer: Path, log: Path | None) -> None:
-        """Run tests in this process, which is the forked one, and write what became of them."""
+        """Run tests in this process, the fork, and write the answer."""
         os.setsid()
         os.chdir(self.folder)
         resource.setrlimit(resource.RLIMIT_AS, (16 * 2**30,) * 2)
@@ -330,7 +332,7 @@ class Checkout:
 
 
 def report(mutants: list[Mutant]) -> None:
-    """Print which mutants survived, how many were killed, and how it was before for those that were there before."""
+    """Print the survivors and how many mutants were killed, now and before."""
     alive = [mutant for mutant in mutants if mutant["outcome"].startswith("survived")]
     for one in sorted(alive, key=lambda one: (one["file"], one["line"])):
         was = f" (was {one['before']})" if "before" in one else ""
@@ -343,11 +345,13 @@ def report(mutants: list[Mutant]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("out", type=Path, help="a json file; if it exists, what it lacks is done")
-    parser.add_argument("--like", type=Path, help="the json file of another checkout, whose mutants to take")
+    parser.add_argument("out", type=Path, help="json file with the mutants and their outcomes")
+    parser.add_argument("--like", type=Path, help="json file of another checkout: use its mutants")
     parser.add_argument("--number", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--tree", type=Path, default=Path(__file__).parents[2], help="the checkout")
+    parser.add_argument(
+        "--tree", type=Path, default=Path(__file__).parents[2], help="the checkout; this one by default"
+    )
     args = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as work:
