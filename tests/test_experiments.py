@@ -26,7 +26,7 @@ import yaml
 from filelock import FileLock
 from tests.project_copy import copy_project
 
-from tracking.run import ORIGIN
+from tracking.mlflow_run import ORIGIN
 from tracking.store import Store, open_store
 
 MORE = [".dvc/.gitignore", ".dvc/plots", "requirements.lock", "Makefile"]

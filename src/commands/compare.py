@@ -21,7 +21,7 @@ from tracking.contents import flat, read_params
 from tracking.store import Store, one_line_faults, open_store
 from utils import one_line
 
-from . import sync
+from .experiments import experiments_of
 
 if TYPE_CHECKING:
     from mlflow import entities
@@ -56,7 +56,7 @@ def main() -> None:
     say("")
     root = paths.project_root()
     here = flat(read_params(root))
-    experiments = {experiment.name for experiment in sync.experiments_of(root)}
+    experiments = {experiment.name for experiment in experiments_of(root)}
     for line in advice(chosen, here, experiments):
         say(line)
 

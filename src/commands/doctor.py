@@ -23,11 +23,12 @@ from runtime.git import GitError, git_text, has_git, is_shallow
 from runtime.script import say
 from tracking.address import database_path, store_shown
 from tracking.locations import moved_from
-from tracking.run import abandoned_runs
+from tracking.mlflow_run import abandoned_runs
 from tracking.store import EXPERIMENT, Store, connect, one_line_faults, open_store
 from utils import one_line
 
-from . import experiment_files, sync, ui
+from . import ui
+from .experiments import experiments_of, lacking_and_older, name_remote, remedy
 
 FIRST_COMMIT = 'git add . && git commit -m "Begin"'
 NAME_YOURSELF = "git config user.email you@example.com && git config user.name You"
@@ -197,19 +198,19 @@ def check_experiments(root: Path) -> list[Finding]:
     """The files of each experiment must be here, or where `dvc exp pull` finds them."""
     from dvc.repo import Repo
 
-    experiments = sync.experiments_of(root)
+    experiments = experiments_of(root)
     if not experiments:
         return [Finding("experiments: none yet")]
-    lacking, older = experiment_files.lacking_and_older(root, experiments)
+    lacking, older = lacking_and_older(root, experiments)
     found = []
     with Repo(root) as repo:
         for experiment in lacking:
-            remedy = experiment_files.remedy(repo, experiment)
-            found.append(Finding(f"DVC's cache lacks files of experiment {experiment.name}", remedy))
+            what = f"DVC's cache lacks files of experiment {experiment.name}"
+            found.append(Finding(what, remedy(repo, experiment)))
         if older:
             names = ", ".join(experiment.name for experiment in older)
             what = f"older than DVC's remote, so that `dvc exp push` uploads no file of them: {names}"
-            found.append(Finding(what, experiment_files.name_remote(repo)))
+            found.append(Finding(what, name_remote(repo)))
     return found or [Finding(f"experiments: {len(experiments)}, with all their files")]
 
 

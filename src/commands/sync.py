@@ -6,11 +6,10 @@ after a training. Complete runs are left alone, so a second `make sync` changes 
 """
 
 import contextlib
-import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import yaml
 from filelock import FileLock
@@ -18,27 +17,19 @@ from filelock import FileLock
 from pipeline import paths
 from pipeline.errors import StageError
 from pipeline.tables import read_table
-from runtime.git import GitError, NoGitError, git, git_text
+from runtime.git import NoGitError, git, git_text
 from runtime.script import say
 from tracking.contents import files_checksum, flat, model_checksum, model_file_checksum, read_params
-from tracking.run import ensure_run, find_runs, follow_new_name
+from tracking.mlflow_run import ensure_run, find_runs, follow_new_name
 from tracking.store import Store, one_line_faults, open_store
 
-from .experiment_files import checkout
+from .experiments import Experiment, checkout, experiments_of
 
 if TYPE_CHECKING:
     from mlflow import entities
 
 
 TRACKED = ("train", "evaluate")  # the stages whose parameters a run shows as its own
-
-
-class Experiment(NamedTuple):
-    """A DVC experiment: its name, the commit it started from, and the commit that holds its results."""
-
-    name: str
-    baseline: str
-    commit: str
 
 
 def main() -> None:
@@ -125,37 +116,6 @@ def lost_from(store: Store, run: "entities.Run", folder: Path) -> str:
     epochs = set(read_table(folder / paths.HISTORY, ("epoch",))["epoch"])
     points = {point.step for point in client.get_metric_history(run_id, "val_loss")}
     return "" if points == epochs else "part of its curves"
-
-
-# --- Experiments as git and DVC keep them ---
-
-
-def experiments_of(root: Path) -> list[Experiment]:
-    """The project's experiments, oldest first; DVC keeps them as refs/exps/<baseline, 2 + 38 digits>/<name>.
-
-    In a repository with several projects, those of the others are left out.
-    """
-    try:
-        lines = git_text(
-            "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps", folder=root
-        )
-    except NoGitError:
-        return []
-    place = git_text("rev-parse", "--show-prefix", folder=root)
-    found = re.findall(r"(?m)^(\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", lines)
-    experiments = [Experiment(name, first + rest, commit) for commit, first, rest, name in found]
-    return [experiment for experiment in experiments if not _is_of_another_project(experiment, root, place)]
-
-
-def _is_of_another_project(experiment: Experiment, root: Path, place: str) -> bool:
-    """Whether an experiment changed files of another project, and not the dvc.lock of the project at ``place``."""
-    try:
-        changes = git_text("diff-tree", "-r", "-z", "--name-only", experiment.baseline, experiment.commit, folder=root)
-    except GitError:  # the baseline is not here, as in a shallow clone
-        return False
-    changed = changes.split("\0")[:-1]
-    foreign = [file for file in changed if not file.startswith(place) or file.endswith("/dvc.lock")]
-    return bool(foreign) and f"{place}dvc.lock" not in changed
 
 
 def origin_of(experiment: Experiment) -> dict[str, str]:

@@ -4,11 +4,26 @@ The new content is first written beside the old one, under a name that starts wi
 is renamed. A killed process may leave such a file behind; git and DVC ignore the name.
 """
 
+import errno
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+DISK_FAULTS = {  # what a script prints for an OSError
+    errno.ENOSPC: "the disk is full; free some space and run again",
+    errno.EDQUOT: "the disk quota is used up; free some space and run again",
+    errno.EACCES: "no permission; check who owns the folder",
+    errno.EPERM: "no permission; check who owns the folder",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a file is in the way of a folder; move it away",
+    errno.EISDIR: "a folder is in the way of a file; move it away",
+    errno.EEXIST: "something else is in the way; move it away",
+    errno.ENOTEMPTY: "something else is in the way; move it away",
+    errno.ELOOP: "links lead in a circle; remove them",
+    errno.ENOENT: "does not exist; `dvc repro` makes the files that a stage reads",
+}
 
 
 def write_bytes(path: Path, content: bytes) -> None:

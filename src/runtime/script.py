@@ -1,6 +1,5 @@
 """Start and end of a script: an error that the user can fix becomes one line on stderr and an exit code."""
 
-import errno
 import os
 import signal
 import sys
@@ -10,6 +9,7 @@ from pipeline.errors import FailedTrainingError, ParamsError, StageError
 from utils import printable
 
 from . import experiment
+from .files import DISK_FAULTS
 from .git import leave_hook
 from .signals import handle_stops, ignore_stops
 
@@ -35,26 +35,11 @@ def run(main: Callable[[], None]) -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123 (until the process ends)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in _DISK_FAULTS:
+        if error.errno not in DISK_FAULTS:
             raise
-        _fail(f"{error.filename or 'a file'}: {_DISK_FAULTS[error.errno]}", 1)
+        _fail(f"{error.filename or 'a file'}: {DISK_FAULTS[error.errno]}", 1)
     except KeyboardInterrupt as stopped:
         _fail(str(stopped) or "stopped; run the same command again to continue", 130)
-
-
-_DISK_FAULTS = {
-    errno.ENOSPC: "the disk is full; free some space and run again",
-    errno.EDQUOT: "the disk quota is used up; free some space and run again",
-    errno.EACCES: "no permission; check who owns the folder",
-    errno.EPERM: "no permission; check who owns the folder",
-    errno.EROFS: "the file system is read-only",
-    errno.ENOTDIR: "a file is in the way of a folder; move it away",
-    errno.EISDIR: "a folder is in the way of a file; move it away",
-    errno.EEXIST: "something else is in the way; move it away",
-    errno.ENOTEMPTY: "something else is in the way; move it away",
-    errno.ELOOP: "links lead in a circle; remove them",
-    errno.ENOENT: "does not exist; `dvc repro` makes the files that a stage reads",
-}
 
 
 def _fail(message: str, code: int) -> None:

@@ -18,7 +18,7 @@ from runtime.script import say
 from runtime.signals import ignore_stops
 
 from .messages import Epoch
-from .run import Run, ensure_run, origin_of_process
+from .mlflow_run import Run, ensure_run, origin_of_process
 from .store import open_store
 
 FLUSH_SECONDS = 2.0  # how often the curves grow

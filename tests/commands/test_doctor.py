@@ -16,7 +16,7 @@ from tests.project_copy import git
 
 from commands import doctor
 from commands.doctor import Finding
-from tracking.run import abandoned_runs
+from tracking.mlflow_run import abandoned_runs
 
 
 def commands(findings: list[Finding]) -> str:

@@ -25,7 +25,7 @@ import preprocess
 import split
 import train
 from pipeline import paths
-from tracking.run import ORIGIN, ensure_run
+from tracking.mlflow_run import ORIGIN, ensure_run
 from tracking.store import open_store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -9,9 +9,10 @@ import yaml
 from tests.project_copy import git
 
 from commands import sync
+from commands.experiments import experiments_of
 from pipeline import paths
 from pipeline.errors import StageError
-from tracking.run import _git_commit
+from tracking.mlflow_run import _git_commit
 
 LOCK = """\
 schema: '2.0'
@@ -51,7 +52,7 @@ def test_experiments_are_found_without_dvcs_other_refs_and_laid_out(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sync, "checkout", lambda *_: None)
-    (experiment,) = sync.experiments_of(repository)
+    (experiment,) = experiments_of(repository)
     with sync.clone_of(repository) as clone:
         sync.lay_out(clone, repository, experiment)
         assert (clone / "params.yaml").read_text().startswith("lr: 0.1\n")
@@ -59,7 +60,7 @@ def test_experiments_are_found_without_dvcs_other_refs_and_laid_out(
         assert _git_commit(clone) == experiment.baseline
     assert not clone.exists()
     assert git(repository, "status", "--short") == ""
-    (experiment,) = sync.experiments_of(repository)
+    (experiment,) = experiments_of(repository)
     assert (experiment.name, experiment.baseline) == ("steep-hill", git(repository, "rev-parse", "HEAD"))
     assert experiment.commit != experiment.baseline
 
@@ -85,9 +86,9 @@ def test_in_a_subfolder_only_the_project_s_own_experiments_are_found_and_laid_ou
         git(top, "commit", "-q", "-a", "-m", "dvc: commit experiment")
         git(top, "update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", "HEAD")
         git(top, "reset", "-q", "--hard", baseline)
-    (experiment,) = sync.experiments_of(project)
+    (experiment,) = experiments_of(project)
     assert experiment.name == "ours"
-    assert [found.name for found in sync.experiments_of(top / "other")] == ["theirs"]
+    assert [found.name for found in experiments_of(top / "other")] == ["theirs"]
     with sync.clone_of(project) as clone:
         sync.lay_out(clone, project, experiment)
         assert (clone / "params.yaml").read_text() == params
@@ -95,7 +96,7 @@ def test_in_a_subfolder_only_the_project_s_own_experiments_are_found_and_laid_ou
 
 
 def test_without_git_there_are_no_experiments(tmp_path: Path) -> None:
-    assert sync.experiments_of(tmp_path) == []
+    assert experiments_of(tmp_path) == []
 
 
 def test_params_that_were_not_run_and_results_of_another_network_are_refused(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_no_module_imports_itself_through_others_or_is_too_long() -> None:
 
 @pytest.mark.parametrize(("name", "code", "found"), [
     ("pen.ink", "import runtime.files", "runtime.files"),
-    ("pen.ink", "def f():\n    from tracking import run", "tracking.run"),
+    ("pen.ink", "def f():\n    from tracking import mlflow_run", "tracking.mlflow_run"),
     ("pen.ink", "if TYPE_CHECKING:\n    from pipeline.params import Params", "pipeline.params"),
     ("figures.sheet", "import train", "train"),
     ("train", "from studies import report", "studies.report"),

@@ -134,7 +134,7 @@ def test_a_file_that_is_not_its_own_is_reported_and_removed(
 
 
 DECIDES = ["data/split/train.npz", "data/split/validation_ink.npz", "src/train.py", "src/neural_net/layers.py", "NumPy"]
-GUARDS = ["data/split/test.npz", "src/runtime/checkpoint.py", "src/tracking/run.py", "src/plot.py"]
+GUARDS = ["data/split/test.npz", "src/runtime/checkpoint.py", "src/tracking/mlflow_run.py", "src/plot.py"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from tests.mlflow_store import copy_store
 from tests.tracking.finished_pipeline import Runs, write_pipeline
 
 from tracking.address import ENVIRONMENT
-from tracking.run import ORIGIN, Run
+from tracking.mlflow_run import ORIGIN, Run
 from tracking.store import Store, open_store
 
 

@@ -14,7 +14,7 @@ from pipeline.configure import configure
 from pipeline.params import load_params
 from pipeline.tables import metrics_json, records_csv
 from runtime.files import write_bytes
-from tracking.run import ORIGIN
+from tracking.mlflow_run import ORIGIN
 from tracking.store import Store
 
 ROOT = Path(__file__).parents[2]

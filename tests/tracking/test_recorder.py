@@ -12,7 +12,7 @@ from tests.tracking.finished_pipeline import RECORDS, Runs
 from tracking import recorder
 from tracking.contents import read_params
 from tracking.messages import line, now
-from tracking.run import ensure_run
+from tracking.mlflow_run import ensure_run
 
 pytestmark = MLFLOW_WARNS
 EVALUATE, PLOT = {"stage": "evaluate"}, {"stage": "plot"}

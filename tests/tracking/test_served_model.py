@@ -20,7 +20,7 @@ from pipeline import paths
 from tracking.address import store_uri
 from tracking.contents import read_params
 from tracking.messages import now
-from tracking.run import EXAMPLE, Run
+from tracking.mlflow_run import EXAMPLE, Run
 
 pytestmark = MLFLOW_WARNS
 

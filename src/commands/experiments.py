@@ -1,4 +1,4 @@
-"""Where the files of DVC experiments are: in DVC's cache, in a remote, or nowhere; and which command brings them.
+"""DVC's experiments: which there are, where their files are, and which command brings missing ones.
 
 DVC reads the name of the remote from the experiment's own commit, and from the configuration that is in no commit. So
 `dvc exp push` and `dvc exp pull` move no file of an experiment that is older than the remote, without a word.
@@ -7,25 +7,61 @@ DVC reads the name of the remote from the experiment's own commit, and from the 
 import contextlib
 import logging
 import os
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import StageError
-from runtime.git import git_text
+from runtime.git import GitError, NoGitError, git_text
 from utils import one_line
 
 if TYPE_CHECKING:
     from dvc.output import Output
     from dvc.repo import Repo
 
-    from .sync import Experiment
 
 NEEDED = ("models", "metrics/predictions.csv", "data/split")  # of what DVC's cache holds
 
 
-def checkout(clone: Path, root: Path, experiment: "Experiment") -> None:
+class Experiment(NamedTuple):
+    """A DVC experiment: its name, the commit it started from, and the commit that holds its results."""
+
+    name: str
+    baseline: str
+    commit: str
+
+
+def experiments_of(root: Path) -> list[Experiment]:
+    """The project's experiments, oldest first; DVC keeps them as refs/exps/<baseline, 2 + 38 digits>/<name>.
+
+    In a repository with several projects, those of the others are left out.
+    """
+    try:
+        lines = git_text(
+            "for-each-ref", "--sort=creatordate", "--format=%(objectname) %(refname)", "refs/exps", folder=root
+        )
+    except NoGitError:
+        return []
+    place = git_text("rev-parse", "--show-prefix", folder=root)
+    found = re.findall(r"(?m)^(\w+) refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)$", lines)
+    experiments = [Experiment(name, first + rest, commit) for commit, first, rest, name in found]
+    return [experiment for experiment in experiments if not _is_of_another_project(experiment, root, place)]
+
+
+def _is_of_another_project(experiment: Experiment, root: Path, place: str) -> bool:
+    """Whether an experiment changed files of another project, and not the dvc.lock of the project at ``place``."""
+    try:
+        changes = git_text("diff-tree", "-r", "-z", "--name-only", experiment.baseline, experiment.commit, folder=root)
+    except GitError:  # the baseline is not here, as in a shallow clone
+        return False
+    changed = changes.split("\0")[:-1]
+    foreign = [file for file in changed if not file.startswith(place) or file.endswith("/dvc.lock")]
+    return bool(foreign) and f"{place}dvc.lock" not in changed
+
+
+def checkout(clone: Path, root: Path, experiment: Experiment) -> None:
     """Bring what the experiment needs from the checkout's DVC cache.
 
     Raises:
@@ -48,7 +84,7 @@ def checkout(clone: Path, root: Path, experiment: "Experiment") -> None:
         raise StageError(str(error)) from None
 
 
-def remedy(repo: "Repo", experiment: "Experiment") -> str:
+def remedy(repo: "Repo", experiment: Experiment) -> str:
     """What to type for the files of an experiment that DVC's cache lacks; it depends on what the remote answers."""
     from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
@@ -81,7 +117,7 @@ def name_remote(repo: "Repo") -> str:
     return f"dvc remote add --local -d {shlex.quote(name)} {shlex.quote(url)}" if url else ""
 
 
-def lacking_and_older(root: Path, experiments: list["Experiment"]) -> tuple[list["Experiment"], list["Experiment"]]:
+def lacking_and_older(root: Path, experiments: list[Experiment]) -> tuple[list[Experiment], list[Experiment]]:
     """The experiments whose files DVC's cache lacks, and those whose files `dvc exp push` would not upload."""
     from dvc.config import NoRemoteError
     from dvc.exceptions import DvcException
@@ -105,7 +141,7 @@ def lacking_and_older(root: Path, experiments: list["Experiment"]) -> tuple[list
 
 
 @contextlib.contextmanager
-def _at(repo: "Repo", experiment: "Experiment") -> Iterator[list["Output"]]:
+def _at(repo: "Repo", experiment: Experiment) -> Iterator[list["Output"]]:
     """The needed outputs, in DVC's view of the experiment's commit and its configuration."""
     _silence_dvc()
     with contextlib.closing(repo.brancher(revs=[experiment.commit], workspace=False)) as commits:

@@ -11,7 +11,7 @@ from tests.tracking.finished_pipeline import RECORDS, Runs, set_param, write_eva
 from pipeline import paths
 from tracking.contents import data_checksum, files_checksum, model_checksum, model_file_checksum, read_params
 from tracking.messages import Epoch, now
-from tracking.run import Run, ensure_run, find_runs, follow_new_name
+from tracking.mlflow_run import Run, ensure_run, find_runs, follow_new_name
 
 pytestmark = MLFLOW_WARNS
 without_model = pytest.mark.usefixtures("without_model")
