@@ -9,7 +9,6 @@ import contestants
 import numpy as np
 import pytest
 import scale
-from benchmarks import pipeline
 
 from neural_net.activations import softmax
 
@@ -77,15 +76,6 @@ def test_goals_go_by_geometric_mean_and_worst_row_and_unequal_results_are_named(
     assert "PyTorch reached 90.00% and ours 97.00%" in fault
 
 
-def test_the_table_is_put_between_its_marks_and_exponents_are_slopes(tmp_path: Path) -> None:
-    path = tmp_path / "speed.md"
-    path.write_text(f"before\n{bench.BEGIN}\nold\n{bench.END}\nafter\n")
-    bench.write_page("new", path)
-    assert path.read_text() == f"before\n{bench.BEGIN}\nnew\n{bench.END}\nafter\n"
-    assert scale.exponent([10, 100, 1000], [0.2, 2, 20]) == pytest.approx(1)
-    assert scale.exponent([10, 100, 1000], [1, 100, 10000]) == pytest.approx(2)
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
 def test_a_training_from_a_mapped_file_is_measured(tmp_path: Path) -> None:
     scale.write_rows(tmp_path, 3000)
@@ -93,18 +83,6 @@ def test_a_training_from_a_mapped_file_is_measured(tmp_path: Path) -> None:
     assert (record["rows"], record["parameters"]) == (2000, 16 * 16 + 16 + 16 * 10 + 10)
     assert record["seconds"] > 0 < record["wall"]
     assert 0 <= record["mib"] < 200
-
-
-def test_the_pipeline_is_judged_by_what_is_outside_of_training() -> None:
-    figures = {
-        "stages": {"before": 1.0, **dict.fromkeys(pipeline.STAGES, 2.0), "train": 60.0}, "nothing_to_do": 3.5,
-        "starts": dict.fromkeys(pipeline.STAGES, 0.3), "epochs": 100,
-        "training": {"off": [50.0, 50.0], "on": [51.0, 55.0]},
-    }  # fmt: skip
-    lines = pipeline.report(figures).splitlines()
-    assert "| all but train | 11.0 | at most 15 | reached |" in lines
-    assert "| `dvc repro` with nothing to do | 3.5 | less than 3 | **not reached** |" in lines
-    assert "| tracking's share | +2.0% | at most 5% | reached |" in lines
 
 
 def test_the_page_shows_the_results_that_are_kept() -> None:

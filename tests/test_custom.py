@@ -11,14 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 import custom
 import neural_net as nn
-import train
 from neural_net import Network, gradcheck, load, make_activation, register_activation, register_layer, registry, save
-from pipeline.params import check_params
-from pipeline.rows import Rows
 
 ROOT = Path(__file__).parent.parent
 DOCS = (ROOT / "docs/custom.md").read_text()
@@ -56,20 +52,6 @@ def test_squareplus_in_numbers_to_check_by_head() -> None:
     assert squareplus.Forward_prop(np.array([-1.5, 0.0, 1.5])).tolist() == [0.5, 1.0, 2.0]
     assert squareplus.Backward_prop(np.array([1.0, 1.0, 10.0])).tolist() == [0.2, 0.5, 8.0]
     assert BLOCKS[0] == (ROOT / "src/custom.py").read_text()
-
-
-def test_params_yaml_can_name_it() -> None:
-    """A training as the pipeline does it, but for small data."""
-    values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    shrunk = {"hidden_layers": [8], "lr": 0.02, "epochs": 5, "activation": {"squareplus": {"b": 1.0}}}
-    params = check_params(values | shrunk)
-    y = np.arange(200) % 10
-    noise = np.random.default_rng(0).normal(0, 0.1, (200, 16))
-    X = (noise + np.cos(np.outer(y, np.arange(1, 17)))).clip(-1, 1).astype(np.float32)
-    rows = Rows(X, y, np.ones_like(y), np.arange(200))
-    model, history = train.train(params, rows, rows.take(y < 5), on_epoch=lambda record: None)
-    assert [type(layer).__name__ for layer in model.network.layers].count("UserActivation") == 1
-    assert history["train_loss"][-1] < 0.9 * history["train_loss"][0]
 
 
 @pytest.mark.parametrize("module", ["pen.recognizer", "estimator"])
@@ -190,23 +172,6 @@ def test_make_gradcheck_finds_a_wrong_derivative(wrong: float, capsys: pytest.Ca
         gradcheck.main()
     assert end.value.code
     assert re.search(r"wrong +\S+  WRONG\n", capsys.readouterr().out)
-
-
-def test_a_layer_for_pen_paths_in_a_row_is_checked_too() -> None:
-    @register_layer("coordinates")
-    class Coordinates(nn.Layer):
-        def _shapes(self, shape_in: Any) -> Any:
-            if shape_in != (16,):
-                raise ValueError("expects the pen's 16 coordinates")
-            return shape_in
-
-        def forward(self, x: Any, training: bool = False) -> Any:
-            return 2 * x
-
-        def backward(self, grad_out: Any) -> Any:
-            return 2 * grad_out
-
-    assert has_right_gradients("coordinates", 1)
 
 
 # What the documentation promises

@@ -123,6 +123,7 @@ def test_stage_without_its_inputs_says_so_in_one_line(stage: str, tmp_path: Path
         {"loss": {"focal": {"gamma": 1}}, "weight_average": 0.9, "warmup_epochs": 1, "batch_size": "full"},
         {"clip_norm": 1, "activation": ["mish", {"leaky_relu": {"slope": 0.1}}], "hidden_layers": [24, 12]},
         {"augment": {}, "hidden_layers": [], "refit": False},
+        {"activation": {"squareplus": {"b": 1.0}}},  # of custom.py
     ],
 )  # fmt: skip
 def test_parts_are_chosen_by_name(finished: Path, tmp_path: Path, changes: dict[str, object]) -> None:

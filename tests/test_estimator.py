@@ -35,12 +35,6 @@ def test_reads_iris_with_its_defaults_whose_names_are_those_of_params_yaml() -> 
     assert set(NeuralNetClassifier().get_params()) - {"random_state"} <= set(Params.model_fields)
 
 
-@pytest.mark.slow
-def test_reads_digits_with_its_defaults() -> None:
-    pipeline = make_pipeline(StandardScaler(), NeuralNetClassifier(random_state=0))
-    assert cross_val_score(pipeline, *DIGITS, cv=5).mean() > 0.93
-
-
 def test_grid_search_over_a_pipeline() -> None:
     pipeline = make_pipeline(StandardScaler(), quick(epochs=30))
     grid = {

@@ -60,7 +60,7 @@ class Bounds:
             return 403, OTHER_SITES
         if self.does and not self.does(scope["method"], scope["path"]):
             return 403, "this server does not answer this method and path"
-        if "transfer-encoding" in headers:  # a body of a million tiny chunks would take the server minutes
+        if "transfer-encoding" in headers:
             return 411, "a body needs a Content-Length"
         if told.isascii() and told.isdigit() and int(told[:20]) > self.most_bytes:
             return 413, f"a body may have {self.most_bytes:,} bytes at most"
@@ -98,9 +98,6 @@ def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int,
     )
 
 
-PIECE = 4096  # bytes that are looked at together
-
-
 def impatient(seconds: float, connections: int) -> type[H11Protocol]:
     """A protocol that cuts each connection after ``seconds``, even if the client waits, and accepts one request each.
 
@@ -122,16 +119,5 @@ def impatient(seconds: float, connections: int) -> type[H11Protocol]:
             if self.cut:
                 self.cut.cancel()
             super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            for at in range(0, len(data), PIECE):
-                if self._has_enough():
-                    break
-                super().data_received(data[at : at + PIECE])
-
-        def _has_enough(self) -> bool:
-            """Whether the rest can be ignored: the request is complete, or is rejected because it is chunked."""
-            chunked = any(name == b"transfer-encoding" for name, _ in self.headers or [])
-            return chunked or self.transport.is_closing() or bool(self.cycle and not self.cycle.more_body)
 
     return Impatient

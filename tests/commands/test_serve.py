@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.tools.lies import ask, damaged_body
+from tests.tools.lies import ask
 from tests.ui_at_work import ROOT, free_port, wait_for
 
 from commands import serve
@@ -71,19 +70,14 @@ def test_every_form_gives_the_same_answer(app: Any, model: Recognizer, body: dic
 @pytest.mark.parametrize(("body", "says"), [
     ("", "body|JSON|required"),
     ("{", "1: Expecting property name"),
-    ("[" * 100_000, "pars"),
     ("[]", "valid dictionary"),
     ("{}", "one of inputs, dataframe_split, dataframe_records"),
     ('{"inputs": [[0]], "dataframe_records": []}', "inputs 0: List should have at least 16"),
-    ('{"inputs": [], "dataframe_records": []}', "one of inputs"),
     ('{"rows": []}', "rows: Extra inputs"),
     ('{"a\\n\\u001b": 1}', r"a \?: Extra inputs"),
-    ('{"\\ud800": 1}', "unicode"),
     (json.dumps({"inputs": [[101, *ROW[1:]]]}), "inputs 0 0: Input should be less than or equal to 100"),
     (json.dumps({"inputs": [["1", *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
-    (json.dumps({"inputs": [[True, *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
     (json.dumps({"inputs": [[float("nan"), *ROW[1:]]]}), "inputs 0 0"),
-    (json.dumps({"inputs": [[10**400, *ROW[1:]]]}), "inputs 0 0"),
     (json.dumps({"inputs": [ROW] * 10_001}), "at most 10000"),
     (json.dumps({"dataframe_split": {"columns": ["x1"] * 16, "data": [ROW]}}), "columns must be x1, y1"),
     (json.dumps({"dataframe_records": [{"x1": 1}]}), "dataframe_records 0 y1: Field required"),
@@ -147,13 +141,6 @@ def test_another_folder_is_refused(features: str, says: str, tmp_path: Path, mon
     assert str(refused.value).isprintable()
 
 
-def test_a_port_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setattr("sys.argv", ["serve", "models", "--port", "99999"])
-    with pytest.raises(SystemExit):
-        serve.main()
-    assert "a port is a number from 0 to 65535, not 99999" in capsys.readouterr().err
-
-
 # Over a socket
 SECONDS = 3  # for a connection, in these tests
 
@@ -205,15 +192,6 @@ def test_it_serves_what_is_in_the_folder(port: int, model: Recognizer) -> None:
     assert json.loads(ask_server(port, path="/version")[1]) == expected
 
 
-def test_damaged_bodies_over_a_socket(port: int) -> None:
-    for number in range(200):
-        body = damaged_body(random.Random(number), random.Random(number).choice(BODIES))
-        status, said = ask_server(port, body)
-        assert status in (200, 400, 413), body
-        assert len(said.splitlines()) == 1
-    assert is_up(port)
-
-
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
@@ -222,10 +200,8 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     b"\x00\xff\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
     b"GET /ping HTTP/1.1\r\nHost: localhost\r\nOrigin: http://localhost\r\nOrigin: http://evil.example\r\n\r\n",
     b"POST /invocations/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
-    b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n" * 3 + b"\x00\xff", HEAD + b"Content-Length: -1\r\n\r\n",
     HEAD + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nx", CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
     b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
 ], ids=lambda sent: repr(sent[:20]) + str(len(sent)))  # fmt: skip
 def test_what_is_not_http_is_refused_and_the_server_stays(port: int, sent: bytes) -> None:
@@ -259,19 +235,6 @@ def test_a_request_that_does_not_end_is_cut_off_also_if_bytes_come(port: int) ->
     assert SECONDS - 1 < time.monotonic() - begun < 20
 
 
-def test_a_flood_of_tiny_chunks_keeps_no_one_waiting(port: int) -> None:
-    flood, slowest = CHUNKED + b"1\r\nx\r\n" * 1_000_000, 0.0
-    with contextlib.ExitStack() as stack:
-        for _ in range(8):
-            (connection,) = map(stack.enter_context, connections(port, 1))
-            with contextlib.suppress(ConnectionResetError, BrokenPipeError):
-                connection.sendall(flood)
-            begun = time.monotonic()
-            assert is_up(port)
-            slowest = max(slowest, time.monotonic() - begun)
-    assert slowest < 1
-
-
 def connections(port: int, number: int) -> list[socket.socket]:
     return [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(number)]
 
@@ -286,15 +249,3 @@ def test_more_connections_are_refused_until_the_first_are_cut_off(port: int, mor
     wait_for(lambda: is_up(port), 20)
     for connection in idle:
         connection.close()
-
-
-@pytest.mark.slow
-def test_any_request_to_stop_ends_it_in_order(model: Recognizer, tmp_path: Path) -> None:
-    save(model, tmp_path)
-    stops = {number: (free_port(), tmp_path / number.name) for number in (signal.SIGINT, signal.SIGHUP)}
-    servers = {number: start(tmp_path, port, log) for number, (port, log) in stops.items()}  # the fixture has SIGTERM
-    for number, (port, log) in stops.items():
-        wait_for(lambda port=port: is_up(port))
-        servers[number].send_signal(number)
-        servers[number].wait(30)
-        assert "Traceback" not in log.read_text()
