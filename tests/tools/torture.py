@@ -599,7 +599,7 @@ FAULTS = [
     Fault("damaged", "MLflow's store is overwritten in a run", partial(store_fault, "overwritten"), 2, 0, NOT_LOGGED),
     Fault("server", "the tracking server does not answer", partial(store_fault, "silent"), 1, 0, NOT_LOGGED),
 ]
-HEADER = "| fault | tries | lost | wrong | what the user was told, most often |\n|---|---:|---:|---:|---|"
+HEADER = "| fault | tries | lost | wrong | most frequent message to the user |\n|---|---:|---:|---:|---|"
 
 
 def attempts(fault: Fault, ground: Ground, tries: int, seed: int) -> list[Callable[[], Try]]:
