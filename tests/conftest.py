@@ -44,9 +44,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
-    """What the signals did before is what they do after the test."""
+    """What the signals did before is what they do after the test: a script ignores them when its work is done."""
     before = {number: signal.getsignal(number) for number in STOPS}
     yield
     for number, handler in before.items():

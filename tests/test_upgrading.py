@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from project_copy import copy_project
-from upgrading.make_checkout import ARCHIVE, FILES, PLACE, SMALL, relocate
+from tests.project_copy import copy_project
+from tests.upgrading.make_checkout import ARCHIVE, FILES, PLACE, SMALL, relocate
 
 PREDICT = """
 import sys, mlflow, numpy as np

@@ -279,7 +279,6 @@ def test_asked_to_stop_a_training_keeps_its_state_first(
     assert re.fullmatch(r"resuming after epoch \d(, step \d,)? of 3\n", capsys.readouterr().out)
 
 
-@pytest.mark.usefixtures("signals")
 def test_a_stop_that_an_outer_block_has_handled_is_not_handled_again() -> None:
     handled = []
     with signals_module.handle_stops(lambda *_: handled.append("outer")):
@@ -297,7 +296,6 @@ def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, m
         send(signal.SIGTERM)()
 
 
-@pytest.mark.usefixtures("signals")
 def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
     """As SIGHUP under nohup, when the terminal is closed."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -128,7 +128,6 @@ def test_in_doubt_they_are_left_alone(
     assert "params.yaml still has the rejected values; edit it, or restore" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize(("fault", "undone"), [(FailedTrainingError, True), (StageError, False), (None, False)])
 def test_params_stay_unless_they_are_at_fault(
     fault: type[Exception] | None, undone: bool, repository: Path, monkeypatch: pytest.MonkeyPatch

@@ -28,7 +28,6 @@ def start(code: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code], cwd=SRC, text=True, **pipes)
 
 
-@pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [

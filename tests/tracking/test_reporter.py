@@ -151,7 +151,6 @@ pathlib.Path("then").write_text(sys.stdin.readline())
 """
 
 
-@pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize("again", [False, True])
 def test_a_stop_while_the_recorder_completes_the_run_makes_it_a_killed_one_and_a_second_does_not_wait(
     again: bool, recorder_is: Recorder, capsys: Capture
