@@ -27,6 +27,7 @@ from .address import (
     without_password,
 )
 from .locations import are_relative, follow_root
+from .messages import now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -180,6 +181,13 @@ def _prepare_database(path: Path) -> None:
             unfinished = path.with_name(f"{path.name}.unfinished")
             unfinished.unlink(missing_ok=True)
             upgrade.main([sqlite_uri(unfinished)], standalone_mode=False)
+            with connect(unfinished) as database, database:
+                # MLflow's own statement fails at quotes and colons, and names a place in the working directory.
+                database.execute(
+                    "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage, creation_time, "
+                    "last_update_time) VALUES (0, 'Default', ?1, 'active', ?2, ?2)",
+                    (str(project_root() / "mlruns/0"), now()),
+                )
             unfinished.replace(path)
         else:
             with connect(path) as database, connect(path.with_name(f"{path.name}.backup")) as backup:

@@ -15,7 +15,7 @@ from tracking.store import Store, open_store
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
     """Stands for the main checkout, at a path that is not easy."""
-    folder = tmp_path_factory.mktemp("main checkout? 100% #1 'a\"é")
+    folder = tmp_path_factory.mktemp("main: checkout? 100% #1 'a' \"b\" é")
     copy_store(empty_store, folder)
     return folder
 
@@ -24,7 +24,8 @@ def home(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Path:
 def environment(home: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Tracking is on, and its store is in ``home``."""
     for name in ("MLFLOW_TRACKING_URI", "PENDIGITS_TRACKING", *ORIGIN.values()):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that it is not set afterwards either: MLflow sets its address
+        monkeypatch.delenv(name)
     for name, value in ({"DVC_ROOT": str(home)} | ENVIRONMENT).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(sys, "path", list(sys.path))  # to which MLflow adds the code of each model

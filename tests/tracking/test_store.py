@@ -88,6 +88,16 @@ def test_a_folder_whose_name_mlflow_would_read_as_another_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_new_store_is_made_in_a_folder_of_any_other_name(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "a: 'b' \"c\"? 100% #é $x"
+    folder.mkdir()
+    environment.chdir(folder)
+    environment.setenv("DVC_ROOT", str(folder))
+    client = open_store().client
+    assert client.get_experiment("0").artifact_location == f"{folder}/mlruns/0"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
 @pytest.mark.parametrize(
     ("uri", "line"),
     [
