@@ -50,20 +50,20 @@ def test_in_a_hook_sync_finds_the_experiment_and_leaves_head_and_index_alone(pro
     kept = {path: path.read_bytes() for path in (top / ".git/HEAD", top / ".git/index", top / ".git/refs/heads/main")}
     hook = {"GIT_DIR": top / ".git", "GIT_INDEX_FILE": top / ".git/index", "GIT_WORK_TREE": top}
     project.environment |= {name: str(path) for name, path in hook.items()}
-    assert "1 experiment: 0 entered, 1 there already" in make(project, "sync")
+    assert "1 experiment: 0 logged, 1 already there" in make(project, "sync")
     assert {path: path.read_bytes() for path in kept} == kept
     for name in hook:
         del project.environment[name]
-    assert project.run("git", "status", "--short") == ""
+    assert project.run("git", "status", "--short", "--untracked-files=no") == ""
     assert "dvc exp apply first" in make(project, "compare")
-    assert "look:" not in make(project, "doctor")
+    assert "problem:" not in make(project, "doctor")
 
 
 def test_a_renamed_experiment_that_is_older_than_the_remote_is_shared(project: Checkout, tmp_path: Path) -> None:
     project.dvc("exp", "rename", "first", "second")
     said = make(project, "sync")
     assert "synthetic-first follows its experiment, which is called second now" in said
-    assert "1 experiment: 0 entered, 1 there already" in said
+    assert "1 experiment: 0 logged, 1 already there" in said
 
     origin, remote = tmp_path / "origin.git", tmp_path / "remote"
     project.run("git", "init", "-q", "--bare", "-b", "main", str(origin))
@@ -74,7 +74,7 @@ def test_a_renamed_experiment_that_is_older_than_the_remote_is_shared(project: C
     command = f"dvc remote add --local -d store {remote}"
     assert command in make(project, "doctor", fails=True).splitlines()[-2]
     project.dvc(*shlex.split(command)[1:])
-    assert "look:" not in make(project, "doctor")
+    assert "problem:" not in make(project, "doctor")
 
     subprocess.run(["git", "clone", "-q", origin, tmp_path / "clone"], check=True)
     colleague = Checkout(tmp_path / "clone/digits")
@@ -83,7 +83,7 @@ def test_a_renamed_experiment_that_is_older_than_the_remote_is_shared(project: C
     project.run("git", "push", "-q", "origin", "refs/exps/*:refs/exps/*")  # and no files
     colleague.run("git", "fetch", "-q", "origin", "refs/exps/*:refs/exps/*")
     said = make(colleague, "sync", fails=True)
-    assert "second: not entered: DVC's cache lacks data/split, metrics/predictions.csv, models; it is older" in said
+    assert "second: not logged: DVC's cache lacks data/split, metrics/predictions.csv, models; it is older" in said
     assert f"type `{command}` before `dvc exp pull origin second`" in said
     colleague.dvc(*shlex.split(command)[1:])
     remote.mkdir(exist_ok=True)
@@ -91,6 +91,6 @@ def test_a_renamed_experiment_that_is_older_than_the_remote_is_shared(project: C
     assert re.search(r"\d+ files uploaded", project.dvc("exp", "push", "origin", "second"))
     assert "the remote has them: `dvc exp pull origin second`" in make(colleague, "doctor", fails=True)
     colleague.dvc("exp", "pull", "origin", "second")
-    assert "1 experiment: 1 entered" in make(colleague, "sync")
+    assert "1 experiment: 1 logged" in make(colleague, "sync")
     colleague.dvc("exp", "apply", "second")
     assert "lr: 0.01" in (colleague.folder / "params.yaml").read_text()
