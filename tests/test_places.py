@@ -58,6 +58,13 @@ def test_in_a_hook_sync_finds_the_experiment_and_leaves_head_and_index_alone(pro
     assert "dvc exp apply first" in make(project, "compare")
     assert "problem:" not in make(project, "doctor")
 
+    other = Checkout(top.with_name("worktree") / "digits")
+    project.run("git", "worktree", "add", "-q", str(other.folder.parent))
+    command = f"dvc cache dir --local {project.folder}/.dvc/cache"
+    assert f"another worktree has them; to use its cache: `{command}`" in make(other, "doctor", fails=True)
+    other.dvc(*shlex.split(command)[1:])
+    assert "1 experiment: 1 logged" in make(other, "sync")
+
 
 def test_a_renamed_experiment_that_is_older_than_the_remote_is_shared(project: Checkout, tmp_path: Path) -> None:
     project.dvc("exp", "rename", "first", "second")

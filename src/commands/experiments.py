@@ -93,8 +93,11 @@ def remedy(repo: "Repo", experiment: Experiment) -> str:
     again = f"run it again: `dvc exp apply {name}; dvc exp run` (the first complains, and sets the parameters)"
     git_remote = (git_text("remote", folder=repo.root_dir).splitlines() or ["origin"])[0]
     pull, push = f"dvc exp pull {git_remote} {name}", f"dvc exp push {git_remote} {name}"
+    root = Path(repo.root_dir)
     try:
         with _at(repo, experiment) as outputs:
+            if cache := _cache_of_another_worktree(root, [out.hash_info.value for out in outputs]):
+                return f"another worktree has them; to use its cache: `dvc cache dir --local {shlex.quote(str(cache))}`"
             remote = repo.cloud.get_remote_odb()
             is_there = all(remote.exists(out.hash_info.value) for out in outputs)  # DVC uploads a folder's list last
     except NoRemoteError:
@@ -108,6 +111,17 @@ def remedy(repo: "Repo", experiment: Experiment) -> str:
     if is_there:
         return f"the remote has them: `{pull}`"
     return f"the remote lacks them too; where it was made, `{push}` uploads them; or {again}"
+
+
+def _cache_of_another_worktree(root: Path, checksums: list[str]) -> Path | None:
+    """The DVC cache of a worktree that has all these files: git shares experiments among worktrees, but not files."""
+    place = git_text("rev-parse", "--show-prefix", folder=root)
+    files = [f".dvc/cache/files/md5/{checksum[:2]}/{checksum[2:]}" for checksum in checksums]
+    for line in git_text("worktree", "list", "--porcelain", folder=root).splitlines():
+        project = Path(line.removeprefix("worktree "), place)
+        if line.startswith("worktree ") and all((project / file).exists() for file in files):
+            return project / ".dvc/cache"
+    return None
 
 
 def name_remote(repo: "Repo") -> str:
