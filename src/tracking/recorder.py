@@ -6,7 +6,6 @@ import io
 import json
 import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,8 +26,13 @@ FLUSH_SECONDS = 2.0  # how often the curves grow
 def main() -> None:
     """Log the stage that writes to stdin. An error ends this process, and the stage prints the error's last line."""
     ignore_stops()  # the end of the stage ends this process, and nothing before
-    record(io.FileIO(0, closefd=False))
-    sys.stdout.flush()
+    answer = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(answer):
+            record(io.FileIO(0, closefd=False))
+    finally:
+        with contextlib.suppress(OSError):  # a stage that was asked twice to stop does not wait for an answer
+            os.write(1, answer.getvalue().encode())
     os._exit(0)  # at once: Python takes a second to end with all that MLflow has loaded, and the stage waits
 
 

@@ -454,8 +454,9 @@ def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(running.process.pid, signal.SIGTERM if how == "SIGTERM to all" else signal.SIGINT)
     said = running.said()
+    closed = wait_until(lambda: runs(folder / "mlflow.db", "KILLED") == 1, 60)  # where DVC dies, its stage ends later
+    time.sleep(1)
     at_work = [words(process) for process in of_folder(folder) if "tracking.recorder" not in words(process)]
-    closed = wait_until(lambda: runs(folder / "mlflow.db", "KILLED") == 1, 60 if how == "Ctrl-C twice" else 1)
     outcome, then = ground.again(folder, said, 2)
     lost = outcome.lost or ("" if resumed(then) else "the training did not resume")
     wrong = outcome.wrong or ("" if closed else "its run is not KILLED") or (f"at work: {at_work}" if at_work else "")
