@@ -109,7 +109,7 @@ audit: $(INSTALLED) $(AUDIT)  ## check the packages for known vulnerabilities, a
 	@$(BIN)/ruff check --select S src benchmarks docs .ci && .venv-audit/bin/python tests/tools/audit.py
 
 ##@ Measure
-bench: $(INSTALLED) $(BENCH)  ## compare the training speed of several libraries: benchmarks/results (15 minutes; in an environment of its own)
+bench: $(INSTALLED) $(BENCH)  ## compare the training speed of several libraries: benchmarks/results (9 minutes; in an environment of its own)
 	@$(BIN)/python -m dvc repro --quiet fetch && .venv-bench/bin/python benchmarks/bench.py
 
 bench-short: $(INSTALLED)  ## compare with only scikit-learn and the bare matrix products (less than a minute)
