@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+WHO = {"user.name": "A Person", "user.email": "person@example.com"}
 PIPELINE = ["src", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "data/.gitignore", "metrics/.gitignore"]
 
 
@@ -28,7 +29,16 @@ def copy_project(folder: Path, more: list[str], **params: Any) -> None:
     (folder / "params.yaml").write_text(text)
 
 
+def make_repository(folder: Path) -> None:
+    """Make the folder a git repository of somebody's, with its files in one commit."""
+    git(folder, "init", "-q", "-b", "main")
+    for key, value in WHO.items():
+        git(folder, "config", key, value)
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "Begin")
+
+
 def git(folder: Path, *arguments: str) -> str:
-    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
+    who = [word for key, value in WHO.items() for word in ("-c", f"{key}={value}")]
     done = subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -9,13 +9,11 @@ import os
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,9 @@ import psutil
 import pytest
 import yaml
 from filelock import FileLock
-from tests.project_copy import copy_project
+from tests.project_copy import WHO, copy_project, git, make_repository
+from tests.tracking.finished_pipeline import Runs
+from tests.ui_at_work import answers, free_port, wait_for
 
 from tracking.mlflow_run import ORIGIN
 from tracking.store import Store, open_store
@@ -84,7 +84,7 @@ class Checkout:
         """All that the finished runs hold and that does not depend on the moment, by name."""
         with store_of(self) as store:
             runs = store.client.search_runs([store.experiment_id], "attributes.status = 'FINISHED'")
-            contents = {run.info.run_name: content(store, run) for run in runs}
+            contents = {run.info.run_name: Runs(store, {}).content(run) for run in runs}
             assert len(contents) == len(runs)
             return contents
 
@@ -131,24 +131,6 @@ def store_of(checkout: Checkout) -> Iterator[Store]:
         yield open_store()
 
 
-def content(store: Store, run: Any) -> dict[str, Any]:
-    def files(place: str | None = None) -> set[str]:
-        listed = store.client.list_artifacts(run.info.run_id, place)
-        return {file.path for file in listed if not file.is_dir} | {
-            path for file in listed if file.is_dir for path in files(file.path)
-        }
-
-    history = {key: store.client.get_metric_history(run.info.run_id, key) for key in run.data.metrics}
-    models = [store.client.list_logged_model_artifacts(model.model_id) for model in run.outputs.model_outputs]
-    return {
-        "params": run.data.params,
-        "curves": {key: [(point.step, point.value) for point in points] for key, points in history.items()},
-        "tags": {key: value for key, value in run.data.tags.items() if key != "mlflow.process"},
-        "files": files(),
-        "models": [{file.path for file in model} for model in models],
-    }
-
-
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh clone of the files as they are now, which has run once; made by one of pytest's workers for all."""
@@ -159,16 +141,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not folder.exists():
             origin = folder.with_name("origin")
             copy_project(origin, MORE, **SHRUNK)
-            who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
-            for command in (("init", "-q", "-b", "main"), ("add", "."), (*who, "commit", "-q", "-m", "Begin")):
-                subprocess.run(["git", *command], cwd=origin, check=True)
-            subprocess.run(["git", "clone", "-q", origin, folder], check=True)
-            for key in ("user.name", "user.email"):
-                subprocess.run(["git", "config", key, "person@example.com"], cwd=folder, check=True)
-            checkout = Checkout(folder)
-            checkout.dvc("repro")
-            checkout.run("git", "add", ".")
-            checkout.run("git", "commit", "-q", "-m", "Run")
+            make_repository(origin)
+            git(origin, "clone", "-q", ".", str(folder))
+            for key, value in WHO.items():
+                git(folder, "config", key, value)
+            Checkout(folder).dvc("repro")
+            git(folder, "add", ".")
+            git(folder, "commit", "-q", "-m", "Run")
     return folder
 
 
@@ -271,33 +250,28 @@ def test_a_change_of_evaluation_or_pictures_leaves_other_runs_alone(checkout: Ch
     assert "lr" not in said.split()
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
-    """A way to start a tracking server, always on the same address, ``start.url``."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = str(probe.getsockname()[1])
-    place = ["--backend-store-uri", f"sqlite:///{tmp_path}/team.db", "--artifacts-destination", f"{tmp_path}/team"]
-    command = [sys.executable, "-m", "mlflow", "server", "--port", port, "--workers", "1", "--host", "127.0.0.1"]
-    started: list[subprocess.Popen[bytes]] = []
+class Server:
+    """A tracking server, which vanishes and comes back at the same address."""
 
-    def start() -> subprocess.Popen[bytes]:
-        with (tmp_path / "server.log").open("ab") as log:
-            started.append(
-                subprocess.Popen([*command, *place], cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
-            )
-        end = time.monotonic() + 180
-        while True:
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{start.url}/health", timeout=5):  # type: ignore[attr-defined]  # noqa: S310
-                return started[-1]
-            assert time.monotonic() < end, (tmp_path / "server.log").read_text()
-            time.sleep(0.5)
+    def __init__(self, folder: Path) -> None:
+        port, self.log = str(free_port()), folder / "server.log"
+        self.url = f"http://127.0.0.1:{port}"
+        self.command += [
+            "--backend-store-uri",
+            f"sqlite:///{folder}/team.db",
+            "--artifacts-destination",
+            f"{folder}/team",
+        ]
 
-    start.url = f"http://127.0.0.1:{port}"  # type: ignore[attr-defined]
-    yield start
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            how: Any = {"stdout": log, "stderr": log, "start_new_session": True}
+            self.process = subprocess.Popen(self.command, cwd=self.log.parent, **how)
+        wait_for(lambda: answers(f"{self.url}/health"), 180)
+
+    def vanish(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 PATIENT = """
@@ -306,29 +280,27 @@ import os, pathlib, time
 
 
 @register_activation("patient")
-class Patient:
-    \"\"\"Slow ReLU, applied as often as the file $MAY says; then it waits. Epochs are sent at most every 0.2 s.\"\"\"
-
-    suited_init = "he_normal"
-    calls = 0
+class Patient(SquarePlus):
+    \"\"\"As slow as the file $PAUSE says.\"\"\"
 
     def Forward_prop(self, Z):
-        self.calls += 1
-        while self.calls > int(pathlib.Path(os.environ["MAY"]).read_text() or 0):
-            time.sleep(0.05)
-        self.Z = Z
-        return np.maximum(Z, 0)
-
-    def Backward_prop(self, dA):
-        return dA * (self.Z > 0)
+        time.sleep(float(pathlib.Path(os.environ["PAUSE"]).read_text() or 0))
+        return super().Forward_prop(Z)
 """
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path)
+    yield server
+    server.vanish()
+
+
 def test_a_tracking_server_that_is_away_vanishes_and_comes_back(
-    checkout: Checkout, server: Any, tmp_path: Path
+    checkout: Checkout, server: Server, tmp_path: Path
 ) -> None:
-    may, said, store = tmp_path / "may", tmp_path / "said", (checkout.folder / "mlflow.db").read_bytes()
-    checkout.environment |= {"MLFLOW_TRACKING_URI": server.url, "MAY": str(may)}
+    pause, said, store = tmp_path / "pause", tmp_path / "said", (checkout.folder / "mlflow.db").read_bytes()
+    checkout.environment |= {"MLFLOW_TRACKING_URI": server.url, "PAUSE": str(pause)}
     with (checkout.folder / "src/custom.py").open("a") as code:
         code.write(PATIENT)
     away = checkout.dvc("exp", "run", "-n", "away", "-S", "epochs=30")
@@ -338,7 +310,7 @@ def test_a_tracking_server_that_is_away_vanishes_and_comes_back(
 
     def begin(name: str, seed: int) -> subprocess.Popen[bytes]:
         """Begin an experiment, and let it train until there are curves."""
-        may.write_text("50")
+        pause.write_text("0.3")
         command = [sys.executable, "-m", "dvc", "exp", "run", "-n", name, "-S", "activation=patient"]
         command += ["-S", "epochs=30", "-S", f"seed={seed}"]
         with said.open("w") as output:
@@ -348,25 +320,20 @@ def test_a_tracking_server_that_is_away_vanishes_and_comes_back(
         checkout.wait_for(lambda: [run for run in checkout.runs(name) if run.data.metrics], 180)
         return dvc
 
-    def vanish(process: subprocess.Popen[bytes]) -> None:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-    process = server()
+    server.start()
     dvc = begin("cut", 0)
-    vanish(process)
-    may.write_text("1000000")
+    server.vanish()
+    pause.write_text("0")
     assert dvc.wait(300) == 0
     assert re.findall("MLflow.*", said.read_text()) == re.findall("MLflow: .*", away)
-    process = server()
+    server.start()
     assert [run.info.status for run in checkout.runs()] == ["RUNNING"]
 
     dvc = begin("back", 1)
-    vanish(process)
-    may.write_text("80")
+    server.vanish()
     time.sleep(3)  # epochs that cannot be logged
-    server()
-    may.write_text("1000000")
+    server.start()
+    pause.write_text("0")
     assert dvc.wait(300) == 0
     assert re.findall("MLflow: .*", said.read_text()) == ["MLflow: logged as synthetic-back"]
     assert "2 logged, 1 already there" in checkout.make("sync")

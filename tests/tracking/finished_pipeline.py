@@ -91,11 +91,12 @@ class Runs(NamedTuple):
 
     def content(self, run: Any) -> dict[str, Any]:
         """All that does not depend on the moment."""
+        models = [self.store.client.list_logged_model_artifacts(model.model_id) for model in run.outputs.model_outputs]
         return {
             "params": run.data.params,
             "curves": {metric: self.curve(run, metric) for metric in run.data.metrics},
             "tags": {tag: value for tag, value in run.data.tags.items() if tag != "mlflow.process"},
             "files": self.files(run),
-            "models": len(run.outputs.model_outputs),
+            "models": [{file.path for file in model} for model in models],
             "status": run.info.status,
         }

@@ -1,5 +1,6 @@
 """Runs made from the files of a checkout: what they hold, and which are found, completed, replaced or left alone."""
 
+import shutil
 import socket
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from tests.mlflow_store import MLFLOW_WARNS
 from tests.tracking.finished_pipeline import RECORDS, Runs, set_param, write_evaluation, write_picture
 
+from commands import sync
 from pipeline import paths
 from tracking.contents import data_checksum, files_checksum, model_checksum, model_file_checksum, read_params
 from tracking.messages import Epoch, now
@@ -171,6 +173,22 @@ def test_a_run_that_lost_its_store_gives_way_to_the_complete_one(runs: Runs, fol
     made = ensure_run(runs.store, folder, runs.origin)
     assert made
     assert {run.info.run_id for run in runs.found()} == {made.id, at_work.id, other.id}
+
+
+def test_what_a_run_has_lost_is_named(runs: Runs, folder: Path) -> None:
+    ensure_run(runs.store, folder, runs.origin)
+    (run,) = runs.found()
+    assert sync.lost_from(runs.store, run, folder) == ""
+    with (folder / paths.HISTORY).open("a") as history:
+        history.write("4,0.1,0.1,0.1,0.1,0.1\n")
+    assert sync.lost_from(runs.store, run, folder) == "part of its curves"
+    kept = Path(run.info.artifact_uri)
+    shutil.rmtree(kept.parents[1] / "models" / run.outputs.model_outputs[0].model_id / "artifacts")
+    assert sync.lost_from(runs.store, run, folder) == "its model"
+    (kept / "weights.png").unlink()
+    assert sync.lost_from(runs.store, run, folder) == "its pictures"
+    (kept / "weights/network.npz").unlink()
+    assert sync.lost_from(runs.store, run, folder) == "weights/network.npz"
 
 
 def test_curves_may_be_longer_than_mlflow_takes_in_a_call(runs: Runs, folder: Path) -> None:
