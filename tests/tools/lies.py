@@ -27,11 +27,11 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
-from unittest.mock import patch
+from unittest.mock import AsyncMock, patch
 
 import numpy as np
 import pandas as pd
@@ -65,9 +65,7 @@ MEMORY = 300_000_000  # bytes that a reader's process may take on top of what it
 LONGEST_LINE = 1500
 INPUTS = int(os.environ.get("LIES", 10_000))
 
-Seed = list[
-    tuple[Any, Callable[[Random, Any], Any]]
-]  # an honest input: of each of its files a value, and how to write it
+Seed = list[tuple[Any, Callable[[Random, Any], Any]]]  # an honest input: each file's value, and how to write it
 
 
 class Target(NamedTuple):
@@ -201,12 +199,9 @@ def mutated(rng: Random, seed: Seed) -> tuple[Any, ...]:
 # --- How values are written ------------------------------------------------------------------------------------------
 
 
-def as_bytes(rng: Random, value: Any) -> bytes:
-    return value if isinstance(value, bytes) else str(value).encode(errors="replace")
-
-
 def as_lines(rng: Random, lines: Any) -> bytes:
-    return b"".join(as_bytes(rng, line) for line in lines) if isinstance(lines, list) else as_bytes(rng, lines)
+    parts = lines if isinstance(lines, list) else [lines]
+    return b"".join(part if isinstance(part, bytes) else str(part).encode(errors="replace") for part in parts)
 
 
 def as_json(rng: Random, value: Any) -> bytes:
@@ -225,9 +220,9 @@ def as_zip(rng: Random, named: Any, method: int = zipfile.ZIP_DEFLATED) -> bytes
                 entry.compress_type = zipfile.ZIP_LZMA if rng.random() < 0.01 else method
                 archive.writestr(entry, named[name] if file else npy_of(named[name]))
     made = bytearray(content.getvalue())
-    if rng.random() < 0.1 and (at := made.find(b"PK\x01\x02")) >= 0:
-        for _ in range(rng.choice([1, 8])):
-            made[min(at + 4 + rng.randrange(90), len(made) - 1)] = rng.choice([0, 1, 0x7F, 0xFF])
+    at = made.find(b"PK\x01\x02")
+    for _ in range(rng.choice([1, 8]) if rng.random() < 0.1 and at >= 0 else 0):
+        made[min(at + 4 + rng.randrange(90), len(made) - 1)] = rng.choice([0, 1, 0x7F, 0xFF])
     return bytes(made)
 
 
@@ -258,8 +253,7 @@ def small_ink() -> Ink:
 
 
 def tables() -> list[Seed]:
-    ink = small_ink()
-    lines = pendigits.format_table(eight_points(ink), ink.digit).splitlines(keepends=True)
+    lines = pendigits.format_table(eight_points(small_ink()), small_ink().digit).splitlines(keepends=True)
     return [[(some, as_lines)] for some in (lines[:8], lines[:1], [lines[0][:-1] + b"\r\n"])]
 
 
@@ -292,9 +286,8 @@ def read_ink(content: bytes) -> None:
 
 
 def archives() -> list[Seed]:
-    download.MEMBERS = tuple(
-        pendigits.Member(name, len(content), hashlib.sha256(content).hexdigest()) for name, content in CONTENTS.items()
-    )
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}
+    download.MEMBERS = tuple(pendigits.Member(name, len(CONTENTS[name]), sums[name]) for name in CONTENTS)
     packed = {f"sub/{name}.Z": compress(content) for name, content in CONTENTS.items()}
     bombs = {"pendigits.tra": bytes(4_000_000)}, {"pendigits.tra.Z": compress(bytes(300_000))}
     return [[(named, as_zip)] for named in (CONTENTS, packed, *(CONTENTS | bomb for bomb in bombs))]
@@ -356,15 +349,13 @@ def read_params(content: bytes) -> None:
 # --- What stages hand on ---------------------------------------------------------------------------------------------
 
 
-def handed_on() -> tuple[Any, Ink, Seed]:
-    """Five rows of features, their ink, and the latter as the second file of an input."""
+def handed_on(split: bool) -> list[Seed]:
+    """Five rows as the preprocess stage or the split stage hands them on, and their ink."""
     ink, n = small_ink(), np.arange(5)
-    return preprocess.scale_features(eight_points(ink)[n]), ink, [(strokes_of(ink).take(n)._asdict(), as_npz)]
-
-
-def processed() -> list[Seed]:
-    X, ink, second = handed_on()
-    return [[(preprocess.format_csv(X, ink.digit[:5], ink.writer[:5]).splitlines(keepends=True), as_lines), *second]]
+    X, y, writer = preprocess.scale_features(eight_points(ink)[n]), ink.digit[n], ink.writer[n]
+    table = (preprocess.format_csv(X, y, writer).splitlines(keepends=True), as_lines)
+    arrays = ({"X": X.astype("f4"), "y": y, "writer": writer, "row": n}, as_npz)
+    return [[arrays if split else table, (strokes_of(ink).take(n)._asdict(), as_npz)]]
 
 
 def read_processed(table: bytes, ink: bytes) -> None:
@@ -374,12 +365,6 @@ def read_processed(table: bytes, ink: bytes) -> None:
     Path("training_ink.npz").write_bytes(ink)
     rows = split.read_part("training", "table")
     check(np.isfinite(rows.X).all() and set(rows.y) <= set(range(10)) and len(rows_npz(rows)))
-
-
-def splits() -> list[Seed]:
-    X, ink, second = handed_on()
-    rows = {"X": X.astype("f4"), "y": ink.digit[:5], "writer": ink.writer[:5], "row": np.arange(5)}
-    return [[(rows, as_npz), *second]]
 
 
 def read_split(table: bytes, ink: bytes) -> None:
@@ -429,7 +414,7 @@ class Keeper(checkpoint.Checkpoint):
 
     def __init__(self) -> None:
         super().__init__(None, every=0.0)
-        self.kept: list[Any] = []
+        self.kept = list[Any]()
 
     def _write(self, training: Training) -> None:
         self.kept.append(checkpoint.unpack(checkpoint.pack(training.state())))
@@ -499,15 +484,7 @@ def stores() -> list[Seed]:
             champion.crown(client, client.get_run(run_id))
     with connect(DATABASE) as database:
         rows = {table: [*map(list, database.execute(f"select * from {table}"))] for table in TABLES}  # noqa: S608
-    return [[(rows, as_rows)]]
-
-
-def as_rows(rng: Random, tables: Any) -> Any:
-    """Tables as dicts of lists of lists, whatever they were altered to."""
-    named = tables if isinstance(tables, dict) else {}
-    return {
-        name: [row for row in rows if isinstance(row, list)] for name, rows in named.items() if isinstance(rows, list)
-    }
+    return [[(rows, lambda rng, tables: tables)]]
 
 
 def read_store(tables: Any) -> None:
@@ -516,10 +493,10 @@ def read_store(tables: Any) -> None:
         database.execute("pragma synchronous = off")
         for table in TABLES:
             database.execute(f"delete from {table}")  # noqa: S608
-            for row in tables.get(table) or []:
-                with contextlib.suppress(
-                    sqlite3.Error, OverflowError, UnicodeError
-                ):  # SQLite rejects it, so it cannot be there
+            rows = tables.get(table) if isinstance(tables, dict) else None
+            for row in rows if isinstance(rows, list) else []:
+                # what SQLite or its driver rejects cannot be there
+                with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeError, TypeError):
                     database.execute(f"insert into {table} values ({', '.join('?' * len(row))})", row)  # noqa: S608
         database.commit()
     Path("params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
@@ -541,25 +518,16 @@ def read_store(tables: Any) -> None:
 
 
 def ask(
-    app: Any, body: bytes, headers: dict[str, str] | None = None, path: str = "/invocations", method: str = "POST",
-    fails: bool = False,
-) -> tuple[int, bytes]:  # fmt: skip
-    """The answer of an ASGI application: status and body; ``fails`` when an exception of its own is expected."""
-    told = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body))} | (headers or {})
-    raw = [(name.encode(), value.encode()) for name, value in told.items() if value or name == "host"]
-    scope = {"type": "http", "http_version": "1.1", "method": method, "path": path, "query_string": b"", "headers": raw}
-    scope |= {"scheme": "http", "raw_path": path.encode(), "root_path": "", "asgi": {"version": "3.0"}}
-    coming = [body[at : at + 100_000] for at in range(0, len(body), 100_000)] or [b""]
-    came: list[Any] = []
-
-    async def receive() -> Any:
-        return {"type": "http.request", "body": coming.pop(0), "more_body": bool(coming)}
-
-    async def send(message: Any) -> None:
-        came.append(message)
-
-    with contextlib.suppress(*[Exception] * fails):
-        asyncio.run(app({**scope, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 5050)}, receive, send))
+    app: Any, body: bytes, headers: Any = (), path: str = "/invocations", method: str = "POST"
+) -> tuple[int, bytes]:
+    """The answer of an ASGI application: status and body, also if it raises after the answer for its server to log."""
+    told = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body)), **dict(headers)}
+    raw = [(name.encode(), value.encode()) for name, value in told.items()]
+    scope = {"type": "http", "method": method, "scheme": "http", "path": path, "query_string": b"", "headers": raw}
+    receive, send = AsyncMock(return_value={"type": "http.request", "body": body}), AsyncMock()
+    with contextlib.suppress(Exception):
+        asyncio.run(app(scope, receive, send))
+    came = [call.args[0] for call in send.await_args_list]
     return came[0]["status"], b"".join(message.get("body", b"") for message in came)
 
 
@@ -567,17 +535,15 @@ ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
 NAMED = dict(zip(pendigits.FEATURES, ROW, strict=True))
 BODIES: list[Any] = [{"inputs": [ROW, ROW]}, {"inputs": ROW}, {"dataframe_records": [NAMED, NAMED]}]
 BODIES.append({"dataframe_split": {"columns": list(pendigits.FEATURES), "data": [ROW, ROW]}})
-made_once: dict[str, Any] = {}  # what takes long to make, by name
 
 
-def damaged_body(rng: Random, seed: Any) -> bytes:
-    return mutated(rng, [(seed, as_json)])[0]  # type: ignore[no-any-return]
+@cache
+def small_app() -> Any:
+    return serve.application(small_model(), serve.OWN_NAMES)
 
 
 def answer(body: bytes) -> None:
-    if "app" not in made_once:
-        made_once["app"] = serve.application(small_model(), serve.OWN_NAMES)
-    status, said = ask(made_once["app"], body)
+    status, said = ask(small_app(), body)
     check(status in (200, 400, 413), f"{status} {said[:200]!r}")
     check(len(said.splitlines()) == 1, said[:200])
     told = json.loads(said)
@@ -600,18 +566,22 @@ def mlflow_inputs() -> list[Seed]:
     return [*seeds, *([(form, partial(handed, "ink"))] for form in (digits, [{"ink": digit} for digit in digits]))]
 
 
-def predict(given: tuple[str, Any]) -> None:
+@cache
+def small_served_model(features: str) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow's, about type hints
-        from mlflow.exceptions import MlflowException
-
         from tracking import served_model
+    model = served_model.PenDigits()
+    model._model, model._one_at_a_time = small_model(features), served_model.threading.Lock()
+    return model
+
+
+def predict(given: tuple[str, Any]) -> None:
+    from mlflow.exceptions import MlflowException
+
     features, body = given
-    if features not in made_once:
-        model = made_once[features] = served_model.PenDigits()
-        model._model, model._one_at_a_time = small_model(features), served_model.threading.Lock()
     try:
-        answered = made_once[features].predict(body)
+        answered = small_served_model(features).predict(body)
     except MlflowException as error:
         check(error.error_code == "INVALID_PARAMETER_VALUE")
         raise RefusedError(str(error)) from None
@@ -624,8 +594,8 @@ TARGETS = {
     "ink": Target(inks, read_ink, DataError, lambda: [(ENDLESS_INK,), (b"\n.X" * 20_000,)]),
     "archive": Target(archives, read_archive, download.SourceError, lambda: [(b"PK\x05\x06" + b"\xff" * 18,)]),
     "params.yaml": Target(params_files, read_params, ParamsError, wicked_params, lines=2 * len(params.KEYS)),
-    "data/processed": Target(processed, read_processed, StageError),
-    "data/split": Target(splits, read_split, StageError),
+    "data/processed": Target(partial(handed_on, split=False), read_processed, StageError),
+    "data/split": Target(partial(handed_on, split=True), read_split, StageError),
     "model files": Target(models, read_model_files, StageError),
     "checkpoints": Target(checkpoints, read_checkpoint, RefusedError),
     "runs in MLflow": Target(stores, read_store, StageError),
@@ -699,18 +669,18 @@ def attack(name: str, inputs: int, seen: list[str]) -> Tally:
         start = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
-            accepted = try_input(target, given)
+            try:
+                accepted = try_input(target, given)
+            finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
             check(not seen, seen)
             check(time.process_time() - start < SECONDS, f"more than {SECONDS:g} s")
             check(number >= 0 or not accepted, "was made to do harm, and is accepted")
             counts[accepted] += 1
         except (Exception, FaultError) as error:  # noqa: BLE001 (it is printed in the end)
-            signal.setitimer(signal.ITIMER_PROF, 0)
             frame = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{Path(frame.filename).name}:{frame.lineno}"
             faults.append(f"{number}: {type(error).__name__} {str(error)[:300]!r} at {where}")
-        finally:
-            signal.setitimer(signal.ITIMER_PROF, 0)
         slowest = max(slowest, time.process_time() - start)
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - start_memory
@@ -719,10 +689,9 @@ def attack(name: str, inputs: int, seen: list[str]) -> Tally:
 
 def _attack_in(folder: str, names: list[str], inputs: int) -> list[Tally]:
     os.chdir(folder)
-    sys.stdout = io.StringIO()
-    seen: list[str] = []
-    watch(Path.cwd(), seen)
-    return [attack(name, inputs, seen) for name in names]
+    watch(Path.cwd(), seen := [])
+    with contextlib.redirect_stdout(io.StringIO()):
+        return [attack(name, inputs, seen) for name in names]
 
 
 def attack_alone(names: list[str], inputs: int) -> list[Tally]:

@@ -16,6 +16,7 @@ import contextlib
 import copy
 import importlib
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -137,13 +138,13 @@ def mutants_of(source: bytes, file: str) -> list[Mutant]:
 def find(old: Mutant, candidates: list[Mutant]) -> Mutant | None:
     """The same mutant in other code: in the function of that name, or else wherever this code occurs once."""
 
-    def place(one: Mutant, closeness: int) -> tuple[str, ...]:
-        return (one["function"].split(".")[-1], one["function"], Path(one["file"]).stem)[:closeness]
+    def place(one: Mutant) -> tuple[str, ...]:
+        return one["function"].split(".")[-1], one["function"], Path(one["file"]).stem
 
     same = [one for one in candidates if all(one[key] == old[key] for key in ("kind", "code", "ordinal"))]
-    telling = len(old["code"]) > 15, not old["function"].endswith("__")
-    for closeness in (3, 2, 1, 0) if telling[0] else (3, 2, 1) if telling[1] else (3, 2):
-        if len(found := [one for one in same if place(one, closeness) == place(old, closeness)]) == 1:
+    least = 0 if len(old["code"]) > 15 else 2 if old["function"].endswith("__") else 1
+    for closeness in range(3, least - 1, -1):
+        if len(found := [one for one in same if place(one)[:closeness] == place(old)[:closeness]]) == 1:
             return found[0]
     return None
 
@@ -152,9 +153,8 @@ def draw(candidates: list[Mutant], number: int, seed: int, taken: list[Mutant]) 
     """Draw mutants, at most one on a line, from lines without a mutant."""
     mixed = random.Random(seed).sample(candidates, len(candidates))
     lines = {(one["file"], one["line"]): one for one in mixed}
-    for one in taken:
-        lines.pop((one["file"], one["line"]), None)
-    return list(lines.values())[:number]
+    used = {(one["file"], one["line"]) for one in taken}
+    return [one for line, one in lines.items() if line not in used][:number]
 
 
 def trace(folder: str, log: str) -> None:
@@ -297,21 +297,15 @@ class Checkout:
         """Run tests in a fork: the exit code and the plugin's records, or None if the fork crashed or took too long."""
         answer = self.work / "answer.json"
         answer.unlink(missing_ok=True)
-        if not (child := os.fork()):
-            try:
-                self.run_pytest(options, Plugin(chosen), answer, log)
-            finally:
-                os._exit(0)
-        end = time.monotonic() + seconds
-        while not (ended := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < end:
-            time.sleep(0.02)
+        child = multiprocessing.get_context("fork").Process(target=self.run_pytest, args=(options, chosen, answer, log))
+        child.start()
+        child.join(seconds)
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL)  # also what it has started
-        if not ended:
-            os.waitpid(child, 0)
+            os.killpg(child.ident or 0, signal.SIGKILL)  # also what it has started
+        child.join()
         return json.loads(answer.read_text()) if answer.exists() else None
 
-    def run_pytest(self, options: list[str], plugin: Plugin, answer: Path, log: Path | None) -> None:
+    def run_pytest(self, options: list[str], chosen: list[str] | None, answer: Path, log: Path | None) -> None:
         """Run tests in this process, the fork, and write the answer."""
         os.setsid()
         os.chdir(self.folder)
@@ -326,14 +320,16 @@ class Checkout:
             (self.work / "sitecustomize.py").write_text(hook)  # Python imports it when it starts
             os.environ["PYTHONPATH"] = str(self.work)
             trace(f"{self.folder}/src/", str(log))
-        options = [*shlex.split(OPTIONS), f"--basetemp={self.work}/temporary", *options]
-        code = int(pytest.main(options, plugins=[plugin]))
+        plugin = Plugin(chosen)
+        code = int(
+            pytest.main([*shlex.split(OPTIONS), f"--basetemp={self.work}/temporary", *options], plugins=[plugin])
+        )
         answer.write_text(json.dumps([code, plugin.seconds, plugin.failed, plugin.fixtures]))
 
 
 def report(mutants: list[Mutant]) -> None:
     """Print the survivors and how many mutants were killed, now and before."""
-    alive = [mutant for mutant in mutants if mutant["outcome"].startswith("survived")]
+    alive = [one for one in mutants if one["outcome"].startswith("survived")]
     for one in sorted(alive, key=lambda one: (one["file"], one["line"])):
         was = f" (was {one['before']})" if "before" in one else ""
         print(f"{one['file']}:{one['line']} {one['function']}: {one['code']} -> {one['at'][2]}: {one['outcome']}{was}")
@@ -349,9 +345,7 @@ def main() -> None:
     parser.add_argument("--like", type=Path, help="json file of another checkout: use its mutants")
     parser.add_argument("--number", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--tree", type=Path, default=Path(__file__).parents[2], help="the checkout; this one by default"
-    )
+    parser.add_argument("--tree", type=Path, default=Path(__file__).parents[2], help="a checkout; default: this one")
     args = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as work:

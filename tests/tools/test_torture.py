@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from tests.tools import torture
@@ -37,18 +38,11 @@ def test_every_file_of_the_project_is_compared(project: Path, change: Callable[[
     assert torture.differing(torture.results(project), expected) == found
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        (".git/index.lock", ""),
-        (".dvc/tmp/params.yaml.kept", ""),
-        (".dvc/tmp/checkpoints/key.training", ""),
-    ],
-)
-def test_what_is_left_over_is_seen(project: Path, name: str, content: str) -> None:
+@pytest.mark.parametrize("name", [".git/index.lock", ".dvc/tmp/params.yaml.kept", ".dvc/tmp/checkpoints/key.training"])
+def test_what_is_left_over_is_seen(project: Path, name: str) -> None:
     assert torture.left_over(project) == ""
     (project / name).parent.mkdir(exist_ok=True)
-    (project / name).write_text(content)
+    (project / name).touch()
     assert torture.left_over(project) == f"left over: {name}"
 
 
@@ -83,15 +77,9 @@ def test_the_line_that_told_the_user_is_found() -> None:
     ],
 )
 def test_tries_are_counted(tmp_path: Path, outcome: Try, lost: int, wrong: int) -> None:
-    def attempt(*_: object) -> Try:
-        if outcome is None:
-            raise FileNotFoundError("a file")
-        return outcome
-
-    fault = Fault("disk", "the disk is full", attempt, 2, 1, "disk is full")
-    ground = object.__new__(torture.Ground)
-    ground.folder = tmp_path
-    outcomes = [attempt() for attempt in torture.attempts(fault, ground, 2, seed=0)]
+    made = Mock(return_value=outcome, side_effect=None if outcome else FileNotFoundError("a file"))
+    fault = Fault("disk", "the disk is full", made, 2, 1, "disk is full")
+    outcomes = [torture.attempt(fault, Mock(folder=tmp_path), seed=0, turn=turn) for turn in range(2)]
     cells = torture.row(fault, outcomes).split(" | ")
     assert cells[:4] == ["| the disk is full", "2", str(2 * lost), str(2 * wrong)]
 

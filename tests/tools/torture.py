@@ -14,6 +14,7 @@ drawn from a seed. A fault is one function, which makes one try; `FAULTS` lists 
 import argparse
 import contextlib
 import hashlib
+import itertools
 import os
 import platform
 import random
@@ -27,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,10 @@ from typing import Any, NamedTuple
 import psutil
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from tests.project_copy import ROOT, git
+
 DOCUMENT = ROOT / "docs" / "reliability.md"
 SHRUNK: dict[str, Any] = {"dataset": "synthetic", "synthetic_rows_per_writer": 20, "hidden_layers": [24], "epochs": 150}
 LIMIT = 240.0  # seconds after which a run counts as hanging
@@ -44,7 +48,6 @@ AT_ONCE = 2  # tries
 HUNG = "nothing: it hung"
 DVC = [sys.executable, "-m", "dvc"]
 MAKE = [sys.executable, "src"]  # `make run` is MAKE + ["run"]
-NETWORK = "models/network.npz"
 
 
 class Try(NamedTuple):
@@ -55,6 +58,7 @@ class Try(NamedTuple):
     told: str = ""  # to the user
     where: str = ""  # at work at that moment
     skipped: str = ""  # why it could not be made
+    then: str = ""  # what the run after it resumed
 
 
 # --- Copies of the project, and runs in them -------------------------------------------------------------------------
@@ -65,155 +69,146 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.fresh, self.prepared = folder, folder / "fresh", folder / "prepared"
-        listed = subprocess.check_output(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True)
-        for name in listed.splitlines():
+        for name in git(ROOT, "ls-files", "-co", "--exclude-standard").splitlines():
             made = name.startswith(("metrics/", "docs/", "dvc.lock", "tests/")) and name != "metrics/.gitignore"
             if (ROOT / name).is_file() and not made:
                 (self.fresh / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.fresh / name)
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         (self.fresh / "params.yaml").write_text(yaml.safe_dump(params | SHRUNK))
-        module = self.fresh / "src/runtime/checkpoint.py"
-        module.write_text(re.sub(r"(?m)^EVERY = [\d.]+", "EVERY = 0.1", module.read_text()))
+        edit(self.fresh / "src/runtime/checkpoint.py", r"EVERY = [\d.]+", "EVERY = 0.1")
         git(self.fresh, "init", "-q")
         commit(self.fresh)
         shutil.copytree(self.fresh, self.prepared)
-        self.seconds = dict.fromkeys((self.fresh, self.prepared), 0.0)  # that a run takes
-        for place, begun in ((self.prepared, self.fresh), (self.copy("expected"), self.prepared)):
-            start_of_run = time.monotonic()
-            tracking = "" if place == self.prepared else "off"
-            code, said = run(place, [*DVC, "repro"], PENDIGITS_TRACKING=tracking)
-            self.seconds[begun] = time.monotonic() - start_of_run
-            if code or len(whole_runs(self.prepared / "mlflow.db")) != 1:
-                raise SystemExit(f"the run without any fault failed:\n{said}")
-            if place == self.prepared:
-                commit(place)
+        self.seconds = {self.fresh: self.undisturbed(self.prepared, tracked=True)}  # that a run takes
+        commit(self.prepared)
+        self.seconds[self.prepared] = self.undisturbed(self.copy("expected"))
         self.expected = results(folder / "expected")
+
+    def undisturbed(self, folder: Path, *, tracked: bool = False) -> float:
+        """The seconds that a run without any fault takes."""
+        began, (code, said) = time.monotonic(), run(folder, [*DVC, "repro"], tracked=tracked)
+        if code or len(whole_runs(folder / "mlflow.db")) != 1:
+            raise SystemExit(f"the run without any fault failed:\n{said}")
+        return time.monotonic() - began
 
     def copy(self, name: str, of: Path | None = None) -> Path:
         """A copy of the project in which a run has something to do."""
         folder = Path(shutil.copytree(of or self.prepared, self.folder / name, symlinks=True, dirs_exist_ok=True))
-        edit(folder, "seed: 0", "seed: 1")
+        edit(folder / "params.yaml", "seed: 0", "seed: 1")
         return folder
 
-    def again(self, folder: Path, said: str, wanted: int = 0, *, once: bool = True) -> tuple[Try, str]:
-        """`make run`, without the fault: what that shows, and what it says.
+    def again(
+        self, folder: Path, said: str, wanted: int = 0, *, once: bool = True, resumes: bool = False, lost: str = ""
+    ) -> Try:
+        """`make run`, without the fault.
 
         Args:
+            said: what the run with the fault said.
             wanted: how many results MLflow must show; 0: the run is not tracked.
+            resumes: whether it must go on with a training.
+            lost: what is known to be gone.
         """
-        code, then = run(folder, [*MAKE, "run"], PENDIGITS_TRACKING="" if wanted else "off")
-        lost = f"`make run` fails: {then[-300:]}" if code else ""
+        code, then = run(folder, [*MAKE, "run"], tracked=wanted > 0)
+        lost = f"`make run` fails: {then[-300:]}" if code else lost
         lost = lost or (not_in_mlflow(folder, wanted, once=once) if wanted else "")
+        lost = lost or ("the training did not resume" if resumes and not resumed(then) else "")
         wrong = "" if code else differing(results(folder), self.expected) or left_over(folder)
-        return Try(lost, wrong or bad(said + then), told(said)), then
+        return Try(lost, wrong or bad(said + then), told(said), then=resumed(then))
 
 
-def edit(folder: Path, before: str, after: str) -> None:
-    params = folder / "params.yaml"
-    params.write_text(re.sub(rf"(?m)^{before}$", after, params.read_text()))
-
-
-def git(folder: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+def edit(file: Path, before: str, after: str) -> None:
+    file.write_text(re.sub(rf"(?m)^{before}$", after, file.read_text()))
 
 
 def commit(folder: Path) -> None:
     git(folder, "add", "-A")
-    git(folder, "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t")
+    git(folder, "commit", "-qm", "t")
 
 
 class Running:
     """A command at work in a session of its own; what it and its children print goes to a file."""
 
-    def __init__(self, folder: Path, command: list[str], more: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, command: list[str], *, tracked: bool = False, **more: str) -> None:
         ours = ("DVC_", "MLFLOW_", "PENDIGITS_")
         found = {key: value for key, value in os.environ.items() if not key.startswith(ours)}
         found["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{found.get('PATH', '')}"
-        found |= {"PENDIGITS_TRACKING": "off", "PYTHONPATH": "", "DVC_SITE_CACHE_DIR": f"{folder}.dvc"}
-        found |= {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")} | {
-            **more
-        }
+        found |= {"PYTHONPATH": "", "DVC_SITE_CACHE_DIR": f"{folder}.dvc"}
+        found |= {"PENDIGITS_TRACKING": "" if tracked else "off"}
+        found |= {f"GIT_{who}_{what}": "t@t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+        self.folder, self.began = folder, time.time()
         self._file = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
-            command, cwd=folder, env=found, stdout=self._file, stderr=subprocess.STDOUT, start_new_session=True
+            command, cwd=folder, env=found | more, stdout=self._file, stderr=subprocess.STDOUT, start_new_session=True
         )
 
     def said(self) -> str:
         """Wait for its end; returns what it printed. What hangs is killed, and the text says so."""
         ended = wait_until(self.ended)
         if not ended:
-            self.kill()
+            end_all(self.folder)
+            self.process.wait()
         self._file.seek(0)
         return self._file.read() + ("" if ended else f"\n{HUNG} for {LIMIT:.0f} s\n")
 
     def ended(self) -> bool:
         return self.process.poll() is not None
 
-    def below(self) -> list[psutil.Process]:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return psutil.Process(self.process.pid).children(recursive=True)
-        return []
+    def wait_for(self, moment: str) -> None:
+        """Wait until the training is at work or has written the network, but no longer than this works."""
+        network = self.folder / "models/network.npz"
 
-    def kill(self) -> None:
-        """SIGKILL to it and all its children, those in other sessions too."""
-        for process in self.below():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        def reached() -> object:
+            if moment == "training":
+                return kept(self.folder)
+            with contextlib.suppress(OSError):
+                return network.stat().st_mtime > self.began
+            return False
 
-    def stages(self) -> list[psutil.Process]:
-        """The scripts of the pipeline that are at work below it."""
-        return [child for child in self.below() if any(word.startswith("src/") for word in words(child))]
+        wait_until(lambda: self.ended() or reached(), every=0.005)
 
 
-def start(folder: Path, command: list[str], **more: str) -> Running:
-    return Running(folder, command, more)
-
-
-def run(folder: Path, command: list[str], **more: str) -> tuple[int, str]:
-    running = start(folder, command, **more)
+def run(folder: Path, command: list[str], *, tracked: bool = False, **more: str) -> tuple[int, str]:
+    running = Running(folder, command, tracked=tracked, **more)
     said = running.said()
     return running.process.returncode, said
 
 
-def words(process: psutil.Process) -> list[str]:
-    """A process's command line; empty if it has ended."""
-    with contextlib.suppress(psutil.Error):
-        return process.cmdline()
-    return []
-
-
-def of_folder(folder: Path | str) -> list[psutil.Process]:
-    """The processes that were started for copies below a folder."""
-    found = []
+def of_folder(folder: Path | str) -> dict[psutil.Process, list[str]]:
+    """The processes that were started for copies below a folder, in any session, and their command lines."""
+    lines = {}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if process.environ().get("DVC_SITE_CACHE_DIR", "").startswith(str(folder)):
-                found.append(process)
-    return found
+                lines[process] = process.cmdline()
+    return lines
+
+
+def stages(folder: Path) -> dict[psutil.Process, str]:
+    """The scripts of the pipeline that are at work there, by name."""
+    scripts = [(one, found(r"^src/\w+", "\n".join(line))) for one, line in of_folder(folder).items()]
+    return {process: script.removeprefix("src/") for process, script in scripts if script}
 
 
 def end_all(folder: Path | str) -> None:
-    """Kill what a try has left at work: workers of DVC's queue, or a stage whose DVC was killed."""
-    for process in of_folder(folder):
+    """End what is at work there, also workers of DVC's queue, or a stage whose DVC was killed."""
+    end(of_folder(folder))
+
+
+def end(processes: Iterable[psutil.Process], how: int = signal.SIGKILL) -> None:
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+            process.send_signal(how)
 
 
 def wait_until(happened: Callable[[], object], seconds: float = LIMIT, every: float = 0.02) -> bool:
-    """Wait, but no longer than so many seconds of a machine that has little else to do and stops nobody."""
-    waited = 0.0
-    while not happened():
-        if waited > seconds:
-            return False
-        before = time.monotonic()
+    """Wait, but no longer than so many seconds of a machine that has little else to do."""
+    began = time.monotonic()
+    while not (done := bool(happened())):
+        if time.monotonic() - began > seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)):
+            break
         time.sleep(every)
-        busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-        waited += min(time.monotonic() - before, every + 1) / busy
-    return True
+    return done
 
 
 # --- What is looked at afterwards ------------------------------------------------------------------------------------
@@ -225,10 +220,10 @@ def results(folder: Path) -> dict[str, Any]:
     A killed process may leave a file that it was writing, under a name that git and DVC ignore.
     """
     found: dict[str, Any] = {}
-    for file in sorted(folder.rglob("*")):
+    not_ours = re.compile(r"(\.git|\.dvc|mlartifacts)/|mlflow\.db|.*(__pycache__|\.part(/|$))")
+    for file in folder.rglob("*"):
         name = str(file.relative_to(folder))
-        ours = not name.startswith((".git/", ".dvc/", "mlartifacts/", "mlflow.db")) and "__pycache__" not in name
-        if file.is_file() and ours and not re.search(r"\.part(/|$)", name):
+        if file.is_file() and not not_ours.match(name):
             found[name] = hashlib.sha256(file.read_bytes()).hexdigest()
     if "dvc.lock" in found:
         found["dvc.lock"] = yaml.safe_load((folder / "dvc.lock").read_text())
@@ -242,8 +237,8 @@ def differing(found: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
 
 def left_over(folder: Path) -> str:
     """What should be gone after a run that ended well."""
-    names = [path for path in (".git/index.lock", ".dvc/tmp/params.yaml.kept") if (folder / path).exists()]
-    names += [str(path.relative_to(folder)) for path in kept(folder)]
+    paths = [folder / ".git/index.lock", folder / ".dvc/tmp/params.yaml.kept", *kept(folder)]
+    names = [str(path.relative_to(folder)) for path in paths if path.exists()]
     return f"left over: {', '.join(names)}" if names else ""
 
 
@@ -257,9 +252,14 @@ def bad(said: str) -> str:
     return next((word for word in ("Traceback", HUNG) if word in said), "")
 
 
+def found(pattern: str, said: str) -> str:
+    """The first text of a pattern; empty if there is none."""
+    match = re.search(pattern, said, re.MULTILINE)
+    return match.group() if match else ""
+
+
 def resumed(said: str) -> str:
-    found = re.search(r"resuming after epoch.*", said)
-    return f"then: {found.group()}" if found else ""
+    return re.sub("^(?=.)", "then: ", found("resuming after epoch.*", said))
 
 
 def not_in_mlflow(folder: Path, wanted: int, *, once: bool = True) -> str:
@@ -269,7 +269,7 @@ def not_in_mlflow(folder: Path, wanted: int, *, once: bool = True) -> str:
         wanted: how many results it must show, each in one whole run if ``once``.
     """
     for command in ["sync"], ["doctor", "close"]:
-        code, said = run(folder, [*MAKE, *command], PENDIGITS_TRACKING="")
+        code, said = run(folder, [*MAKE, *command], tracked=True)
         if code or bad(said):
             return f"{command[0]} fails: {said[-300:]}"
     whole, still = whole_runs(folder / "mlflow.db"), runs(folder / "mlflow.db", "RUNNING")
@@ -279,11 +279,11 @@ def not_in_mlflow(folder: Path, wanted: int, *, once: bool = True) -> str:
 
 
 def asked(database: Path, query: str, *values: str) -> list[Any]:
-    """The rows of MLflow's database; without a database, none."""
+    """The first column of the rows of MLflow's database; without a database, none."""
     if not database.exists():
         return []
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as store:
-        return store.execute(query, values).fetchall()
+        return [row[0] for row in store.execute(query, values)]
 
 
 def runs(database: Path, status: str) -> int:
@@ -293,15 +293,10 @@ def runs(database: Path, status: str) -> int:
 
 def whole_runs(database: Path) -> list[str]:
     """Of each run in MLflow's database that has all of a result, the model."""
-    query = "select run_uuid, key, value from tags join runs using (run_uuid) where status = ? and lifecycle_stage = ?"
-    held: dict[str, dict[str, str]] = {}
-    for run_id, key, value in asked(database, query, "FINISHED", "active"):
-        held.setdefault(run_id, {})[key] = value
-    parts = {"model.sha256", "evaluate.sha256", "figures.sha256"}
-    return [tags["model.sha256"] for tags in held.values() if parts <= tags.keys()]
-
-
-_NEWS = re.compile(r"warning|cannot|another|MLflow: not|no permission|disk|full|read-only|No space", re.IGNORECASE)
+    query = """select max(iif(key = 'model.sha256', value, '')) from tags join runs using (run_uuid)
+        where status = 'FINISHED' and lifecycle_stage = 'active'
+        and key in ('model.sha256', 'evaluate.sha256', 'figures.sha256') group by run_uuid having count(*) = 3"""
+    return asked(database, query)
 
 
 def told(said: str) -> str:
@@ -309,128 +304,108 @@ def told(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if lines and lines[-1].startswith("`dvc repro` failed: "):  # `make run`, where DVC does not say why
         return lines[-1]
-    failed = next((i for i, line in enumerate(lines) if line.startswith("ERROR: failed to reproduce")), 0)
-    worth = [lines[failed - 1] if "exited with" in lines[failed] else lines[failed]] if failed else []
-    worth = worth or [line for line in lines if _NEWS.search(line)][-1:]
-    return "".join(worth)
+    for before, line in itertools.pairwise(lines):
+        if line.startswith("ERROR: failed to reproduce"):
+            return before if "exited with" in line else line
+    news = "(?i)warning|cannot|another|MLflow: not|no permission|disk|full|read-only|No space"
+    return next((line for line in reversed(lines) if re.search(news, line)), "")
 
 
 # --- Faults ----------------------------------------------------------------------------------------------------------
 
 
-def killed(ground: Ground, name: str, turn: int, chance: random.Random, tracking: str = "off") -> Try:
+def killed(ground: Ground, name: str, turn: int, chance: random.Random, *, tracked: bool = False) -> Try:
     """kill -9 of everything, of the running stage alone, or of DVC alone, whose stage then works on.
 
     At the first turns in the training, in a later stage, and then at any moment, also of a first run.
     """
     kind, origin = ("all", "stage", "dvc")[turn % 3], ground.fresh if turn % 4 == 3 else ground.prepared
-    moment = chance.random()
-    while not (found := _run_until(ground, f"{name}-{moment:.3f}", turn, moment, origin, tracking)):
+    moment = chance.random() * (0.5 if turn < 2 else ground.seconds[origin])
+    while True:
+        folder = ground.copy(f"{name}-{moment:.3f}", origin)
+        running = Running(folder, [*DVC, "repro"], tracked=tracked)
+        if turn < 2:
+            running.wait_for(("training", "network")[turn])
+        time.sleep(moment)
+        if kind == "stage":
+            wait_until(partial(stages, folder), 5)
+        at_work = stages(folder)
+        if not running.ended() and (at_work or kind != "stage"):
+            break
+        end_all(folder)
         moment *= 0.9  # it had ended
-    folder, running, stages = found
-    where = next((Path(word).stem for stage in stages for word in words(stage) if word.startswith("src/")), "DVC")
-    if kind == "all":
-        running.kill()
-    for victim in stages if kind == "stage" else [running.process] if kind == "dvc" else []:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            victim.kill()
+    end({"all": of_folder(folder), "stage": at_work, "dvc": [running.process]}[kind])
     wait_until(running.ended)
-    due = kept(folder) and not trained(folder)
-    wanted = 0 if tracking == "off" else 2 - (origin == ground.fresh)
-    outcome, then = ground.again(folder, "", wanted, once=kind != "dvc")
-    running.kill()
-    lost = outcome.lost or ("the training did not resume" if due and not resumed(then) else "")
-    return outcome._replace(lost=lost, told=resumed(then) or "nothing; the next run makes what is missing", where=where)
-
-
-def _run_until(
-    ground: Ground, name: str, turn: int, moment: float, origin: Path, tracking: str
-) -> tuple[Path, Running, list[psutil.Process]] | None:
-    """Start a run and wait for the moment; None if it had ended by then, or no stage is at work."""
-    folder = ground.copy(name, origin)
-    was, running = written(folder), start(folder, [*DVC, "repro"], PENDIGITS_TRACKING=tracking)
-    if turn < 2:
-        wait_until(lambda: running.ended() or (kept(folder) if turn == 0 else written(folder) != was), every=0.005)
-    time.sleep(moment * (0.5 if turn < 2 else ground.seconds[origin]))
-    stages = running.stages() if turn % 3 != 1 or wait_until(running.stages, 5) else []
-    if running.ended() or (turn % 3 == 1 and not stages):
-        running.kill()
-        return None
-    return folder, running, stages
-
-
-def written(folder: Path) -> float:
-    """When the network was written; 0 if it is not there."""
-    with contextlib.suppress(OSError):
-        return (folder / NETWORK).stat().st_mtime
-    return 0.0
-
-
-def trained(folder: Path) -> bool:
-    """Whether DVC has recorded the training with this seed."""
-    with contextlib.suppress(OSError, yaml.YAMLError, LookupError, TypeError):
-        stage = yaml.safe_load((folder / "dvc.lock").read_text())["stages"]["train"]
-        return bool(stage["params"]["params.yaml"]["seed"] == 1)
-    return False
+    lock, wanted = folder / "dvc.lock", tracked * (1 if origin == ground.fresh else 2)
+    recorded = lock.exists() and found(r"^ +seed: 1$", lock.read_text())  # the training
+    outcome = ground.again(folder, "", wanted, once=kind != "dvc", resumes=bool(kept(folder)) and not recorded)
+    end_all(folder)
+    where = next(iter(at_work.values()), "DVC")
+    return outcome._replace(told=outcome.then or "nothing; the next run makes what is missing", where=where)
 
 
 def edited_meanwhile(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
     """DVC alone is killed, and params.yaml edited and run again while its training works on; later it is as before."""
     folder = ground.copy(name)
-    running = start(folder, [*DVC, "repro"])
-    wait_until(lambda: kept(folder))
+    running = Running(folder, [*DVC, "repro"])
+    running.wait_for("training")
     time.sleep(chance.random())
     running.process.kill()
     running.process.wait()
-    edit(folder, "seed: 1", "seed: 0")
+    edit(folder / "params.yaml", "seed: 1", "seed: 0")
     code, then = run(folder, [*MAKE, "run"])  # of the old values, which DVC has
-    wait_until(lambda: not [process for process in of_folder(folder) if "src/train.py" in words(process)])
+    wait_until(lambda: "train" not in stages(folder).values())
     before = {key: known for key, known in results(ground.prepared).items() if key not in ("params.yaml", "dvc.lock")}
-    found = {key: known for key, known in results(folder).items() if key in before}
-    wrong = differing(found, before)
-    said = running.said()
-    edit(folder, "seed: 0", "seed: 1")
-    outcome, after = ground.again(folder, said + then)
-    lost = outcome.lost or (f"`make run` fails: {then[-300:]}" if code else "")
-    lost = lost or ("" if resumed(after) else "the training did not resume")
-    heard = re.search("(?m)^parameters, data or code were edited.*", said)
-    return outcome._replace(lost=lost, wrong=outcome.wrong or wrong, told=heard.group() if heard else "")
+    wrong = differing({key: known for key, known in results(folder).items() if key in before}, before)
+    said, lost = running.said(), f"`make run` fails: {then[-300:]}" if code else ""
+    edit(folder / "params.yaml", "seed: 0", "seed: 1")
+    outcome = ground.again(folder, said + then, resumes=True, lost=lost)
+    return outcome._replace(wrong=outcome.wrong or wrong, told=found("^parameters, data or code were edited.*", said))
 
 
 def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
     """kill -9 in `dvc exp run`, in the workspace, where there is an edit, or with --temp."""
     folder, temporary = ground.copy(name), turn % 2 == 1
-    edit(folder, "seed: 1", "seed: 0")
+    edit(folder / "params.yaml", "seed: 1", "seed: 0")
     with (folder / "README.md").open("a") as file:
         file.write("\nan edit that is not committed\n")
     edited = results(folder)["README.md"]
     command = [*DVC, "exp", "run", "-S", "seed=1", *["--temp"] * temporary]
-    running = start(folder, command)
+    running = Running(folder, command)
     if temporary:  # in the training, or a later stage
-        wait_until(lambda: running.ended() or kept(folder))
+        running.wait_for("training")
     time.sleep(chance.uniform(0, 2 if temporary else ground.seconds[ground.prepared]))
-    running.kill()
+    end_all(folder)
+    running.said()
     code, then = run(folder, command)
     if code:  # DVC's own files may be incomplete, which `make run` repairs
         run(folder, [sys.executable, "-c", "from runtime.repair import repair; repair()"], PYTHONPATH="src")
         code, then = run(folder, command)
-    lost, wrong, names = f"fails: {then[-300:]}" if code else "", bad(then), experiments(folder)
+    made, expected = results(folder), ground.expected | {"README.md": edited}
+    refs = git(folder, "for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/exps/").split()
+    names = [ref for ref in refs if re.match(r"refs/exps/[0-9a-f]{2}/", ref)]  # what DVC keeps for its queue is beside
+    lost = f"fails: {then[-300:]}" if code else "" if made["README.md"] == edited else "an edit"
     if temporary and names:
-        made = yaml.safe_load(git(folder, "show", f"{names[0]}:dvc.lock"))
-        wrong = wrong or differing({"dvc.lock": made}, {"dvc.lock": ground.expected["dvc.lock"]}) or left_over(folder)
+        made, expected = {"dvc.lock": yaml.safe_load(git(folder, "show", f"{names[0]}:dvc.lock"))}, ground.expected
+        expected = {"dvc.lock": expected["dvc.lock"]}
         lost = lost or ("" if resumed(then) else "the training did not resume")
-    elif not temporary:
-        wrong = wrong or differing(results(folder), ground.expected | {"README.md": edited}) or left_over(folder)
-    lost = lost or ("an edit" if results(folder)["README.md"] != edited else "")
+    wrong = bad(then)
+    if names or not temporary:
+        wrong = wrong or differing(made, expected) or left_over(folder)
     lost = lost or not_in_mlflow(folder, 2, once=len(names) <= 1)  # the killed one too may have become an experiment
     where = "--temp" if temporary else "workspace"
     return Try(lost, wrong, resumed(then) or "nothing; the same command again makes it", where)
 
 
-def experiments(folder: Path) -> list[str]:
-    """DVC's experiments, newest first; what it keeps for its queue lies among them."""
-    refs = git(folder, "for-each-ref", "--sort=-creatordate", "--format=%(refname)", "refs/exps/").split()
-    return [ref for ref in refs if re.match(r"refs/exps/[0-9a-f]{2}/", ref)]
+STOPS = [  # how, of what, and when
+    ("SIGTERM to all", [*MAKE, "run"], "training"),
+    ("Ctrl-C twice", [*MAKE, "run"], "training"),
+    ("SIGTERM", [*MAKE, "run"], "network"),
+    ("Ctrl-C", [*DVC, "repro"], "training"),
+    ("SIGTERM to the stage", [*DVC, "repro"], "training"),
+    ("Ctrl-C", [*MAKE, "run"], "network"),
+    ("SIGHUP", [*MAKE, "run"], "training"),
+]
 
 
 def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
@@ -438,14 +413,12 @@ def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -
 
     It must end all that was at work, and close the training's run.
     """
-    folder, (how, command, in_training) = ground.copy(name), STOPS[turn % len(STOPS)]
-    running, was = start(folder, command, PENDIGITS_TRACKING=""), written(folder)
-    wait_until(lambda: running.ended() or (kept(folder) if in_training else written(folder) != was))
+    folder, (how, command, moment) = ground.copy(name), STOPS[turn % len(STOPS)]
+    running = Running(folder, command, tracked=True)
+    running.wait_for(moment)
     time.sleep(chance.uniform(0, 0.5))
     if how == "SIGTERM to the stage":
-        for stage in running.stages():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                stage.terminate()
+        end(stages(folder), signal.SIGTERM)
     elif how in ("SIGTERM", "SIGHUP"):
         running.process.send_signal(getattr(signal, how))
     else:
@@ -456,56 +429,49 @@ def asked_to_stop(ground: Ground, name: str, turn: int, chance: random.Random) -
     said = running.said()
     closed = wait_until(lambda: runs(folder / "mlflow.db", "KILLED") == 1, 60)  # where DVC dies, its stage ends later
     time.sleep(1)
-    at_work = [words(process) for process in of_folder(folder) if "tracking.recorder" not in words(process)]
-    outcome, then = ground.again(folder, said, 2)
-    lost = outcome.lost or ("" if resumed(then) else "the training did not resume")
+    at_work = [line for line in of_folder(folder).values() if "tracking.recorder" not in line]
+    outcome = ground.again(folder, said, 2, resumes=True)
     wrong = outcome.wrong or ("" if closed else "its run is not KILLED") or (f"at work: {at_work}" if at_work else "")
-    heard = re.search("(?m)^stopped.*", said)  # of the stage; `make run` prints a second line
-    return outcome._replace(lost=lost, wrong=wrong, told=heard.group() if heard else "", where=how)
-
-
-STOPS = [  # how, of what, and whether the training is at work or done
-    ("SIGTERM to all", [*MAKE, "run"], True),
-    ("Ctrl-C twice", [*MAKE, "run"], True),
-    ("SIGTERM", [*MAKE, "run"], False),
-    ("Ctrl-C", [*DVC, "repro"], True),
-    ("SIGTERM to the stage", [*DVC, "repro"], True),
-    ("Ctrl-C", [*MAKE, "run"], False),
-    ("SIGHUP", [*MAKE, "run"], True),
-]
+    # the stage's line; `make run` prints a second one
+    return outcome._replace(wrong=wrong, told=found("^stopped.*", said), where=how)
 
 
 def disk_full(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
     """The project on a file system of its own, with less room than a run needs; as root only, who may make one."""
     place = ground.folder / f"{name}-small"
     place.mkdir()
-    if not mount("-t", "tmpfs", "-o", "size=1g", "tmpfs", str(place)):
+    if not mount("-t", "tmpfs", "-o", "size=1g", "tmpfs", place):
         return Try(skipped="a file system cannot be mounted here")
-    try:
+    with contextlib.ExitStack() as heal:
+        heal.callback(unmount, place)
         folder, wanted = ground.copy(f"{place.name}/project"), 2 * (turn % 2)
-        mount("-o", f"remount,size={shutil.disk_usage(place).used + int(chance.uniform(0, 5e5))}", str(place))
-        _, said = run(folder, [*MAKE, "run"], PENDIGITS_TRACKING="" if wanted else "off")
-        mount("-o", "remount,size=1g", str(place))
-        return ground.again(folder, said, wanted)[0]
-    finally:
-        unmount(place)
+        mount("-o", f"remount,size={shutil.disk_usage(place).used + int(chance.uniform(0, 5e5))}", place)
+        _, said = run(folder, [*MAKE, "run"], tracked=wanted > 0)
+        mount("-o", "remount,size=1g", place)
+        return ground.again(folder, said, wanted)
 
 
 READ_ONLY = ("models", "metrics", ".dvc/tmp", ".dvc/cache", ".git", "data", ".")
 
 
 def read_only(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
-    place, wanted = READ_ONLY[turn % len(READ_ONLY)], 2 * (turn % 2)
-    folder = ground.copy(name)
-    with not_writable(folder / place) as possible:
-        code, said = run(folder, [*DVC, "repro"], PENDIGITS_TRACKING="" if wanted else "off")
-    if not possible:
-        return Try(skipped="a folder cannot be made read-only here")
-    outcome = ground.again(folder, said, wanted)[0]
-    return outcome._replace(where=place, told=outcome.told if code else outcome.told or "nothing; it ran")
+    """For root a read-only mount, since permissions do not hold root back."""
+    folder, where, wanted = ground.copy(name), READ_ONLY[turn % len(READ_ONLY)], 2 * (turn % 2)
+    place = folder / where
+    with contextlib.ExitStack() as heal:
+        if os.geteuid() != 0:
+            heal.callback(place.chmod, 0o755)
+            place.chmod(0o555)
+        else:
+            heal.callback(unmount, place)
+            if not (mount("--bind", place, place) and mount("-o", "remount,ro,bind", place)):
+                return Try(skipped="a folder cannot be made read-only here")
+        code, said = run(folder, [*DVC, "repro"], tracked=wanted > 0)
+    outcome = ground.again(folder, said, wanted)
+    return outcome._replace(where=where, told=outcome.told or ("" if code else "nothing; it ran"))
 
 
-def mount(*arguments: str) -> bool:
+def mount(*arguments: str | Path) -> bool:
     return os.geteuid() == 0 and not subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode
 
 
@@ -513,60 +479,44 @@ def unmount(place: Path) -> None:
     subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
 
 
-@contextlib.contextmanager
-def not_writable(folder: Path) -> Iterator[bool]:
-    """For root a read-only mount, since permissions do not hold root back. Yields whether it worked."""
-    if os.geteuid() != 0:
-        folder.chmod(0o555)
-        yield True
-        folder.chmod(0o755)
-        return
-    worked = mount("--bind", str(folder), str(folder)) and mount("-o", "remount,ro,bind", str(folder))
-    try:
-        yield worked
-    finally:
-        unmount(folder)
-
-
 def run_twice(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
     folder = ground.copy(name)
-    first = start(folder, [*MAKE, "run"], PENDIGITS_TRACKING="")
+    first = Running(folder, [*MAKE, "run"], tracked=True)
     time.sleep(chance.uniform(0, 2))
-    second = start(folder, [*MAKE, "run"], PENDIGITS_TRACKING="")
+    second = Running(folder, [*MAKE, "run"], tracked=True)
     said = first.said() + second.said()
     failed = first.process.returncode or second.process.returncode
-    outcome, _ = ground.again(folder, said, 2)
-    waiting = re.search(r".*waiting.*", said)
-    lost = outcome.lost or (f"one fails: {said[-300:]}" if failed else "")
-    return outcome._replace(lost=lost, told=waiting.group() if waiting else told(said))
+    outcome = ground.again(folder, said, 2, lost=f"one fails: {said[-300:]}" if failed else "")
+    return outcome._replace(told=found(".*waiting.*", said) or outcome.told)
 
 
 def store_fault(kind: str, ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
     """Something happens to MLflow's database while a run is being logged, or a server is there that never answers."""
-    folder, heal, more = ground.copy(name), contextlib.ExitStack(), dict[str, str]()
+    folder, more = ground.copy(name), dict[str, str]()
     database = folder / "mlflow.db"
-    if kind == "silent":
-        silent = heal.enter_context(socket.create_server(("127.0.0.1", 0)))
-        more["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
-    running = start(folder, [*DVC, "repro"], PENDIGITS_TRACKING="", **more)
-    if kind != "silent":
-        wait_until(lambda: running.ended() or runs(database, "RUNNING"), every=0.05)
-        time.sleep(chance.random())
-    if kind == "locked":
-        lock = heal.enter_context(contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=60)))
-        lock.execute("begin exclusive")
-    elif kind == "deleted":
-        database.unlink()
-    elif kind == "overwritten":
-        content = bytearray(database.read_bytes())
-        content[::97] = chance.randbytes(len(content[::97]))
-        database.write_bytes(content)
-        heal.callback(database.rename, f"{database}.damaged")  # as the message says
-    said = running.said()
-    heal.close()
-    outcome, _ = ground.again(folder, said)
-    lost = outcome.lost or (f"the run fails: {said[-300:]}" if running.process.returncode else "")
-    return outcome._replace(lost=lost or not_in_mlflow(folder, 1 if kind in ("deleted", "overwritten") else 2))
+    with contextlib.ExitStack() as heal:
+        if kind == "silent":
+            silent = heal.enter_context(socket.create_server(("127.0.0.1", 0)))
+            more["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        running = Running(folder, [*DVC, "repro"], tracked=True, **more)
+        if kind != "silent":
+            wait_until(lambda: running.ended() or runs(database, "RUNNING"), every=0.05)
+            time.sleep(chance.random())
+        if kind == "locked":
+            lock = heal.enter_context(contextlib.closing(sqlite3.connect(database, isolation_level=None, timeout=60)))
+            lock.execute("begin exclusive")
+        elif kind == "deleted":
+            database.unlink()
+        elif kind == "overwritten":
+            content = bytearray(database.read_bytes())
+            content[::97] = chance.randbytes(len(content[::97]))
+            database.write_bytes(content)
+            heal.callback(database.rename, f"{database}.damaged")  # as the message says
+        said = running.said()
+    lost = f"the run fails: {said[-300:]}" if running.process.returncode else ""
+    outcome = ground.again(folder, said, lost=lost)
+    wanted = 1 if kind in ("deleted", "overwritten") else 2
+    return outcome._replace(lost=outcome.lost or not_in_mlflow(folder, wanted))
 
 
 # --- All of it -------------------------------------------------------------------------------------------------------
@@ -588,7 +538,7 @@ ANEW = "^then: resuming after epoch|^nothing; "
 STOPPED = "^stopped in epoch .* resumes there$|^stopped; run the same command again to continue$"
 FAULTS = [
     Fault("killed", "kill -9 of all of `dvc repro`, of the stage, or of DVC alone", killed, 60, 2, ANEW),
-    Fault("logged", "kill -9 at a random moment while MLflow logs the run", partial(killed, tracking=""), 6, 0, ANEW),
+    Fault("logged", "kill -9 at a random moment while MLflow logs the run", partial(killed, tracked=True), 6, 0, ANEW),
     Fault("experiment", "kill -9 in `dvc exp run`", experiment_killed, 6, 0, ANEW),
     Fault("edited", "params.yaml is edited while a training works", edited_meanwhile, 4, 1, "^parameters, data"),
     Fault("stopped", "SIGTERM, SIGHUP or Ctrl-C, to `make run` or `dvc repro`", asked_to_stop, 7, 1, STOPPED),
@@ -603,25 +553,21 @@ FAULTS = [
 HEADER = "| fault | tries | lost | wrong | most frequent message to the user |\n|---|---:|---:|---:|---|"
 
 
-def attempts(fault: Fault, ground: Ground, tries: int, seed: int) -> list[Callable[[], Try]]:
-    """The tries to make; each prints what went wrong in it, and leaves neither processes nor folders."""
-
-    def attempt(turn: int) -> Try:
-        name = f"{fault.name}-{turn:03}"
-        try:
-            outcome = fault.attempt(ground, name, turn, random.Random(f"{seed} {fault.fault} {turn}"))
-        except Exception as error:  # noqa: BLE001 (the next tries may tell more)
-            outcome = Try(wrong=f"{type(error).__name__}: {error}")
-        end_all(ground.folder / name)
-        for place in ground.folder.glob(f"{name}*"):
-            shutil.rmtree(place, ignore_errors=True)
-        if not outcome.skipped and not re.search(fault.says, outcome.told):
-            outcome = outcome._replace(wrong=outcome.wrong or "another message")
-        if outcome.lost or outcome.wrong:
-            sys.stderr.write(f"--- {fault.fault}, try {turn}: {outcome}\n")
-        return outcome
-
-    return [partial(attempt, turn) for turn in range(tries)]
+def attempt(fault: Fault, ground: Ground, seed: int, turn: int) -> Try:
+    """Make a try, print what went wrong in it, and leave neither processes nor folders."""
+    name = f"{fault.name}-{turn:03}"
+    try:
+        outcome = fault.attempt(ground, name, turn, random.Random(f"{seed} {fault.fault} {turn}"))
+    except Exception as error:  # noqa: BLE001 (the next tries may tell more)
+        outcome = Try(wrong=f"{type(error).__name__}: {error}")
+    end_all(ground.folder / name)
+    for place in ground.folder.glob(f"{name}*"):
+        shutil.rmtree(place, ignore_errors=True)
+    if not outcome.skipped and not re.search(fault.says, outcome.told):
+        outcome = outcome._replace(wrong=outcome.wrong or "another message")
+    if outcome.lost or outcome.wrong:
+        sys.stderr.write(f"--- {fault.fault}, try {turn}: {outcome}\n")
+    return outcome
 
 
 def row(fault: Fault, outcomes: list[Try]) -> str:
@@ -670,10 +616,8 @@ def main() -> None:
         counts = {fault: options.tries or (fault.short if options.short else fault.tries) for fault in FAULTS}
         with ThreadPoolExecutor(AT_ONCE) as pool:
             chosen = [fault for fault in FAULTS if counts[fault] and fault.name in (options.only or [fault.name])]
-            made = {fault: attempts(fault, ground, counts[fault], options.seed) for fault in chosen}
-            submitted = {fault: [pool.submit(attempt) for attempt in made[fault]] for fault in chosen}
-            for fault in chosen:
-                outcomes = [future.result() for future in submitted[fault]]
+            made = [pool.map(partial(attempt, fault, ground, options.seed), range(counts[fault])) for fault in chosen]
+            for fault, outcomes in zip(chosen, map(list, made), strict=True):
                 faults += sum(bool(outcome.lost or outcome.wrong) for outcome in outcomes)
                 rows[fault.fault] = row(fault, outcomes)
                 print(rows[fault.fault], flush=True)
