@@ -689,7 +689,7 @@ def attack(name: str, inputs: int, seen: list[str]) -> Tally:
 
 def _attack_in(folder: str, names: list[str], inputs: int) -> list[Tally]:
     os.chdir(folder)
-    watch(Path.cwd(), seen := [])
+    watch(Path.cwd(), seen := list[str]())
     with contextlib.redirect_stdout(io.StringIO()):
         return [attack(name, inputs, seen) for name in names]
 

@@ -39,7 +39,7 @@ import yaml
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from tests.project_copy import ROOT, git
+from tests.project_copy import ROOT, copy_project, git
 
 DOCUMENT = ROOT / "docs" / "reliability.md"
 SHRUNK: dict[str, Any] = {"dataset": "synthetic", "synthetic_rows_per_writer": 20, "hidden_layers": [24], "epochs": 150}
@@ -69,13 +69,8 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.fresh, self.prepared = folder, folder / "fresh", folder / "prepared"
-        for name in git(ROOT, "ls-files", "-co", "--exclude-standard").splitlines():
-            made = name.startswith(("metrics/", "docs/", "dvc.lock", "tests/")) and name != "metrics/.gitignore"
-            if (ROOT / name).is_file() and not made:
-                (self.fresh / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.fresh / name)
-        params = yaml.safe_load((ROOT / "params.yaml").read_text())
-        (self.fresh / "params.yaml").write_text(yaml.safe_dump(params | SHRUNK))
+        self.fresh.mkdir()
+        copy_project(self.fresh, ["README.md", "pyproject.toml"], **SHRUNK)
         edit(self.fresh / "src/runtime/checkpoint.py", r"EVERY = [\d.]+", "EVERY = 0.1")
         git(self.fresh, "init", "-q")
         commit(self.fresh)
@@ -146,7 +141,7 @@ class Running:
         """Wait for its end; returns what it printed. What hangs is killed, and the text says so."""
         ended = wait_until(self.ended)
         if not ended:
-            end_all(self.folder)
+            end(of_folder(self.folder))
             self.process.wait()
         self._file.seek(0)
         return self._file.read() + ("" if ended else f"\n{HUNG} for {LIMIT:.0f} s\n")
@@ -190,12 +185,8 @@ def stages(folder: Path) -> dict[psutil.Process, str]:
     return {process: script.removeprefix("src/") for process, script in scripts if script}
 
 
-def end_all(folder: Path | str) -> None:
-    """End what is at work there, also workers of DVC's queue, or a stage whose DVC was killed."""
-    end(of_folder(folder))
-
-
 def end(processes: Iterable[psutil.Process], how: int = signal.SIGKILL) -> None:
+    """End the processes, such as workers of DVC's queue, or a stage whose DVC was killed."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(how)
@@ -278,17 +269,17 @@ def not_in_mlflow(folder: Path, wanted: int, *, once: bool = True) -> str:
     return f"{still} runs say RUNNING" if still else ""
 
 
-def asked(database: Path, query: str, *values: str) -> list[Any]:
+def asked(database: Path, query: str) -> list[Any]:
     """The first column of the rows of MLflow's database; without a database, none."""
     if not database.exists():
         return []
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as store:
-        return [row[0] for row in store.execute(query, values)]
+        return [row[0] for row in store.execute(query)]
 
 
 def runs(database: Path, status: str) -> int:
     """How many runs in MLflow's database are in a state."""
-    return len(asked(database, "select 1 from runs where status = ? and lifecycle_stage = 'active'", status))
+    return asked(database, "select status from runs where lifecycle_stage = 'active'").count(status)
 
 
 def whole_runs(database: Path) -> list[str]:
@@ -332,14 +323,14 @@ def killed(ground: Ground, name: str, turn: int, chance: random.Random, *, track
         at_work = stages(folder)
         if not running.ended() and (at_work or kind != "stage"):
             break
-        end_all(folder)
+        end(of_folder(folder))
         moment *= 0.9  # it had ended
     end({"all": of_folder(folder), "stage": at_work, "dvc": [running.process]}[kind])
     wait_until(running.ended)
     lock, wanted = folder / "dvc.lock", tracked * (1 if origin == ground.fresh else 2)
     recorded = lock.exists() and found(r"^ +seed: 1$", lock.read_text())  # the training
     outcome = ground.again(folder, "", wanted, once=kind != "dvc", resumes=bool(kept(folder)) and not recorded)
-    end_all(folder)
+    end(of_folder(folder))
     where = next(iter(at_work.values()), "DVC")
     return outcome._replace(told=outcome.then or "nothing; the next run makes what is missing", where=where)
 
@@ -375,7 +366,7 @@ def experiment_killed(ground: Ground, name: str, turn: int, chance: random.Rando
     if temporary:  # in the training, or a later stage
         running.wait_for("training")
     time.sleep(chance.uniform(0, 2 if temporary else ground.seconds[ground.prepared]))
-    end_all(folder)
+    end(of_folder(folder))
     running.said()
     code, then = run(folder, command)
     if code:  # DVC's own files may be incomplete, which `make run` repairs
@@ -440,14 +431,14 @@ def disk_full(ground: Ground, name: str, turn: int, chance: random.Random) -> Tr
     """The project on a file system of its own, with less room than a run needs; as root only, who may make one."""
     place = ground.folder / f"{name}-small"
     place.mkdir()
-    if not mount("-t", "tmpfs", "-o", "size=1g", "tmpfs", place):
+    if not as_root("mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", place):
         return Try(skipped="a file system cannot be mounted here")
     with contextlib.ExitStack() as heal:
-        heal.callback(unmount, place)
+        heal.callback(as_root, "umount", "-l", place)
         folder, wanted = ground.copy(f"{place.name}/project"), 2 * (turn % 2)
-        mount("-o", f"remount,size={shutil.disk_usage(place).used + int(chance.uniform(0, 5e5))}", place)
+        as_root("mount", "-o", f"remount,size={shutil.disk_usage(place).used + int(chance.uniform(0, 5e5))}", place)
         _, said = run(folder, [*MAKE, "run"], tracked=wanted > 0)
-        mount("-o", "remount,size=1g", place)
+        as_root("mount", "-o", "remount,size=1g", place)
         return ground.again(folder, said, wanted)
 
 
@@ -463,20 +454,17 @@ def read_only(ground: Ground, name: str, turn: int, chance: random.Random) -> Tr
             heal.callback(place.chmod, 0o755)
             place.chmod(0o555)
         else:
-            heal.callback(unmount, place)
-            if not (mount("--bind", place, place) and mount("-o", "remount,ro,bind", place)):
+            heal.callback(as_root, "umount", "-l", place)
+            if not (as_root("mount", "--bind", place, place) and as_root("mount", "-o", "remount,ro,bind", place)):
                 return Try(skipped="a folder cannot be made read-only here")
         code, said = run(folder, [*DVC, "repro"], tracked=wanted > 0)
     outcome = ground.again(folder, said, wanted)
     return outcome._replace(where=where, told=outcome.told or ("" if code else "nothing; it ran"))
 
 
-def mount(*arguments: str | Path) -> bool:
-    return os.geteuid() == 0 and not subprocess.run(["mount", *arguments], capture_output=True, check=False).returncode
-
-
-def unmount(place: Path) -> None:
-    subprocess.run(["umount", "-l", str(place)], capture_output=True, check=False)
+def as_root(*command: str | Path) -> bool:
+    """Whether a command is possible here, and worked."""
+    return os.geteuid() == 0 and not subprocess.run(command, capture_output=True, check=False).returncode
 
 
 def run_twice(ground: Ground, name: str, turn: int, chance: random.Random) -> Try:
@@ -560,7 +548,7 @@ def attempt(fault: Fault, ground: Ground, seed: int, turn: int) -> Try:
         outcome = fault.attempt(ground, name, turn, random.Random(f"{seed} {fault.fault} {turn}"))
     except Exception as error:  # noqa: BLE001 (the next tries may tell more)
         outcome = Try(wrong=f"{type(error).__name__}: {error}")
-    end_all(ground.folder / name)
+    end(of_folder(ground.folder / name))
     for place in ground.folder.glob(f"{name}*"):
         shutil.rmtree(place, ignore_errors=True)
     if not outcome.skipped and not re.search(fault.says, outcome.told):
@@ -621,7 +609,7 @@ def main() -> None:
                 faults += sum(bool(outcome.lost or outcome.wrong) for outcome in outcomes)
                 rows[fault.fault] = row(fault, outcomes)
                 print(rows[fault.fault], flush=True)
-        end_all(folder)
+        end(of_folder(folder))
     minutes = (time.monotonic() - began) / 60
     print(f"\n{minutes * 60:.0f} s, {faults} tries lost or wrong")
     if not (options.short or options.tries or options.only):
