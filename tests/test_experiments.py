@@ -24,7 +24,7 @@ import yaml
 from filelock import FileLock
 from tests.project_copy import WHO, copy_project, git, make_repository
 from tests.tracking.finished_pipeline import Runs
-from tests.ui_at_work import answers, free_port, wait_for
+from tests.ui_at_work import asked, free_port, wait_for
 
 from tracking.mlflow_run import ORIGIN
 from tracking.store import Store, open_store
@@ -256,18 +256,15 @@ class Server:
     def __init__(self, folder: Path) -> None:
         port, self.log = str(free_port()), folder / "server.log"
         self.url = f"http://127.0.0.1:{port}"
-        self.command += [
-            "--backend-store-uri",
-            f"sqlite:///{folder}/team.db",
-            "--artifacts-destination",
-            f"{folder}/team",
-        ]
+        place = ["--backend-store-uri", f"sqlite:///{folder}/team.db", "--artifacts-destination", f"{folder}/team"]
+        where = ["--port", port, "--workers", "1", "--host", "127.0.0.1"]
+        self.command = [sys.executable, "-m", "mlflow", "server", *where, *place]
 
     def start(self) -> None:
         with self.log.open("ab") as log:
             how: Any = {"stdout": log, "stderr": log, "start_new_session": True}
             self.process = subprocess.Popen(self.command, cwd=self.log.parent, **how)
-        wait_for(lambda: answers(f"{self.url}/health"), 180)
+        wait_for(lambda: asked(f"{self.url}/health")[0] == 200, 180)
 
     def vanish(self) -> None:
         os.killpg(self.process.pid, signal.SIGKILL)

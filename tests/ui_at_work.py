@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ def ui_at_work(folder: Path, stop: int = signal.SIGTERM) -> Iterator[str]:
         how: Any = {"stdout": said, "stderr": said, "start_new_session": True}
         server = subprocess.Popen(command, cwd=folder, env=environment, **how)
     try:
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}/health"))
+        wait_for(lambda: asked(f"http://127.0.0.1:{port}/health")[0] == 200)
         (line,) = (folder / "said").read_text().splitlines()
         yield re.findall(r"http://[^\s;]+", line)[0]
     finally:
@@ -42,12 +43,16 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def answers(url: str) -> bool:
+def asked(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+    """The status of a server's answer, and the answer; 0 if there is none."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} | (headers or {}))  # noqa: S310
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
     except OSError:
-        return False
+        return 0, b""
 
 
 def free_port() -> int:

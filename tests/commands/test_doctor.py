@@ -116,24 +116,17 @@ def test_runs_are_abandoned_when_their_process_here_is_gone() -> None:
     zombie.wait()
 
 
-def check_fine(root: Path) -> list[Finding]:
-    return [Finding("fine")]
-
-
-def check_broken(root: Path) -> list[Finding]:
-    return [Finding("broken", "mend it")]
-
-
 def check_things(root: Path) -> list[Finding]:
     raise KeyError("\x1b[2Jodd")
 
 
 def test_the_exit_code_says_whether_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    fine, broken = (lambda root, finding=found: [finding] for found in (Finding("fine"), Finding("broken", "mend it")))
     monkeypatch.setattr(sys, "argv", ["doctor"])
-    monkeypatch.setattr(doctor, "CHECKS", (check_fine,))
+    monkeypatch.setattr(doctor, "CHECKS", (fine,))
     doctor.main()
     assert capsys.readouterr().out == "ok: fine\n"
-    monkeypatch.setattr(doctor, "CHECKS", (check_things, check_fine, check_broken))
+    monkeypatch.setattr(doctor, "CHECKS", (check_things, fine, broken))
     with pytest.raises(SystemExit) as ended:
         doctor.main()
     assert ended.value.code == 1

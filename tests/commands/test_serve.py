@@ -9,8 +9,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tests.tools.lies import ask
-from tests.ui_at_work import ROOT, free_port, wait_for
+from tests.ui_at_work import ROOT, asked, free_port, wait_for
 
 from commands import serve
 from data_sets.pendigits import FEATURES
@@ -156,18 +154,11 @@ def start(folder: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
 
 
 def is_up(port: int) -> bool:
-    with contextlib.suppress(OSError):
-        return ask_server(port, path="/ping")[0] == 200
-    return False
+    return ask_server(port, path="/ping")[0] == 200
 
 
 def ask_server(port: int, body: bytes | None = None, path: str = "/invocations") -> tuple[int, bytes]:
-    asked = urllib.request.Request(f"http://127.0.0.1:{port}{path}", body, {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read()
+    return asked(f"http://127.0.0.1:{port}{path}", body)
 
 
 @pytest.fixture(scope="module")

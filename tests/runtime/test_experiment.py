@@ -12,7 +12,7 @@ from runtime import experiment, script
 
 import pytest
 from scmrepo.git import Git
-from tests.project_copy import copy_project
+from tests.project_copy import copy_project, git, make_repository
 from tests.runtime.test_script import raising
 
 from pipeline.errors import FailedTrainingError, StageError
@@ -23,21 +23,13 @@ FIND_DVC = experiment._dvc_process
 SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [8], "epochs": 1}
 
 
-def git(*arguments: str) -> str:
-    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
-    return subprocess.run(["git", *who, *arguments], capture_output=True, text=True, check=True).stdout.strip()
-
-
 def begin(ends: str = "lf") -> None:
     """Make the working directory a repository with one commit, whose text files have such line ends."""
-    git("init", "-q")
-    for key, value in {"user.name": "A Person", "user.email": "person@example.com", "core.eol": ends}.items():
-        git("config", key, value)
     Path(".gitattributes").write_text("*.yaml text\n")
-    git("add", ".")
-    git("commit", "-q", "-m", "Begin")
+    make_repository(Path())
+    git(Path(), "config", "core.eol", ends)
     PARAMS_FILE.unlink()
-    git("checkout", str(PARAMS_FILE))
+    git(Path(), "checkout", str(PARAMS_FILE))
 
 
 @pytest.fixture
@@ -146,9 +138,9 @@ def test_a_commit_that_is_not_this_dvcs_stash_is_not_taken(
     before = PARAMS_FILE.read_bytes()
     edit("seed", "7")
     stash()
-    git("checkout", "params.yaml")
+    git(repository, "checkout", "params.yaml")
     if kind == "of another commit":
-        git("commit", "-q", "--allow-empty", "-m", "Go on")
+        git(repository, "commit", "-q", "--allow-empty", "-m", "Go on")
     if kind == "older than this DVC":
         called_with(monkeypatch, "-S", "lr=-1", begun=10)
     edit()
@@ -189,4 +181,4 @@ def test_the_dvc_of_today_is_undone(option: str, edited: bool, tmp_path: Path, m
     assert done.returncode
     assert f"params.yaml: {option.partition('=')[0]} must be greater than" in done.stderr
     assert PARAMS_FILE.read_bytes() == before
-    assert ("seed: 7" in git("diff", "--stat", "-p")) == edited
+    assert ("seed: 7" in git(tmp_path, "diff", "--stat", "-p")) == edited

@@ -7,6 +7,7 @@ from pathlib import Path
 from runtime import git, script
 
 import pytest
+from tests.project_copy import make_repository
 
 
 def make(folder: Path) -> Path:
@@ -14,9 +15,7 @@ def make(folder: Path) -> Path:
     project = folder / "a project"
     project.mkdir(parents=True)
     (project / "params.yaml").write_text("lr: 1\n")
-    who = ("-c", "user.name=A Person", "-c", "user.email=person@example.com")
-    for command in (("init", "-q"), ("add", "."), (*who, "commit", "-q", "-m", "Begin")):
-        subprocess.run(["git", *command], cwd=folder, check=True)
+    make_repository(folder)
     return project
 
 

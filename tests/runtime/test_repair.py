@@ -7,7 +7,7 @@ from pathlib import Path
 from runtime import repair
 
 import pytest
-from tests.runtime.test_experiment import git
+from tests.project_copy import git, make_repository
 
 from pipeline.paths import LOCK_FILE
 from runtime.repair import RUNNING
@@ -42,11 +42,9 @@ def test_a_cut_lock_file_is_removed(length: int, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out.startswith("dvc.lock was cut off")
 
 
-def test_a_cut_lock_file_is_as_committed_again() -> None:
-    git("init", "-q")
+def test_a_cut_lock_file_is_as_committed_again(tmp_path: Path) -> None:
     LOCK_FILE.write_bytes(WHOLE)
-    git("add", ".")
-    git("commit", "-q", "-m", "Begin")
+    make_repository(tmp_path)
     LOCK_FILE.write_bytes(WHOLE[:HALF])
     repair.repair()
     assert LOCK_FILE.read_bytes() == WHOLE
@@ -62,7 +60,7 @@ def test_a_cut_rwlock_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_gits_lock_is_removed_when_neither_git_nor_dvc_is_at_work(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    git("init", "-q")
+    git(tmp_path, "init", "-q")
     lock = Path(".git/index.lock")
     lock.touch()
     (tmp_path / "git").write_text("print(flush=True); import time; time.sleep(60)")

@@ -86,8 +86,11 @@ def same_bytes(folder: Path, whole: Path) -> bool:
 
 
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_killed_again_and_again_it_ends_with_the_same_bytes(whole: Path, folder: Path, seed: int) -> None:
+def test_stopped_and_killed_again_and_again_it_ends_with_the_same_bytes(whole: Path, folder: Path, seed: int) -> None:
     chance = random.Random(seed)
+    code, err = stop(folder, (signal.SIGTERM, signal.SIGINT)[seed % 2])
+    assert code == 130
+    assert re.fullmatch(r"stopped in epoch \d+ of 40; `dvc repro`, or the same experiment, resumes there\n", err)
     codes = [stop(folder, delay=chance.uniform(0, 0.4))[0] for _ in range(3)]
     assert -signal.SIGKILL in codes
     assert finish(folder).count("resuming after epoch") in (1, 2)  # two trainings, where params.yaml asks for a refit
@@ -101,15 +104,6 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(whole: Path, folder:
 def test_tracked_it_writes_the_same_bytes(whole: Path, folder: Path) -> None:
     assert "MLflow: logged as " in finish(folder, tracking="on")
     assert (folder / "mlflow.db").exists()
-    assert same_bytes(folder, whole)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_asked_to_stop_the_stage_says_how_to_resume(whole: Path, folder: Path, number: int) -> None:
-    code, err = stop(folder, number)
-    assert code == 130
-    assert re.fullmatch(r"stopped in epoch \d+ of 40; `dvc repro`, or the same experiment, resumes there\n", err)
-    assert "resuming after epoch" in finish(folder)
     assert same_bytes(folder, whole)
 
 

@@ -1,7 +1,6 @@
-"""How a script ends, and files that are written whole or not at all."""
+"""How a script ends."""
 
 import errno
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,19 +76,3 @@ def test_a_reader_of_the_output_may_leave() -> None:
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 1
-
-
-# --- Files ---
-
-
-def test_a_killed_writer_leaves_the_old_file_and_a_name_that_git_ignores(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"old")
-    kill = f"os.kill(os.getpid(), {int(signal.SIGKILL)})"
-    call = f"files.write_bytes(pathlib.Path({str(tmp_path / 'file')!r}), b'half')"
-    start(
-        f"import os, pathlib; from runtime import files; pathlib.Path.replace = lambda *_: {kill}; {call}"
-    ).communicate()
-    (part,) = {path.name for path in tmp_path.iterdir()} - {"file"}
-    assert part.startswith(".file.")
-    assert part.endswith(".part")
-    assert (tmp_path / "file").read_bytes() == b"old"
