@@ -227,13 +227,16 @@ def test_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after
 
 def test_a_change_of_evaluation_or_pictures_leaves_other_runs_alone(checkout: Checkout) -> None:
     (first,) = checkout.runs()
-    params = (checkout.folder / "params.yaml").read_bytes()
-    said = checkout.dvc("exp", "run", "-S", "lr=-0.1", fails=True)
-    assert "params.yaml: lr must be greater than 0, got -0.1\n" in said
-    assert (checkout.folder / "params.yaml").read_bytes() == params
+    params = checkout.folder / "params.yaml"
+    committed = params.read_bytes()
+    for before in (re.sub(rb"(?m)^seed: .*", b"seed: 7", committed), committed):  # edited, and as committed
+        params.write_bytes(before)
+        said = checkout.dvc("exp", "run", "-S", "augment.aspect=-1", fails=True)
+        assert re.search(r"params.yaml: augment.aspect must be greater than .*, got -1\n", said)
+        assert params.read_bytes() == before
     said = checkout.dvc("exp", "run", "-n", "steep", "-S", "lr=1e30", "-S", "optimizer=sgd", fails=True)
     assert "training diverged in epoch 1: NaN or infinity in" in said
-    assert (checkout.folder / "params.yaml").read_bytes() == params
+    assert params.read_bytes() == committed
     (steep,) = checkout.runs("steep")
     assert steep.info.status == "FAILED"
     checkout.dvc("exp", "run", "-n", "bins", "-S", "ece_bins=10")

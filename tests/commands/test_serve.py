@@ -137,6 +137,9 @@ def test_another_folder_is_refused(features: str, says: str, tmp_path: Path, mon
     with pytest.raises(StageError, match=says) as refused:
         serve.main()
     assert str(refused.value).isprintable()
+    monkeypatch.setattr("sys.argv", ["serve", str(tmp_path), "--port", "65536"])
+    with pytest.raises(SystemExit):
+        serve.main()
 
 
 # Over a socket

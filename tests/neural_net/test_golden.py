@@ -1,4 +1,4 @@
-"""Networks, losses, optimizers, schedules and training beside PyTorch's numbers, which ``make oracle`` keeps."""
+"""Networks, losses, optimizers and training beside PyTorch's numbers, which ``make oracle`` keeps."""
 
 import json
 from collections.abc import Iterator
@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from tests.oracle import cases
 
-from neural_net import ACTIVATIONS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES
+from neural_net import ACTIVATIONS, LAYERS, LOSSES, OPTIMIZERS
 
 GOLDEN: dict[str, dict[str, dict[str, list[float]]]] = json.loads(
     (Path(__file__).parent.parent / "oracle" / "golden.json").read_text()
 )
 OURS = {
-    "network": lambda name: cases.run_network(name)[0], "optimizer": cases.run_optimizer,
-    "schedule": cases.run_schedule, "training": lambda _: cases.run_training(),
-}  # fmt: skip
+    "network": lambda name: cases.run_network(name)[0],
+    "optimizer": cases.run_optimizer,
+    "training": lambda _: cases.run_training(),
+}
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, named in GOLDEN.items() for name in named])
@@ -29,7 +30,7 @@ def test_the_same_as_pytorch(kind: str, name: str) -> None:
 
 
 def test_the_golden_numbers_are_of_the_present_cases() -> None:
-    kinds: dict[str, Any] = {"network": cases.NETWORKS, "optimizer": cases.OPTIMIZERS, "schedule": cases.SCHEDULES}
+    kinds: dict[str, Any] = {"network": cases.NETWORKS, "optimizer": cases.OPTIMIZERS}
     assert {kind: set(GOLDEN[kind]) for kind in kinds} == {kind: set(named) for kind, named in kinds.items()}
 
 
@@ -47,7 +48,7 @@ def names(spec: Any) -> Iterator[str]:
 
 
 def test_no_part_that_pytorch_has_is_left_out() -> None:
-    compared = set(names([*cases.NETWORKS.values(), *cases.OPTIMIZERS.values(), *cases.SCHEDULES.values()]))
-    ours = {**ACTIVATIONS, **LAYERS, **LOSSES, **OPTIMIZERS, **SCHEDULES}
+    compared = set(names([*cases.NETWORKS.values(), *cases.OPTIMIZERS.values()]))
+    ours = {**ACTIVATIONS, **LAYERS, **LOSSES, **OPTIMIZERS}
     built_in = {name for name, kind in ours.items() if kind.__module__.startswith("neural_net")}
-    assert built_in - compared == {"lion", "constant"}
+    assert built_in - compared == {"lion"}

@@ -1,4 +1,4 @@
-"""Schedules: their shapes, and what warm-up and plateaus make of them. Beside PyTorch's they are in test_golden.py."""
+"""Schedules: their shapes, and what warm-up and plateaus make of them."""
 
 import math
 from typing import Any

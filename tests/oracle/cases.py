@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_net import Network, Training, make_loss, make_optimizer, make_schedule
+from neural_net import Network, Training, make_loss, make_optimizer
 
 Results = dict[str, np.ndarray]
 
@@ -147,28 +147,6 @@ def run_optimizer(name: str) -> Results:
         if step in STEPS:
             places[f"step {step}"] = w.copy()
     return places
-
-
-# Schedules: the factors before each of 100 epochs and at the end
-EPOCHS = 100
-PLATEAUS = np.repeat([2.0, 1.5, 1.499, 1.2, 1.3, 0.9], [5, 20, 15, 10, 30, 21])  # a validation loss an epoch
-SCHEDULES: dict[str, Any] = {
-    "step": {"step": {"every": 10, "rate": 0.7}}, "exponential": {"exponential": {"rate": 0.97}}, "cosine": "cosine",
-    "cosine with a floor": {"cosine": {"floor": 0.2}}, "one_cycle": "one_cycle",
-    "one_cycle with options": {"one_cycle": {"rise": 0.5, "start_divisor": 10, "end_divisor": 100}},
-    "reduce_on_plateau": {"reduce_on_plateau": {"rate": 0.5, "patience": 6, "threshold": 0.01, "floor": 0.1}},
-    "warmup": {"warmup": {"epochs": 10}}, "warmup before cosine": {"warmup": {"epochs": 10, "schedule": "cosine"}},
-}  # fmt: skip
-
-
-def run_schedule(name: str) -> Results:
-    """The factors at the epochs 0 to 100."""
-    schedule, factors = make_schedule(SCHEDULES[name]), []
-    schedule.start()
-    for t in range(EPOCHS + 1):
-        factors.append(schedule.factor(t, EPOCHS))
-        schedule.observe(PLATEAUS[t])
-    return {"factors": np.array(factors)}
 
 
 # Training: 100 epochs of the whole loop

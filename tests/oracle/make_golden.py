@@ -172,44 +172,6 @@ def compare_optimizer(name: str) -> tuple[cases.Results, cases.Results]:
     return cases.run_optimizer(name), places
 
 
-# Schedules
-def torch_schedule(name: str, optimizer: torch.optim.Optimizer) -> Any:
-    spec, made, n = cases.SCHEDULES[name], torch.optim.lr_scheduler, cases.EPOCHS
-    kind, options = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
-    if kind == "step":
-        return made.StepLR(optimizer, options["every"], options["rate"])
-    if kind == "exponential":
-        return made.ExponentialLR(optimizer, options["rate"])
-    if kind == "cosine":
-        return made.CosineAnnealingLR(optimizer, n, options.get("floor", 0.0))
-    if kind == "one_cycle":  # PyTorch counts its steps from 1, so that its rise ends at rise * steps - 1
-        rise = (options.get("rise", 0.3) * n + 1) / (n + 1)
-        divisors = options.get("start_divisor", 25), options.get("end_divisor", 1e4)
-        return made.OneCycleLR(optimizer, 1.0, n + 1, None, None, rise, "cos", False, 0.85, 0.95, *divisors)
-    if kind == "reduce_on_plateau":
-        threshold, floor = options["threshold"], options["floor"]
-        return made.ReduceLROnPlateau(
-            optimizer, "min", options["rate"], options["patience"], threshold, min_lr=floor, eps=0
-        )
-    warmup = made.LinearLR(optimizer, 1 / options["epochs"], 1.0, options["epochs"] - 1)
-    if "schedule" not in options:
-        return warmup
-    cosine = made.CosineAnnealingLR(optimizer, n - options["epochs"])
-    return made.SequentialLR(optimizer, [warmup, cosine], [options["epochs"] - 1])
-
-
-def compare_schedule(name: str) -> tuple[cases.Results, cases.Results]:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-    schedule, factors = torch_schedule(name, optimizer), []
-    if name.startswith("warmup"):
-        factors.append(0.0)  # we begin with 0, PyTorch one step later
-    for t in range(cases.EPOCHS + 1):
-        factors.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step(*([cases.PLATEAUS[t]] if name == "reduce_on_plateau" else []))
-    return cases.run_schedule(name), {"factors": np.array(factors[: cases.EPOCHS + 1])}
-
-
 # Training
 def compare_training(_: str) -> tuple[cases.Results, cases.Results]:
     network, X, y = cases.training_data()
@@ -237,7 +199,6 @@ def comparisons() -> Iterator[tuple[str, str, cases.Results, cases.Results]]:
     for kind, names, compare in (
         ("network", cases.NETWORKS, compare_network),
         ("optimizer", cases.OPTIMIZERS, compare_optimizer),
-        ("schedule", cases.SCHEDULES, compare_schedule),
         ("training", ["100 epochs"], compare_training),
     ):
         for name in names:

@@ -8,13 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import yaml
-from tests.project_copy import copy_project
 
 from data_sets.pendigits import TEST, TRAINING
-from neural_net.npz import npz_bytes, read_npz
 from pipeline import paths
 
 ROOT = Path(__file__).parents[2]
@@ -150,44 +147,3 @@ def test_no_stage_depends_on_what_guards_the_run_or_shows_it() -> None:
     assert len(files) > 20
     assert [file for file in files if stages_of(file)] == []
     assert len(deps_of(STAGES["train"], "src")) <= 6
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_dvc_runs_again_what_an_edit_concerns(tmp_path: Path) -> None:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-
-    def dvc(*arguments: str) -> str:
-        command = [sys.executable, "-m", "dvc", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    def changed() -> set[str]:
-        return set(json.loads(dvc("status", "--json")))
-
-    def edit(path: Path) -> bytes:
-        before = path.read_bytes()
-        path.write_bytes(before + b"# edited\n")
-        return before
-
-    copy_project(tmp_path, [], **SHRUNK)
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    dvc("repro", "-q")
-    for room in GUARDS + PEOPLE:
-        for file in (tmp_path / "src" / room).rglob("*.py"):
-            edit(file)
-    assert changed() == set()
-    for file in ("src/neural_net/layers.py", "src/pen/augmentation.py"):
-        before = edit(tmp_path / file)
-        assert changed() == stages_of(file)
-        (tmp_path / file).write_bytes(before)
-    for part in ("train", "validation"):
-        ink = tmp_path / f"data/split/{part}_ink.npz"
-        before = ink.read_bytes()
-        arrays = read_npz(before)
-        ink.unlink()  # it may be a link to DVC's cache
-        ink.write_bytes(npz_bytes(arrays | {"points": -np.asarray(arrays["points"])}))
-        assert changed() == {"split", "train"}  # an out of the one, a dep of the other
-        ink.write_bytes(before)
-    assert changed() == set()

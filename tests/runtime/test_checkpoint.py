@@ -90,10 +90,13 @@ def test_a_file_that_is_not_its_own_is_reported_and_removed(
 ) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    assert Checkpoint(path).load() is None
+    keep = Checkpoint(path)
+    assert keep.load() is None
     said = "the checkpoint cannot be used (its checksum does not match); training from the start\n"
     assert capsys.readouterr().out == said
     assert not path.exists()
+    path.write_bytes(pack(STATE, "file"))
+    assert keep.load() is None  # nothing from this place any more: where it cannot be removed, it would come back
 
 
 # --- Whose it is ---

@@ -12,7 +12,7 @@ from runtime import experiment, script
 
 import pytest
 from scmrepo.git import Git
-from tests.project_copy import copy_project, git, make_repository
+from tests.project_copy import git, make_repository
 from tests.runtime.test_script import raising
 
 from pipeline.errors import FailedTrainingError, StageError
@@ -20,7 +20,6 @@ from pipeline.params import load_params
 from pipeline.paths import PARAMS_FILE
 
 FIND_DVC = experiment._dvc_process
-SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [8], "epochs": 1}
 
 
 def begin(ends: str = "lf") -> None:
@@ -165,20 +164,3 @@ def test_the_dvc_that_runs_a_stage_is_found_among_the_processes_above(tmp_path: 
     said = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     assert abs(float(said) - time.time()) < 60
     assert experiment.start_of_dvc() is None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("option", ["lr=-0.1", "augment.aspect=-1"])
-@pytest.mark.parametrize("edited", [True, False])
-def test_the_dvc_of_today_is_undone(option: str, edited: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy_project(tmp_path, [".dvc/.gitignore"], **SHRUNK)
-    monkeypatch.chdir(tmp_path)
-    begin()
-    before = edit("seed", "7") if edited else PARAMS_FILE.read_bytes()
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "dvc", "exp", "run", "-S", option]
-    done = subprocess.run(command, env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False)
-    assert done.returncode
-    assert f"params.yaml: {option.partition('=')[0]} must be greater than" in done.stderr
-    assert PARAMS_FILE.read_bytes() == before
-    assert ("seed: 7" in git(tmp_path, "diff", "--stat", "-p")) == edited

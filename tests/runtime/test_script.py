@@ -35,6 +35,7 @@ def start(code: str) -> subprocess.Popen[str]:
         (FailedTrainingError("the loss is NaN"), 1, "the loss is NaN\n"),
         (FULL, 1, "models/network.npz: the disk is full; free some space and run again\n"),
         (PermissionError(errno.EACCES, "", "models"), 1, "models: no permission; check who owns the folder\n"),
+        (OSError(errno.ENOTDIR, "", "models"), 1, "models: a file is in the way of a folder; move it away\n"),
         (OSError(errno.EROFS, "Read-only"), 1, "a file: the file system is read-only\n"),
         (KeyboardInterrupt(), 130, "stopped; run the same command again to continue\n"),
         (KeyboardInterrupt("stopped in epoch 3"), 130, "stopped in epoch 3\n"),

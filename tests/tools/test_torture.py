@@ -2,7 +2,6 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -11,39 +10,28 @@ from tests.tools import torture
 from tests.tools.torture import Fault, Try
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    for name in ("models/network.npz", "params.yaml", ".git/HEAD", ".dvc/tmp/rwlock", "mlflow.db", "src/a.py"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text("{}")
+@pytest.mark.parametrize(("name", "content", "found"), [
+    ("models/network.npz", "{ }", "other bytes: models/network.npz"),
+    ("models/network.json", "", "other bytes: models/network.json"),
+    ("models/.network.npz.7.part", "", ""),  # what a killed writer leaves
+    ("dvc.lock", "stages: {train: {md5: 2}}", "other bytes: dvc.lock"),
+    ("dvc.lock", "stages:\n  train:\n    md5: 1\n", ""),
+    (".git/HEAD", "x", ""),
+    (".git/index.lock", "", "left over: .git/index.lock"),
+    (".dvc/tmp/params.yaml.kept", "", "left over: .dvc/tmp/params.yaml.kept"),
+    (".dvc/tmp/checkpoints/key.training", "", "left over: .dvc/tmp/checkpoints/key.training"),
+])  # fmt: skip
+def test_every_file_is_compared_and_what_is_left_over_is_seen(
+    tmp_path: Path, name: str, content: str, found: str
+) -> None:
+    for place in ("models/network.npz", "params.yaml", ".git/HEAD", ".dvc/tmp/checkpoints/key.lock", "mlflow.db"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("{}")
     (tmp_path / "dvc.lock").write_text("stages: {train: {md5: 1}}")
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        (lambda folder: (folder / "models/network.npz").write_text("{ }"), "other bytes: models/network.npz"),
-        (lambda folder: (folder / "models/network.json").touch(), "other bytes: models/network.json"),
-        (lambda folder: (folder / "models/.network.npz.7.part").touch(), ""),  # what a killed writer leaves
-        (lambda folder: (folder / "params.yaml").unlink(), "other bytes: params.yaml"),
-        (lambda folder: (folder / "dvc.lock").write_text("stages: {train: {md5: 2}}"), "other bytes: dvc.lock"),
-        (lambda folder: (folder / "dvc.lock").write_text("stages:\n  train:\n    md5: 1\n"), ""),
-        (lambda folder: (folder / ".git/HEAD").write_text("x"), ""),
-    ],
-)
-def test_every_file_of_the_project_is_compared(project: Path, change: Callable[[Path], object], found: str) -> None:
-    expected = torture.results(project)
-    change(project)
-    assert torture.differing(torture.results(project), expected) == found
-
-
-@pytest.mark.parametrize("name", [".git/index.lock", ".dvc/tmp/params.yaml.kept", ".dvc/tmp/checkpoints/key.training"])
-def test_what_is_left_over_is_seen(project: Path, name: str) -> None:
-    assert torture.left_over(project) == ""
-    (project / name).parent.mkdir(exist_ok=True)
-    (project / name).touch()
-    assert torture.left_over(project) == f"left over: {name}"
+    expected = torture.results(tmp_path)
+    assert torture.left_over(tmp_path) == ""
+    (tmp_path / name).write_text(content)
+    assert (torture.differing(torture.results(tmp_path), expected) or torture.left_over(tmp_path)) == found
 
 
 def test_a_run_counts_when_it_has_all_of_a_result(tmp_path: Path) -> None:
@@ -59,11 +47,13 @@ def test_a_run_counts_when_it_has_all_of_a_result(tmp_path: Path) -> None:
     assert torture.runs(tmp_path / "mlflow.db", "RUNNING") == 1
 
 
-def test_the_line_that_told_the_user_is_found() -> None:
+def test_the_line_that_told_the_user_is_found_and_shown_without_what_is_of_one_try_alone() -> None:
     failed = "> python src/train.py\nmodels: the disk is full\nERROR: failed to reproduce 'train': exited with 1\n"
     assert torture.told(failed) == "models: the disk is full"
     assert torture.told("Running stage 'train'\nMLflow: not logged (away).\ndone\n") == "MLflow: not logged (away)."
     assert torture.told("Running stage 'train'\n") == ""
+    message = "/home/torture-x1/disk-003-small/project/models: stopped in epoch 7, step 3, of 150, | here"
+    assert torture.plain(message) == "./models: stopped in epoch N of M, / here"
 
 
 @pytest.mark.parametrize(
@@ -82,20 +72,3 @@ def test_tries_are_counted(tmp_path: Path, outcome: Try, lost: int, wrong: int) 
     outcomes = [torture.attempt(fault, Mock(folder=tmp_path), seed=0, turn=turn) for turn in range(2)]
     cells = torture.row(fault, outcomes).split(" | ")
     assert cells[:4] == ["| the disk is full", "2", str(2 * lost), str(2 * wrong)]
-
-
-def test_rows_of_the_document_are_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    document = tmp_path / "reliability.md"
-    document.write_text("before\n<!-- torture: begin -->\nold\n<!-- torture: end -->\nafter\n")
-    monkeypatch.setattr(torture, "DOCUMENT", document)
-    fault = torture.FAULTS[0]
-    torture.write_document({fault.fault: torture.row(fault, [Try(told="new")])}, 0, 25.2)
-    lines = document.read_text().splitlines()
-    assert lines[:2] == ["before", "<!-- torture: begin -->"]
-    assert lines[2].startswith("`make torture`, seed 0, took 25 minutes")
-    assert lines[-3:] == [f"| {fault.fault} | 1 | 0 | 0 | new |", "<!-- torture: end -->", "after"]
-
-
-def test_what_is_of_one_try_alone_is_not_shown() -> None:
-    message = "/home/torture-x1/disk-003-small/project/models: stopped in epoch 7, step 3, of 150, | here"
-    assert torture.plain(message) == "./models: stopped in epoch N of M, / here"
