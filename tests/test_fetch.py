@@ -12,9 +12,8 @@ import pytest
 import yaml
 
 import fetch
-from data_sets import download, pendigits, unipen
+from data_sets import download, pendigits
 from fetch import NoSourceError, Source
-from pen.ink import eight_points
 
 FILES = {member.name: f"the content of {member.name}".encode() for member in pendigits.MEMBERS}
 SRC = Path(fetch.__file__).parent
@@ -143,18 +142,6 @@ def run_script(folder: Path, **environment: str) -> subprocess.CompletedProcess[
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     command, variables = [sys.executable, SRC / "fetch.py"], os.environ | environment
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=60)
-
-
-def test_synthetic_data_set(workspace: Path, capsys: Any) -> None:
-    fetch.main()
-    folder = workspace / "data" / "raw" / "synthetic"
-    first = contents_of(folder)
-    assert set(first) == set(FILES)
-    assert "made 300 digits by 30 writers and 140 by 14 others" in capsys.readouterr().out
-    X, digit = pendigits.parse_table(first["pendigits.tra"], "pendigits.tra")
-    ink = unipen.parse_ink(first["pendigits-orig.tra"], "pendigits-orig.tra")
-    assert (eight_points(ink) == X).all()
-    assert (ink.digit == digit).all()
 
 
 def test_script_without_any_source(workspace: Path) -> None:

@@ -98,9 +98,3 @@ def test_real_data_must_be_all_there(fetched: Path, workspace: Path, capsys: Any
     with pytest.raises(SystemExit):
         script.run(preprocess.main)
     assert "pendigits.tra holds 300 digits instead of 7,494" in capsys.readouterr().err
-
-
-def test_nothing_fetched_yet(workspace: Path, capsys: Any) -> None:
-    with pytest.raises(SystemExit):
-        script.run(preprocess.main)
-    assert "data/raw/synthetic/pendigits.tra: does not exist; `dvc repro` makes" in capsys.readouterr().err

@@ -1,7 +1,4 @@
-"""Optimizers: first steps that can be checked by head from the papers' formulas, decay and clipping.
-
-A hundred steps beside PyTorch's are in test_golden.py.
-"""
+"""Optimizers: first steps that can be checked by head from the papers' formulas, decay and clipping."""
 
 import math
 from typing import Any
@@ -27,6 +24,9 @@ def steps(spec: Any, start: Any, gradients: Any, decays: Any = None, factor: flo
     ({"sgd": {"lr": 1, "momentum": 0.5}}, [2, 2, 0], [8, 5, 3.5]),  # velocity 2, 3, 1.5
     ({"sgd": {"lr": 1, "momentum": 0.5, "nesterov": True}}, [2, 2], [7, 3.5]),  # 2 + 1, 2 + 1.5
     ({"adagrad": {"lr": 1}}, [3, 4, 12], [9, 9 - 4 / 5, 9 - 4 / 5 - 12 / 13]),  # sums of squares 9, 25, 169
+    ({"adagrad": {"lr": 1, "eps": 1}}, [3], [9.25]),  # 3 / (3 + 1)
+    ({"rmsprop": {"lr": 1, "rho": 0.75, "eps": 2}}, [4], [9]),  # 4 / (2 + 2)
+    ({"adam": {"lr": 1, "eps": 1}}, [4], [9.2]),  # 4 / (4 + 1)
     ({"rmsprop": {"lr": 1, "rho": 0.75}}, [4, 0, 0], [8, 8, 8]),  # mean square 4, 3, ...
     ({"rmsprop": {"lr": 1, "rho": 0.75, "momentum": 0.5}}, [4, 0, 0], [8, 7, 6.5]),  # velocity 2, 1, 0.5
     ({"adam": {"lr": 1}}, [5, 5, 5], [9, 8, 7]),  # of a gradient that stays, the step is lr

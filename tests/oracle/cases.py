@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neural_net import Network, Training, make_loss, make_optimizer
+from neural_net import Network, Training, make_loss
 
 Results = dict[str, np.ndarray]
 
@@ -107,46 +107,6 @@ def run_network(name: str) -> tuple[Results, Network]:
     grad_X = made.backward(loss.backward()).copy()
     results = {"outputs": outputs, "loss": np.array(value), "gradient": made.grads.copy(), "gradient of X": grad_X}
     return results | {"outputs outside training": made.outputs(X)}, made
-
-
-# Optimizers: steps on one function of six numbers, of which the last two count as biases
-STEPS = (1, 2, 3, 10, 100)
-START = np.array([1.0, -2.0, 0.5, 3.0, -1.0, 2.0])
-DECAYS = np.array([1.0, 1, 1, 1, 0, 0])
-
-#: name -> (optimizer, whether weight decay spares the biases)
-OPTIMIZERS: dict[str, tuple[Any, bool]] = {
-    "sgd": ({"sgd": {"lr": 0.05}}, False),
-    "sgd with momentum": ({"sgd": {"lr": 0.02, "momentum": 0.9}}, False),
-    "sgd with Nesterov's momentum": ({"sgd": {"lr": 0.02, "momentum": 0.8, "nesterov": True}}, False),
-    "sgd, clipped by norm": ({"sgd": {"lr": 0.05, "clip_norm": 0.5}}, False),
-    "sgd, clipped by value": ({"sgd": {"lr": 0.05, "clip_value": 0.3}}, False),
-    "adagrad": ({"adagrad": {"lr": 0.2}}, False),
-    "adagrad with eps": ({"adagrad": {"lr": 0.2, "eps": 0.1}}, False),
-    "rmsprop": ({"rmsprop": {"lr": 0.01}}, False),
-    "rmsprop with momentum": ({"rmsprop": {"lr": 0.005, "rho": 0.9, "momentum": 0.5, "eps": 1e-3}}, False),
-    "adam": ({"adam": {"lr": 0.05}}, False),
-    "adam with other betas": ({"adam": {"lr": 0.05, "beta1": 0.8, "beta2": 0.95, "eps": 1e-3}}, False),
-    "adam with decoupled weight decay": ({"adam": {"lr": 0.05, "weight_decay": 0.1}}, False),
-    "adamw": ({"adamw": {"lr": 0.05}}, False),
-    "adamw that spares biases": ({"adamw": {"lr": 0.05, "weight_decay": 0.3}}, True),
-}
-
-
-def gradient(w: np.ndarray) -> np.ndarray:
-    """Of a bowl with ripples: the steps neither settle at once nor run away."""
-    return np.array([0.1, 0.5, 1.0, 2.0, 5.0, 10.0]) * (w - 0.5) + 0.5 * np.sin(4 * w)
-
-
-def run_optimizer(name: str) -> Results:
-    """Where the optimizer has come after each of ``STEPS``."""
-    spec, spares_biases = OPTIMIZERS[name]
-    optimizer, w, places = make_optimizer(spec), START.copy(), {}
-    for step in range(1, max(STEPS) + 1):
-        optimizer.step(w, gradient(w), DECAYS if spares_biases else None)
-        if step in STEPS:
-            places[f"step {step}"] = w.copy()
-    return places
 
 
 # Training: 100 epochs of the whole loop

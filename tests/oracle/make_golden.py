@@ -126,54 +126,8 @@ def compare_network(name: str) -> tuple[cases.Results, cases.Results]:
     return ours, {key: t.detach().numpy() for key, t in theirs.items()}
 
 
-# Optimizers
-def torch_optimizer(name: str, w: Tensor) -> torch.optim.Optimizer:
-    ((kind, options),) = cases.OPTIMIZERS[name][0].items()
-    options = {key: value for key, value in options.items() if not key.startswith("clip_")}
-    decay = options.get("weight_decay", 0.01 if kind == "adamw" else 0.0)
-    if kind in ("adam", "adamw"):
-        betas = options.get("beta1", 0.9), options.get("beta2", 0.999)
-        return torch.optim.AdamW([w], options["lr"], betas, options.get("eps", 1e-8), weight_decay=decay)
-    if kind == "rmsprop":
-        options["alpha"] = options.pop("rho", 0.99)
-    made = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop}[kind]
-    return made([w], **options)
-
-
-def clip(name: str, w: Tensor) -> None:
-    (options,) = cases.OPTIMIZERS[name][0].values()
-    if "clip_norm" in options:
-        torch.nn.utils.clip_grad_norm_([w], options["clip_norm"])
-    if "clip_value" in options:
-        torch.nn.utils.clip_grad_value_([w], options["clip_value"])
-
-
-def compare_optimizer(name: str) -> tuple[cases.Results, cases.Results]:
-    w, places = tensor(cases.START).requires_grad_(), {}
-    optimizer = torch_optimizer(name, w)
-    if cases.OPTIMIZERS[name][1]:
-        weights, biases = (tensor(cases.START[cases.DECAYS == kind]).requires_grad_() for kind in (1, 0))
-        group = optimizer.param_groups[0]
-        group["params"] = [weights]
-        optimizer.add_param_group({**group, "params": [biases], "weight_decay": 0.0})
-        parts = [weights, biases]
-    else:
-        parts = [w]
-    for step in range(1, max(cases.STEPS) + 1):
-        g = cases.gradient(torch.cat(parts).detach().numpy())
-        start = 0
-        for part in parts:
-            part.grad = tensor(g[start : start + len(part)])
-            start += len(part)
-        clip(name, w)
-        optimizer.step()
-        if step in cases.STEPS:
-            places[f"step {step}"] = torch.cat(parts).detach().numpy().copy()
-    return cases.run_optimizer(name), places
-
-
 # Training
-def compare_training(_: str) -> tuple[cases.Results, cases.Results]:
+def compare_training() -> tuple[cases.Results, cases.Results]:
     network, X, y = cases.training_data()
     parameters, (options,) = copies(network), cases.TRAINING_OPTIMIZER.values()
     everything = flat(parameters)
@@ -196,13 +150,9 @@ def compare_training(_: str) -> tuple[cases.Results, cases.Results]:
 
 def comparisons() -> Iterator[tuple[str, str, cases.Results, cases.Results]]:
     """Every case as (kind, name, ours, PyTorch's)."""
-    for kind, names, compare in (
-        ("network", cases.NETWORKS, compare_network),
-        ("optimizer", cases.OPTIMIZERS, compare_optimizer),
-        ("training", ["100 epochs"], compare_training),
-    ):
-        for name in names:
-            yield kind, name, *compare(name)
+    for name in cases.NETWORKS:
+        yield "network", name, *compare_network(name)
+    yield "training", "100 epochs", *compare_training()
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
