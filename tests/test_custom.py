@@ -62,12 +62,6 @@ def test_reading_a_model_and_the_estimator_know_the_custom_parts(module: str) ->
 
 
 # Registering
-def test_a_registered_part_goes_by_its_name() -> None:
-    register_activation("doubling")(Doubling)
-    assert make_activation("doubling").forward(np.array([[1.0, -2.0]])).tolist() == [[2.0, -4.0]]
-    assert nn.make_layer("doubling").Forward_prop([[3.0]]).tolist() == [[6.0]]  # type: ignore[attr-defined]
-    with pytest.raises(nn.UnknownNameError, match="did you mean doubling"):
-        make_activation("doublin")
 
 
 TAKEN = [(register_activation, "relu"), (register_activation, "linear"), (register_activation, "squareplus")]

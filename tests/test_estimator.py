@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
-from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
 from estimator import NeuralNetClassifier
@@ -33,17 +31,6 @@ def test_keeps_every_rule_that_scikit_learn_checks() -> None:
 def test_reads_iris_with_its_defaults_whose_names_are_those_of_params_yaml() -> None:
     assert cross_val_score(NeuralNetClassifier(random_state=0), *IRIS, cv=5).mean() > 0.95
     assert set(NeuralNetClassifier().get_params()) - {"random_state"} <= set(Params.model_fields)
-
-
-def test_grid_search_over_a_pipeline() -> None:
-    pipeline = make_pipeline(StandardScaler(), quick(epochs=30))
-    grid = {
-        "neuralnetclassifier__hidden_layers": [(4,), (16, np.int64(8))],
-        "neuralnetclassifier__optimizer": ["adam", {"sgd": {"momentum": 0.9}}],
-    }
-    search = GridSearchCV(pipeline, grid, cv=3).fit(*IRIS)
-    assert search.best_score_ > 0.9
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 def test_weights_are_how_often_a_row_is_seen() -> None:
@@ -116,13 +103,6 @@ def test_objects_given_as_parameters_stay_as_they_are() -> None:
     assert np.array_equal(model.fit(X, y).predict_proba(X), by_name.predict_proba(X))
     assert model.activation is relu
     assert not hasattr(relu, "y")
-
-
-def test_takes_full_batches_and_any_layers() -> None:
-    X, y = DIGITS
-    layers = [{"reshape": {"shape": [8, 8]}}, {"conv1d": {"filters": 4}}, "relu", "flatten"]
-    model = quick(hidden_layers=layers, batch_size="full", epochs=200).fit(X[:100], y[:100])
-    assert model.score(X[:100], y[:100]) > 0.9
 
 
 @pytest.mark.parametrize(("options", "message"), [

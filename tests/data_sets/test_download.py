@@ -60,12 +60,6 @@ def test_files_plain_compressed_or_zipped(tmp_path: Path, contents: dict[str, by
     assert download.read_source(str(place)) == CONTENTS
 
 
-def test_the_real_mirror(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "MEMBERS", pendigits.MEMBERS)
-    contents = download.read_source(str(mirror))
-    assert {name: len(content) for name, content in contents.items()} == {m.name: m.size for m in pendigits.MEMBERS}
-
-
 TABLE, INK = CONTENTS["pendigits.tes"], ARCHIVE_CONTENTS["pendigits-orig.tra.Z"]
 
 
@@ -85,24 +79,6 @@ def test_a_file_that_is_not_the_original_is_named(tmp_path: Path, name: str, con
     with pytest.raises(SourceError) as error:
         download.read_source(str(tmp_path))
     assert str(error.value).startswith(fault.format(name=name))
-
-
-@pytest.mark.parametrize(
-    ("place", "fault"),
-    [("nothing", "^no such file or folder$"), ("", r"^there is no pendigits\.tra")],
-)
-def test_there_is_nothing(tmp_path: Path, place: str, fault: str) -> None:
-    with pytest.raises(SourceError, match=fault):
-        download.read_source(str(tmp_path / place))
-
-
-def test_complete_is_all_files_with_the_right_contents(tmp_path: Path) -> None:
-    for name, content in CONTENTS.items():
-        assert not download.is_complete(tmp_path)
-        (tmp_path / name).write_bytes(content)
-    assert download.is_complete(tmp_path)
-    (tmp_path / "pendigits.tes").write_bytes(CONTENTS["pendigits.tes"].replace(b"2", b"3"))
-    assert not download.is_complete(tmp_path)
 
 
 @pytest.mark.parametrize(("data", "what"), [

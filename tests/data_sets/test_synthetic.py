@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_sets import synthetic, unipen
+from data_sets import synthetic
 from pen.ink import Ink, eight_points
 
 
@@ -18,12 +18,6 @@ def nearest_neighbour(X: np.ndarray, y: np.ndarray, X_new: np.ndarray) -> np.nda
     """Give each new row the digit of the row that is nearest to it."""
     distances = (X_new**2).sum(axis=1)[:, None] - 2.0 * X_new @ X.T + (X**2).sum(axis=1)
     return y[distances.argmin(axis=1)]
-
-
-def test_same_seed_same_bytes() -> None:
-    inks = [synthetic.make_data_set(10, np.random.default_rng(seed)) for seed in (3, 3, 4)]
-    for one, same, other in zip(*([unipen.format_ink(ink) for ink in pair] for pair in inks), strict=True):
-        assert one == same != other
 
 
 @pytest.mark.parametrize(("part", "n_writers"), [(0, 30), (1, 14)])
@@ -83,17 +77,6 @@ def test_pen_lifts_where_people_lift_the_pen() -> None:
     lifted = [np.mean(strokes[ink.digit == digit] > 1) for digit in range(10)]
     assert all(lifted[digit] > 0.3 for digit in (4, 5, 7))
     assert all(lifted[digit] == 0 for digit in (0, 2, 3, 6, 8, 9))
-
-
-def test_every_shape_starts_and_ends_at_its_first_and_last_knot() -> None:
-    shapes = synthetic._read_shapes()
-    texts = [text for digit in range(10) for _, text in synthetic.SHAPES[digit]]
-    assert len(shapes.path) == len(texts)
-    for path, text in zip(shapes.path, texts, strict=True):
-        knots = np.array(text.replace("!", " ").replace("/", " ").split(), dtype=float).reshape(-1, 2) / 100
-        np.testing.assert_allclose(path[[0, -1]], knots[[0, -1]], atol=1e-12)
-        assert path.min() > -0.05
-        assert path.max() < 1.05
 
 
 def test_rows_are_like_those_that_ink_gives() -> None:

@@ -1,10 +1,7 @@
 """The pictures: they say what the arrays hold, and nothing on them overlaps, however odd the run."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from itertools import combinations
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -159,13 +156,6 @@ def test_png_is_small_and_the_same_under_the_users_own_settings() -> None:
     assert once.startswith(b"\x89PNG")
     assert len(once) < 150_000
     assert not [word for word in (b"tEXt", b"iTXt", b"tIME", b"atplotlib") if word in once]  # no program, no date
-
-
-def test_pyplot_is_not_imported() -> None:
-    code = "import sys, figures.curves, figures.diagnostics, figures.mistakes, figures.weights\n"
-    code += "sys.exit('matplotlib.pyplot' in sys.modules)"
-    source = Path(sheet.__file__).parents[1]
-    assert subprocess.run([sys.executable, "-c", code], cwd=source, check=False).returncode == 0
 
 
 def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neural_net import ACTIVATIONS, GELU, Identity, ReLU, UnknownNameError, make_activation
+from neural_net import ACTIVATIONS, ReLU, make_activation
 
 LOG2, LOG3 = math.log(2), math.log(3)
 SCALE, ALPHA = 1.0507009873554805, 1.6732632423543772  # of SELU
@@ -55,13 +55,6 @@ def test_stable_far_from_zero(name: str, dtype: type) -> None:
     with np.errstate(all="raise", under="ignore"):
         values = [*activation.forward(z)[0], *activation.backward(np.ones_like(z))[0]]
     np.testing.assert_allclose(values, AT_1000[name], rtol=1e-6, atol=1e-12)
-
-
-def test_gelu_is_within_half_a_thousandth_of_the_exact_one() -> None:
-    z = np.linspace(-8, 8, 4001)
-    exact = np.array([0.5 * x * (1 + math.erf(x / math.sqrt(2))) for x in z])
-    assert 1e-4 < np.abs(GELU().forward(z[:, None])[:, 0] - exact).max() < 0.0005
-    assert "tanh approximation" in (GELU.__doc__ or "")
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -132,11 +125,3 @@ def test_a_users_result_of_another_shape_is_rejected() -> None:
 def test_faults_are_named(spec: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_activation(spec)
-
-
-def test_an_unknown_name_lists_the_known_ones_and_the_nearest() -> None:
-    with pytest.raises(UnknownNameError) as error:
-        make_activation("leakyrelu")
-    assert "did you mean leaky_relu?" in str(error.value)
-    assert all(name in str(error.value) for name in ACTIVATIONS)
-    assert make_activation(activation := Identity()) is activation

@@ -4,13 +4,11 @@ import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import neural_net
 from neural_net import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES
-from neural_net.parts import options
 
 FOLDER = Path(neural_net.__file__).parent
 TREES = {path.name: ast.parse(path.read_text()) for path in sorted(FOLDER.glob("*.py"))}
@@ -32,18 +30,6 @@ def test_it_imports_numpy_and_the_standard_library_only(name: str) -> None:
 
 
 # Documentation
-@pytest.mark.parametrize("name", BUILT_IN)
-def test_every_part_shows_its_formula_or_shapes(name: str) -> None:
-    text = BUILT_IN[name].__doc__ or ""
-    assert "``" in text or "(batch" in text
-
-
-@pytest.mark.parametrize("name", [name for name, part in BUILT_IN.items() if isinstance(part, type)])
-def test_every_option_is_mentioned(name: str) -> None:
-    """In the docstring of its class or of the classes that it extends, in words or in the formula."""
-    part: Any = BUILT_IN[name]
-    text = " ".join(kind.__doc__ or "" for kind in part.__mro__)
-    assert [option for option in options(part) if option not in text] == []
 
 
 def test_everything_named_for_export_is_there_and_explained_and_no_part_is_left_out() -> None:

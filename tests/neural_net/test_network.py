@@ -208,15 +208,6 @@ def test_sums_round_alike_in_any_memory_layout(layout: Any, rng: np.random.Gener
     assert params[0] == params[1]
 
 
-def test_forward_takes_what_outputs_takes_and_keeps_the_dtype() -> None:
-    for layers in STACKS:
-        network = Network(layers, 4, rng=np.random.default_rng(0))
-        for X in (WHOLE, WHOLE.astype(np.float64), np.asfortranarray(WHOLE, dtype=np.float32)):
-            outputs = network.forward(X)
-            assert outputs.dtype == np.float32
-            np.testing.assert_allclose(outputs, network.outputs(WHOLE), rtol=1e-6)
-
-
 BAD_INPUTS = [
     ([1, 2, 3, 4], r"expected one row a sample, got an array of shape \(4,\); a single sample is X.reshape\(1, -1\)"),
     (7, r"expected one row a sample, got an array of shape \(\)"),

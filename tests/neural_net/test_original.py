@@ -87,24 +87,3 @@ def test_a_surplus_activation_is_ignored_with_a_warning(digits: Any) -> None:
 def test_any_other_number_of_activations_is_an_error(n: int) -> None:
     with pytest.raises(ValueError, match=f"2 hidden layers need 2 activations, got {n}"):
         Neural_Net([16, 8, 8, 10], [ReLU() for _ in range(n)])
-
-
-class Swish:
-    """A user's activation: two methods and nothing else."""
-
-    def Forward_prop(self, Z: np.ndarray) -> np.ndarray:
-        self.s = 1 / (1 + np.exp(-Z))
-        self.A = Z * self.s
-        return self.A
-
-    def Backward_prop(self, dA: np.ndarray) -> np.ndarray:
-        return dA * (self.s + self.A * (1 - self.s))
-
-
-@pytest.mark.parametrize("activations", [[Swish(), Swish()], [Swish()] * 2])
-def test_a_users_activation_learns_as_the_built_in_one(activations: list[Any], digits: Any) -> None:
-    ours = Neural_Net([16, 8, 8, 10], ["silu", "silu"])
-    theirs = Neural_Net([16, 8, 8, 10], activations)
-    ours.network.params[:] = theirs.network.params
-    expected = ours.train(*digits, lr=0.3, n_iters=20)
-    assert theirs.train(*digits, lr=0.3, n_iters=20) == pytest.approx(expected, rel=1e-4)

@@ -125,13 +125,6 @@ def test_what_is_no_json_is_rejected(text: bytes, folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["network.json", "network.npz"])
-def test_a_file_that_is_not_there(name: str, folder: Path) -> None:
-    (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=name):
-        load(folder)
-
-
 # The npz file
 
 

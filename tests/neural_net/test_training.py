@@ -29,14 +29,6 @@ def test_every_loss_can_be_learned(loss: str, blobs: Data) -> None:
     assert accuracy == 1
 
 
-def test_a_line_is_found_by_regression() -> None:
-    X = RNG(0).normal(size=(50, 4))
-    y = X @ [1.0, -2.0, 3.0, 0.0] + 5
-    net = network(Linear(1))
-    fit(net, X, y, rng=RNG(0), loss="mean_squared_error", optimizer=SGD(0.1), epochs=300, accuracy=False)
-    np.testing.assert_allclose(net.params, [1, -2, 3, 0, 5], atol=1e-6)
-
-
 def test_one_step_by_head_one_row_and_one_class() -> None:
     net = Network([Linear(1)], 1, rng=RNG(0), dtype=np.float64)
     net.params[:] = 0

@@ -130,13 +130,6 @@ def test_a_recorder_that_hangs_holds_nothing_up(recorder_is: Recorder, monkeypat
     assert capsys.readouterr().out.startswith("MLflow: not logged (not done within 1 s)")
 
 
-def test_tracking_can_be_turned_off(recorder_is: Recorder, monkeypatch: Patch) -> None:
-    recorder_is("open('ran', 'w')")
-    monkeypatch.setenv("PENDIGITS_TRACKING", "off")
-    train()
-    assert not Path("ran").exists()
-
-
 # --- Stops ---
 STOP = "os.kill(os.getppid(), signal.SIGTERM)"
 COMPLETES = f"""
