@@ -16,10 +16,10 @@ ROOT = Path(__file__).parent.parent
 STAGES = ["fetch", "preprocess", "split", "train", "evaluate", "plot"]
 
 
-def run(folder: Path, stage: str, root: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, stage: str, python: str = sys.executable, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a stage's script in a folder, as DVC does in the checkout or in a temporary experiment of another."""
-    environment = os.environ | {"PENDIGITS_TRACKING": "off", "DVC_ROOT": str(root or folder)}
-    command = [sys.executable, str(ROOT / "src" / f"{stage}.py")]
+    environment = os.environ | {"PENDIGITS_TRACKING": "off", "DVC_ROOT": str(folder)} | environment
+    command = [python, str(ROOT / "src" / f"{stage}.py")]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -31,9 +31,9 @@ def prepare(folder: Path, **changes: object) -> Path:
     return folder
 
 
-def run_all(folder: Path) -> None:
+def run_all(folder: Path, python: str = sys.executable, **environment: str) -> None:
     for stage in STAGES:
-        done = run(folder, stage)
+        done = run(folder, stage, python, **environment)
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
 
@@ -100,7 +100,7 @@ def test_a_checkpoint_stays_until_the_pictures_are_drawn(finished: Path, tmp_pat
     """Of an experiment in a temporary folder it is in the main checkout; another seed gives another network."""
     root, folder = tmp_path / "main checkout", with_data_of(finished, tmp_path / "temporary", epochs=1, seed=1)
     for name, left in (("train", True), ("evaluate", True), ("plot", False)):
-        done = run(folder, name, root)
+        done = run(folder, name, DVC_ROOT=str(root))
         assert done.returncode == 0, done.stderr
         assert any((root / ".dvc/tmp/checkpoints").iterdir()) == left, name
     assert (folder / "models/network.npz").read_bytes() != (finished / "models/network.npz").read_bytes()

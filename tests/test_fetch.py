@@ -4,7 +4,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -142,17 +141,6 @@ def run_script(folder: Path, **environment: str) -> subprocess.CompletedProcess[
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     command, variables = [sys.executable, SRC / "fetch.py"], os.environ | environment
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=60)
-
-
-def test_script_without_any_source(workspace: Path) -> None:
-    start = time.monotonic()
-    run = run_script(workspace, PENDIGITS_MIRROR="nowhere", HTTPS_PROXY="http://127.0.0.1:9")
-    assert run.returncode == 1
-    assert time.monotonic() - start < 20
-    assert "Traceback" not in run.stderr
-    assert f"- PENDIGITS_MIRROR ({workspace}/nowhere): no such file or folder" in run.stderr
-    assert f"- UCI ({pendigits.ARCHIVE_URL}): no connection" in run.stderr
-    assert not (workspace / "data").exists()
 
 
 def test_script_with_the_mirror(workspace: Path, mirror: Path) -> None:

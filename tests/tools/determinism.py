@@ -12,24 +12,17 @@ import tempfile
 from pathlib import Path
 
 import yaml
+from tests.test_end_to_end import ROOT, prepare, run_all
 
-ROOT = Path(__file__).resolve().parents[2]
-STAGES = ("fetch", "preprocess", "split", "train", "evaluate", "plot")
 SHRUNK = {"dataset": "synthetic", "synthetic_rows_per_writer": 60, "epochs": 3}
 AGREE = 0.005  # by how much a figure may differ
 
 
 def run(folder: Path, python: str, threads: int) -> Path:
     """Run all stages in a folder; the stages pin training to one thread whatever ``threads`` says."""
-    folder.mkdir()
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    (folder / "params.yaml").write_text(yaml.safe_dump(params | SHRUNK))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | SHRUNK
     count = {f"{name}_NUM_THREADS": str(threads) for name in ("OPENBLAS", "OMP", "MKL")}
-    environment = os.environ | count | {"PENDIGITS_TRACKING": "off", "DVC_ROOT": str(folder)}
-    for stage in STAGES:
-        subprocess.run(
-            [python, str(ROOT / f"src/{stage}.py")], cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL
-        )
+    run_all(prepare(folder, **params), python, **count)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from neural_net import Network
 from pen.features import FEATURE_SETS
 from pen.recognizer import Recognizer, load_recognizer
 from pipeline import paths
-from tracking.address import store_uri
+from tracking.address import ENVIRONMENT, store_uri
 from tracking.contents import read_params
 from tracking.messages import now
 from tracking.mlflow_run import EXAMPLE, Run
@@ -107,3 +108,37 @@ def test_models_load_anywhere_without_pickle(runs: Runs, folder: Path) -> None:
     (table, table_example), (ink, ink_example) = map(json.loads, loaded.stdout.splitlines()[-2:])
     assert [table, ink] == expected
     assert (table_example, len(ink_example)) == (table, 1)
+
+
+class Planted:
+    """Runs code of its own when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("it ran"),)  # type: ignore[return-value]
+
+
+MLMODEL = """
+flavors:
+  python_function: {cloudpickle_version: 3.1.1, loader_module: mlflow.pyfunc.model, python_model: python_model.pkl}
+model_uuid: 0123456789abcdef0123456789abcdef
+"""
+TRY_TO_LOAD = """
+import contextlib, os, mlflow, warnings
+warnings.simplefilter("ignore")
+for allowed in ({}, {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"}):
+    os.environ |= allowed
+    with contextlib.suppress(mlflow.MlflowException, AttributeError):
+        mlflow.pyfunc.load_model("model")
+    print(os.path.exists("it ran"))
+"""
+
+
+def test_mlflow_unpickles_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model's folder whose MLmodel asks for a pickle; loaded as the project's own processes would load it."""
+    monkeypatch.chdir(tmp_path)
+    Path("model").mkdir()
+    Path("model/MLmodel").write_text(MLMODEL)
+    Path("model/python_model.pkl").write_bytes(pickle.dumps(Planted()))
+    command = [sys.executable, "-c", TRY_TO_LOAD]
+    done = subprocess.run(command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]  # it does not run; where a user allows it, it does
