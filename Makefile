@@ -103,7 +103,7 @@ lies: $(INSTALLED)  ## give 10,000 mutated inputs to every function that reads a
 	@$(BIN)/python -m tests.tools.lies
 
 determinism: $(INSTALLED)  ## compare the results of two runs, of more BLAS threads, and of each Python with an environment .venv-3.N
-	@$(BIN)/python -m tests.tools.determinism $(wildcard .venv-3.*/bin/python)
+	@PYTHONPATH=src $(BIN)/python -m tests.tools.determinism $(wildcard .venv-3.*/bin/python)
 
 audit: $(INSTALLED) $(AUDIT)  ## check the packages for known vulnerabilities, and src and benchmarks for risky calls
 	@$(BIN)/ruff check --select S src benchmarks docs .ci && .venv-audit/bin/python tests/tools/audit.py

@@ -56,18 +56,6 @@ def test_the_readmes_lines_run_from_the_root_of_a_checkout(tmp_path: Path, digit
     assert re.fullmatch(r"Test accuracy: [01]\.\d+\n", done.stdout)
 
 
-def test_it_learns_digits(digits: Any) -> None:
-    X, y = digits
-    model = Neural_Net([16, 48, 10], [ReLU()])
-    losses = model.train(X, y, lr=0.5, n_iters=300)
-    assert all(isinstance(loss, float) for loss in losses)
-    assert len(losses) == 300
-    assert losses[0] > 2
-    assert losses[-1] < 0.3
-    assert np.mean(model.predict(X) == y) > 0.9
-    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1, rtol=1e-5)
-
-
 def test_each_loss_is_that_before_its_step(digits: Any) -> None:
     one_more = Neural_Net([16, 8, 10], ["tanh"])
     losses = one_more.train(*digits, lr=0.1, n_iters=3)
