@@ -13,24 +13,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from tests.tools.lies import ask
+from tests.tools.lies import ROW, ask, small_model
 from tests.ui_at_work import ROOT, asked, free_port, wait_for
 
 from commands import serve
 from data_sets.pendigits import FEATURES
-from neural_net import Network, dense_layers
-from pen.features import FEATURE_SETS
 from pen.recognizer import Recognizer, recognizer_files
 from pipeline.errors import StageError
-
-ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
 
 
 @pytest.fixture(scope="module")
 def model() -> Recognizer:
-    return Recognizer(Network(dense_layers([8], 10), 16, rng=np.random.default_rng(0)), "synthetic")
+    return small_model()
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +63,11 @@ def test_every_form_gives_the_same_answer(app: Any, model: Recognizer, body: dic
 @pytest.mark.parametrize(("body", "says"), [
     ("", "body|JSON|required"),
     ("{", "1: Expecting property name"),
-    ("[]", "valid dictionary"),
     ("{}", "one of inputs, dataframe_split, dataframe_records"),
     ('{"inputs": [[0]], "dataframe_records": []}', "inputs 0: List should have at least 16"),
     ('{"rows": []}', "rows: Extra inputs"),
     ('{"a\\n\\u001b": 1}', r"a \?: Extra inputs"),
     (json.dumps({"inputs": [[101, *ROW[1:]]]}), "inputs 0 0: Input should be less than or equal to 100"),
-    (json.dumps({"inputs": [["1", *ROW[1:]]]}), "inputs 0 0: Input should be a valid number"),
-    (json.dumps({"inputs": [[float("nan"), *ROW[1:]]]}), "inputs 0 0"),
     (json.dumps({"inputs": [ROW] * 10_001}), "at most 10000"),
     (json.dumps({"dataframe_split": {"columns": ["x1"] * 16, "data": [ROW]}}), "columns must be x1, y1"),
     (json.dumps({"dataframe_records": [{"x1": 1}]}), "dataframe_records 0 y1: Field required"),
@@ -130,9 +122,7 @@ def test_a_fault_of_ours_shows_no_traceback(app: Any, model: Recognizer, monkeyp
 )
 def test_another_folder_is_refused(features: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if features:
-        layers = ["flatten", {"linear": {"n_out": 10}}]
-        network = Network(layers, FEATURE_SETS[features].size, rng=np.random.default_rng(0))
-        save(Recognizer(network, "synthetic", features=features), tmp_path)
+        save(small_model(features), tmp_path)
     monkeypatch.setattr("sys.argv", ["serve", str(tmp_path)])
     with pytest.raises(StageError, match=says) as refused:
         serve.main()

@@ -189,8 +189,6 @@ FAULTS: dict[str, tuple[Answer, str, int]] = {
         1,
     ),
     "truncated": (send(ARCHIVE[:99], length=len(ARCHIVE)), "^no connection, or a broken one: .*99 bytes read", 3),
-    "web page": (send(WEB_PAGE), "is a web page, not the archive", 1),
-    "cut": (send(ARCHIVE[:-9]), "is not a sound zip archive", 1),
     "too large": (send(bytes(9_000_000)), "^more than 8,000,000 bytes came: not the archive$", 1),
     "silence": (lambda it: None, "^no connection, or a broken one: Remote end closed connection", 3),
 }

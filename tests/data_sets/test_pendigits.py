@@ -44,16 +44,13 @@ def test_a_row_of_the_real_table() -> None:
 
 @pytest.mark.parametrize(("line", "fault"), [
     (ROW[:-4] + b"\n", "16 values instead of 17"),
-    (ROW[:-1] + b", 3\n", "18 values instead of 17"),
     (b"\n", "no values instead of 17"),
     (ROW.replace(b" 47,", b" -1,"), "x1 must be a whole number from 0 to 100, got '-1'"),
     (ROW.replace(b" 81,", b"101,"), "y2 must be a whole number from 0 to 100, got '101'"),
     (ROW.replace(b" 81,", b"8.5,"), "y2 must be a whole number from 0 to 100, got '8.5'"),
-    (ROW.replace(b" 81,", b"nan,"), "y2 must be a whole number from 0 to 100, got 'nan'"),
     (ROW.replace(b" 81,", b"   ,"), "y2 must be a whole number from 0 to 100, got ''"),
     (ROW.replace(b" 8\n", b"10\n"), "digit must be a whole number from 0 to 9, got '10'"),
     (ROW.replace(b" 81,", b"081,"), "not written as a row of the table"),
-    (b"<!DOCTYPE html>\n", "1 values instead of 17"),
     (ROW.replace(b" 81,", b"\x1b[2J\xff,"), r"y2 must be a whole number from 0 to 100, got '\\x1b\[2J\ufffd'"),
     (ROW.replace(b" 81,", b"9" * 5000 + b","), "y2 .* got '9{60}...'"),
 ])  # fmt: skip
@@ -72,7 +69,6 @@ def test_a_digit_in_two_strokes() -> None:
 
 @pytest.mark.parametrize(("content", "fault"), [
     (b"", r"line 1: expected a digit such as `\.SEGMENT DIGIT 6-7 \? \"4\"`, got the end of the file"),
-    (b"<html>\n", "line 1: expected a digit such as .*, got '<html>'"),
     (SEGMENT.replace(b'"4"', b'"x"'), "line 1: expected a digit such as"),
     (SEGMENT.replace(b"0-1", b"1-2"), "line 1: expected strokes numbered from 0, got"),
     (SEGMENT.replace(b"   0-1", b"   0-999999999"), "line 12: expected `.PEN_DOWN`, got the end of the file"),
@@ -80,10 +76,8 @@ def test_a_digit_in_two_strokes() -> None:
     (without(SEGMENT, 2), "line 2: expected digit, writer and sample such as .*, got '.PEN_DOWN'"),
     (SEGMENT.replace(b"COMMENT 4", b"COMMENT 5"), "line 2: expected the digit of the line above, 4, got"),
     (without(SEGMENT, 3), "line 3: expected `.PEN_DOWN`, got ' 100  200'"),
-    (without(SEGMENT, 9), "line 9: expected a point such as ` 240  310`, got '.PEN_UP'"),
     (without(SEGMENT, 6), "line 6: expected a point or `.PEN_UP`, got '.DT 100'"),
     (SEGMENT.replace(b" 100  100", b" 100  1e2"), "line 5: expected a point or `.PEN_UP`, got ' 100  1e2'"),
-    (SEGMENT.replace(b" 100  100", b" 100"), "line 5: expected a point or `.PEN_UP`, got ' 100'"),
     (SEGMENT.replace(b" 100  100", b" 100 12345678"), "line 5: expected a point or `.PEN_UP`"),
     (without(SEGMENT, 7), "line 7: expected a pause such as `.DT 100`, got '.PEN_DOWN'"),
     (SEGMENT + b".PEN_DOWN\n", "line 12: expected a digit such as"),

@@ -113,13 +113,11 @@ def test_a_users_result_of_another_shape_is_rejected() -> None:
 @pytest.mark.parametrize(("spec", "message"), [
     ({"leaky_relu": {"slope": 1}}, "LeakyReLU: slope must be at least 0 and less than 1, got 1"),
     ({"leaky_relu": {"slope": math.nan}}, "LeakyReLU: slope"),
-    ({"leaky_relu": {"slope": "steep"}}, "activation leaky_relu: "),
     ({"elu": {"alpha": 0}}, "ELU: alpha must be greater than 0, got 0"),
     ({"relu": {"slope": 1}}, "activation relu takes no options, got "),
     ({"relu": {}, "tanh": {}}, "activation must be a name, or one name with its options"),
     ({"relu": 3}, "the options of activation relu must be given by name"),
     (ReLU, "activation must be a name, a name with its options, or an object, got <class"),
-    (None, "activation must be a name, a name with its options, or an object, got None"),
     (3, "an activation must be a name, or an object with Forward_prop and Backward_prop, got 3"),
 ])  # fmt: skip
 def test_faults_are_named(spec: object, message: str) -> None:

@@ -84,7 +84,6 @@ def test_targets_in_all_their_forms_are_the_same(name: str, y: Any) -> None:
     (CrossEntropy(), [math.nan, 1], "CrossEntropy expects class numbers, got numbers that are not whole"),
     (CrossEntropy(), ["a", "b"], "CrossEntropy's targets must be an array of numbers: .*'a'"),
     (CrossEntropy(), [[0], [1]], r"expects targets of shape \(rows, 3\), or class numbers, got shape \(2, 1\)"),
-    (CrossEntropy(), 1, r"expects targets of shape \(rows, 3\), or class numbers, got shape \(\)"),
     (CrossEntropy(), [[1, 1, 0]], "rows of targets must be probabilities that add up to 1"),
     (CrossEntropy(), [[2, -1, 0]], "rows of targets must be probabilities that add up to 1"),
     (MeanSquaredError(), [[1, math.inf, 0]], "MeanSquaredError: the targets hold NaN or infinity"),
@@ -106,10 +105,8 @@ def test_arguments_of_two_shapes_do_not_broadcast(name: str, shape: tuple[int, .
     ({"cross_entropy": {"label_smoothing": 1}}, "label_smoothing must be at least 0 and less than 1, got 1"),
     ({"cross_entropy": {"class_weights": [1, 0]}}, r"class_weights must be numbers greater than 0, got \[1, 0\]"),
     ({"cross_entropy": {"class_weights": []}}, "class_weights must be numbers greater than 0"),
-    ({"cross_entropy": {"class_weights": 2}}, "loss cross_entropy: "),
     ({"focal": {"gamma": -1}}, "FocalLoss: gamma must be at least 0, got -1"),
     ("crossentropy", r"loss must be one of .*did you mean cross_entropy\?"),
-    (CrossEntropy, "loss must be a name, a name with its options, or an object, got <class"),
 ])  # fmt: skip
 def test_faulty_options_are_named(spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -275,7 +275,6 @@ class Poison(Identity):
     ([8, "relu", 3], {}, {"optimizer": SGD(1e30), "batch_size": None},
      r"epoch 2: .* the output of linear2 after step 1\. .* a smaller lr \(it is 1e\+30\)"),
     ([8, 8, 3], {"linear2": np.inf}, {}, r"epoch 1: .* the weights linear2.W from the start\."),
-    ([8, 8, 3], {"linear2": np.nan}, {}, r"epoch 1: .* the weights linear2.W from the start\."),
     ([8, 8, 3], {"linear2": 3e38}, {}, r"epoch 1: .* the output of linear2 from the start\."),
     ([4, nn.Residual([Linear(4), Linear(4)]), 3], {"linear3": 3e38}, {}, r"epoch 1: .* the output of linear3 from"),
     ([8, Poison(1), 3], {}, {}, r"epoch 1: .* the gradient linear1.db of step 1\."),
@@ -319,7 +318,6 @@ def test_equal_seeds_give_equal_bytes_and_both_seeds_matter(blobs: Data) -> None
     ({"X": np.ones((0, 4)), "y": []}, "training needs at least one row, got none"),
     ({"y": [0, 1]}, "X has 3 rows and y has 2"),
     ({"y": 1}, "X has 3 rows and y has no"),
-    ({"y": [0, 1, 3]}, "CrossEntropy expects class numbers from 0 to 2, got 0 to 3"),
     ({"X": np.ones((3, 5))}, r"linear1, the first layer, expects samples of shape \(4,\), got \(5,\)"),
     ({"epochs": 0}, "Training: epochs must be a whole number of at least 1, got 0"),
     ({"batch_size": 8.0}, "Training: batch_size must be a whole number of at least 1, got 8.0"),
@@ -330,10 +328,8 @@ def test_equal_seeds_give_equal_bytes_and_both_seeds_matter(blobs: Data) -> None
     ({"sample_weight": [0, 0, 0]}, "that are not all 0"),
     ({"sample_weight": [1, np.nan, 1]}, "sample_weight must be 3 numbers of at least 0"),
     ({"loss": 5}, "loss must be of type Loss, got 5"),
-    ({"schedule": lambda t: t}, "schedule must be of type Schedule, got <function"),
     ({"callbacks": [print]}, "a callback must be of type Callback, got <built-in function print>"),
     ({"callbacks": [EarlyStopping()]}, "EarlyStopping watches val_loss, and the training measures epoch, lr"),
-    ({"rng": 0}, "rng must be of type Generator, got 0"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -482,9 +482,26 @@ def stores() -> list[Seed]:
         client.set_terminated(run_id, end_time=1_700_000_000_500)
         if number == 0:
             champion.crown(client, client.get_run(run_id))
+    return [[(rows_of_tables(), lambda rng, tables: tables)]]
+
+
+def rows_of_tables() -> dict[str, list[list[Any]]]:
     with connect(DATABASE) as database:
-        rows = {table: [*map(list, database.execute(f"select * from {table}"))] for table in TABLES}  # noqa: S608
-    return [[(rows, lambda rng, tables: tables)]]
+        return {table: [*map(list, database.execute(f"select * from {table}"))] for table in TABLES}  # noqa: S608
+
+
+def wicked_tables() -> list[tuple[Any]]:
+    """Text as a number, an unknown status, and a champion of no run."""
+    runs = {run[0] for run in rows_of_tables()["runs"]}
+
+    def lied(table: str, is_meant: Callable[[int, Any], bool], lie: object) -> tuple[Any]:
+        tables = rows_of_tables()
+        changed = [[lie if is_meant(*cell) else cell[1] for cell in enumerate(row)] for row in tables[table]]
+        return (tables | {table: changed},)
+
+    places = [("latest_metrics", 1, "x\x1b[2J"), ("logged_models", 6, "\x1b[2J")]  # value, status
+    wicked = [lied(table, lambda at, _, column=column: at == column, lie) for table, column, lie in places]
+    return wicked + [lied("model_versions", lambda _, cell: cell in runs, lie) for lie in (None, b"\xff")]
 
 
 def read_store(tables: Any) -> None:
@@ -598,7 +615,7 @@ TARGETS = {
     "data/split": Target(partial(handed_on, split=True), read_split, StageError),
     "model files": Target(models, read_model_files, StageError),
     "checkpoints": Target(checkpoints, read_checkpoint, RefusedError),
-    "runs in MLflow": Target(stores, read_store, StageError),
+    "runs in MLflow": Target(stores, read_store, StageError, wicked_tables),
     "bodies, make serve": Target(lambda: [[(body, as_json)] for body in BODIES], answer, RefusedError),
     "inputs of the model in MLflow": Target(mlflow_inputs, predict, RefusedError),
 }

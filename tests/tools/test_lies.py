@@ -1,11 +1,8 @@
 """The short form of `make lies`, that its faults would be seen, and inputs that once were not handled."""
 
-import copy
 import subprocess
 import sys
-from pathlib import Path
 
-import pytest
 from tests.tools import lies
 from tests.tools.lies import ROOT, TARGETS
 
@@ -87,22 +84,3 @@ def test_an_input_comes_again_by_its_number() -> None:
     made, again = ([lies.make_input(name, TARGETS[name].seeds(), number) for number in range(20)] for _ in "ab")
     assert made == again
     assert len(set(made)) > 15
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")  # MLflow's
-def test_a_store_that_other_programs_wrote_to(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite keeps text as a number, and control characters as the name of a run that seems to be at work."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    tables = lies.stores()[0][0][0]
-    assert lies.try_input(TARGETS[STORE], (tables,))
-    for table, column, lie in [("latest_metrics", 1, "x\x1b[2J"), ("logged_models", 6, "\x1b[2J")]:  # value, status
-        changed = copy.deepcopy(tables)
-        for row in changed[table]:
-            row[column] = lie
-        assert not lies.try_input(TARGETS[STORE], (changed,))
-    for lie in (None, b"\xff"):  # the run that a champion is of
-        (version,) = tables["model_versions"]
-        row = [lie if cell in {run[0] for run in tables["runs"]} else cell for cell in version]
-        assert not lies.try_input(TARGETS[STORE], (tables | {"model_versions": [row]},))
-    renamed = [["\x1b[2J" if cell == "gray-hill3" else cell for cell in row] for row in tables["runs"]]
-    assert lies.try_input(TARGETS[STORE], (tables | {"runs": renamed},))
