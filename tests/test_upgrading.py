@@ -100,24 +100,19 @@ def checkout(tmp_path: Path) -> OldCheckout:
     return upgraded(tmp_path / "a checkout")
 
 
-@pytest.fixture(scope="module")
-def synced(tmp_path_factory: pytest.TempPathFactory) -> tuple[OldCheckout, dict[str, str]]:
-    """A checkout after `make sync`, and the runs that it had before."""
-    checkout = upgraded(tmp_path_factory.mktemp("upgraded") / "a checkout")
-    old = checkout.finished()
-    checkout.make("sync")
-    return checkout, old
-
-
-def test_sync_enters_just_the_old_experiment_that_has_no_run(
-    synced: tuple[OldCheckout, dict[str, str]], tmp_path: Path
+def test_the_champion_reigns_on_and_sync_enters_just_the_old_experiment_that_has_no_run(
+    checkout: OldCheckout, tmp_path: Path
 ) -> None:
-    checkout, old = synced
-    runs = {run_id: name for run_id, name in checkout.finished().items() if name != "synthetic-later"}
-    assert len(old) == 2
-    assert sorted(runs.values()) == sorted([*old.values(), "synthetic-bent"])
-    ((run_id, _),) = runs.items() - old.items()
+    old = checkout.finished()
+    assert re.fullmatch(r".*synthetic-quick.*\n", checkout.make("champion"))
+    (run_id,) = (run_id for run_id, name in old.items() if name == "synthetic-quick")
+    checkout.check_answers(run_id, "models:/synthetic@champion", tmp_path)
 
+    checkout.make("sync")
+    synced = checkout.finished()
+    assert len(old) == 2
+    assert sorted(synced.values()) == sorted([*old.values(), "synthetic-bent"])
+    ((run_id, _),) = synced.items() - old.items()
     params = dict(checkout.ask("SELECT key, value FROM params WHERE run_uuid = ?", run_id))
     assert (params.get("augment.bend", params.get("augment_bend")), params["lr"]) == ("0.2", "0.01")
     metrics = dict(checkout.ask("SELECT key, value FROM latest_metrics WHERE run_uuid = ?", run_id))
@@ -127,16 +122,9 @@ def test_sync_enters_just_the_old_experiment_that_has_no_run(
     ((model, _),) = checkout.ask("SELECT model_id, name FROM logged_models WHERE source_run_id = ?", run_id)
     checkout.check_answers(run_id, f"models:/{model}", tmp_path)
 
-
-def test_a_new_run_is_compared_with_old_ones_and_sync_enters_nothing_twice(
-    synced: tuple[OldCheckout, dict[str, str]],
-) -> None:
-    checkout, _ = synced
-    old = checkout.finished()
     checkout.dvc("exp", "run", "-n", "later", "-S", "lr=0.03")
     runs = checkout.finished()
-    assert sorted(runs.values()) == sorted([*old.values(), "synthetic-later"])
-
+    assert sorted(runs.values()) == sorted([*synced.values(), "synthetic-later"])
     said = checkout.make("compare", "quick", "later")
     assert re.search(r"(?m)^lr +0\.02 +0\.03$", said)
     assert "augment" not in said  # its values are the same, under the old names and the new ones
@@ -144,19 +132,13 @@ def test_a_new_run_is_compared_with_old_ones_and_sync_enters_nothing_twice(
     said = checkout.make("compare", "bent", "later")
     assert re.search(r"(?m)^augment.bend +0\.2 +0\.1$", said)
     assert len(checkout.make("champion").splitlines()) == 1  # the best of all: it is not refused for other rows
-
     checkout.make("sync")
     assert checkout.finished() == runs
 
 
-def test_the_champion_reigns_on(checkout: OldCheckout, tmp_path: Path) -> None:
-    said = checkout.make("champion")
-    assert re.fullmatch(r".*synthetic-quick.*\n", said)
-    (run_id,) = (run_id for run_id, name in checkout.finished().items() if name == "synthetic-quick")
-    checkout.check_answers(run_id, "models:/synthetic@champion", tmp_path)
-
-
-def test_an_old_experiment_can_be_applied_and_left_again(checkout: OldCheckout) -> None:
+def test_an_old_experiment_is_applied_and_left_again_and_an_old_params_yaml_refused(
+    checkout: OldCheckout,
+) -> None:
     checkout.dvc("exp", "apply", "quick")  # brings the code of the experiment, too
     assert yaml.safe_load((checkout.folder / "params.yaml").read_text())["lr"] == 0.02
     metrics = (checkout.folder / "metrics/evaluate.json").read_bytes()
@@ -169,8 +151,6 @@ def test_an_old_experiment_can_be_applied_and_left_again(checkout: OldCheckout) 
     checkout.make("sync")  # by the new code, beside the modules that the old code has left behind
     assert sorted(checkout.finished().values()) == sorted([*old.values(), "synthetic-bent"])
 
-
-def test_an_old_params_yaml_is_refused_in_one_line(checkout: OldCheckout) -> None:
     old = checkout.run("git", "show", "HEAD~1:params.yaml")
     (checkout.folder / "params.yaml").write_text(old)
     assert re.fullmatch(r"params\.yaml: .*augment.*\n", checkout.make("run", fails=True))

@@ -50,16 +50,6 @@ def test_only_differing_parameters_are_shown_with_metrics_and_deltas() -> None:
     assert "nan (+nan)" in "\n".join(odd)
 
 
-def test_a_long_value_is_folded_in_its_column() -> None:
-    layers = "[" + ", ".join(['{"conv1d": {"filters": 48}}', '"activation"'] * 3) + ", 256]"
-    lines = compare.table([run("a", hidden_layers=layers), run("b", hidden_layers=[64, 32])])
-    assert max(map(len, lines)) <= len("final_val_accuracy") + 2 * (2 + compare.COLUMN)
-    start, end = lines[0].index("a"), lines[0].index("b")
-    rows = lines[1 : next(row for row, line in enumerate(lines) if not line)]
-    assert " ".join(line[start:end].strip() for line in rows) == layers
-    assert [line[end:] for line in rows] == ["[64, 32]"] + [""] * (len(rows) - 1)
-
-
 def test_the_better_one_is_told_by_validation_never_by_the_test_rows() -> None:
     worse, better = experiment("worse", 0.90, test=0.99), experiment("better", 0.91, test=0.10)
     better_one, command = compare.advice([worse, better], {}, {"worse", "better"})

@@ -113,15 +113,6 @@ def test_a_missing_key_is_named(key: str, folder: Path) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b"PK\x03\x04", b'{"format": ' + b"9" * 5000 + b"}"]
-)
-def test_what_is_no_json_is_rejected(text: bytes, folder: Path) -> None:
-    (folder / "network.json").write_bytes(text)
-    with pytest.raises(StorageError, match=r"network\.json"):
-        load(folder)
-
-
 # The npz file
 
 

@@ -3,11 +3,9 @@
 import contextlib
 import sqlite3
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 from tests.tools import torture
-from tests.tools.torture import Fault, Try
 
 
 @pytest.mark.parametrize(("name", "content", "found"), [
@@ -54,21 +52,3 @@ def test_the_line_that_told_the_user_is_found_and_shown_without_what_is_of_one_t
     assert torture.told("Running stage 'train'\n") == ""
     message = "/home/torture-x1/disk-003-small/project/models: stopped in epoch 7, step 3, of 150, | here"
     assert torture.plain(message) == "./models: stopped in epoch N of M, / here"
-
-
-@pytest.mark.parametrize(
-    ("outcome", "lost", "wrong"),
-    [
-        (Try(told="the disk is full"), 0, 0),
-        (Try(lost="params.yaml", told="the disk is full"), 1, 0),
-        (Try(wrong="other bytes", told="the disk is full"), 0, 1),
-        (Try(told="something"), 0, 1),
-        (None, 0, 1),
-    ],
-)
-def test_tries_are_counted(tmp_path: Path, outcome: Try, lost: int, wrong: int) -> None:
-    made = Mock(return_value=outcome, side_effect=None if outcome else FileNotFoundError("a file"))
-    fault = Fault("disk", "the disk is full", made, 2, 1, "disk is full")
-    outcomes = [torture.attempt(fault, Mock(folder=tmp_path), seed=0, turn=turn) for turn in range(2)]
-    cells = torture.row(fault, outcomes).split(" | ")
-    assert cells[:4] == ["| the disk is full", "2", str(2 * lost), str(2 * wrong)]

@@ -64,23 +64,6 @@ def test_every_form_of_a_request_gets_the_same_answer(folder: Path) -> None:
         assert served(folder).predict(form).to_dict("records") == answer(folder, INK)
 
 
-@pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize(("request_", "reason"), [
-    ([[1] * 15], "shape (1, 15)"), ([[1] * 15 + [101]], "from 0 to 100"),
-    ([[1] * 15 + [float("nan")]], "from 0 to 100"), ([["\x1b[2J" + "a" * 5000] * 16], "could not convert"),
-    ([], "shape"), ({"x1": [3], "y1": [4]}, "missing are x2, y2"),
-])  # fmt: skip
-def test_the_model_refuses_in_words(request_: Any, reason: str, folder: Path) -> None:
-    from mlflow.exceptions import MlflowException
-
-    with pytest.raises(MlflowException) as refused:
-        served(folder).predict(request_)
-    assert reason in refused.value.message
-    assert refused.value.message.isprintable()
-    assert len(refused.value.message) <= 600
-    assert refused.value.get_http_status_code() == 400
-
-
 LOAD = """
 import json, sys
 import mlflow
