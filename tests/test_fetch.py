@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.runtime.test_files import contents_of, make_folder
 
 import fetch
 from data_sets import download, pendigits
@@ -30,17 +31,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         raise download.SourceError("no connection")
 
     monkeypatch.setattr(download, "download", unreachable)
-
-
-def make_folder(folder: Path, files: dict[str, bytes] = FILES) -> Path:
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    return folder
-
-
-def contents_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def places(environment: dict[str, str]) -> list[tuple[str, bool]]:
@@ -76,7 +66,7 @@ def test_no_secret_of_a_url_is_shown() -> None:
 
 @pytest.mark.parametrize("damage", ["no folder", "missing", "short", "changed"])
 def test_first_source_that_has_the_data(tmp_path: Path, small: None, capsys: Any, damage: str) -> None:
-    team, folder = make_folder(tmp_path / "team"), tmp_path / "raw" / "pendigits"
+    team, folder = make_folder(tmp_path / "team", FILES), tmp_path / "raw" / "pendigits"
     if damage != "no folder":
         make_folder(folder, FILES | {"left over": b""})
         changed = {"missing": None, "short": b"", "changed": FILES["pendigits.tes"].upper()}[damage]
@@ -90,7 +80,7 @@ def test_first_source_that_has_the_data(tmp_path: Path, small: None, capsys: Any
 
 
 def test_a_complete_folder_is_left_alone_but_for_a_chosen_source(tmp_path: Path, small: None, capsys: Any) -> None:
-    folder, team = make_folder(tmp_path / "pendigits"), make_folder(tmp_path / "team")
+    folder, team = make_folder(tmp_path / "pendigits", FILES), make_folder(tmp_path / "team", FILES)
     before = folder.stat()
     fetch.fetch_pendigits(folder, [Source("team", str(team))])
     assert folder.stat() == before

@@ -19,16 +19,6 @@ def make(folder: Path) -> Path:
     return project
 
 
-def test_no_repository_and_no_git_are_no_and_a_subfolder_is_in_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project = make(tmp_path / "repository")
-    assert git.has_git(project)
-    assert not git.has_git(tmp_path)
-    monkeypatch.setenv("PATH", "")
-    assert not git.has_git(project)
-
-
 def test_a_checkout_of_another_user_is_no_no_and_git_s_own_remedy_is_passed_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +55,7 @@ def test_a_script_that_a_hook_calls_leaves_the_hook_s_repository_alone(
 
 def test_a_shallow_clone_is_known(tmp_path: Path) -> None:
     project = make(tmp_path / "whole")
+    assert git.has_git(project)
     assert not git.is_shallow(project)
     clone = ["git", "clone", "-q", "--depth", "1", project.parent.as_uri(), tmp_path / "shallow"]
     subprocess.run(clone, check=True)

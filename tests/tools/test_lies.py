@@ -77,10 +77,3 @@ def test_what_no_reader_may_do_is_seen() -> None:
     assert len(counts) == 18
     assert counts.pop("is right") == "0"
     assert [name for name, count in counts.items() if count != "1"] == []
-
-
-def test_an_input_comes_again_by_its_number() -> None:
-    name = "bodies, make serve"
-    made, again = ([lies.make_input(name, TARGETS[name].seeds(), number) for number in range(20)] for _ in "ab")
-    assert made == again
-    assert len(set(made)) > 15
