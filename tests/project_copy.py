@@ -23,10 +23,15 @@ def copy_project(folder: Path, more: list[str], **params: Any) -> None:
         elif (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    text = (ROOT / "params.yaml").read_text()
+    shutil.copy(ROOT / "params.yaml", folder)
     for key, value in params.items():
-        text = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", text)
-    (folder / "params.yaml").write_text(text)
+        set_param(folder, key, value)
+
+
+def set_param(folder: Path, key: str, value: Any) -> None:
+    text = (folder / "params.yaml").read_text()
+    changed = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", text)
+    (folder / "params.yaml").write_text(changed)
 
 
 def make_repository(folder: Path) -> None:

@@ -42,6 +42,9 @@ def test_git_a_commit_and_a_name_are_asked_for_in_turn(tmp_path: Path, monkeypat
     (finding,) = doctor.check_git(tmp_path)
     assert "git refuses: fatal: detected dubious ownership in repository" in finding.what
     assert finding.command == f"git config --global --add safe.directory {tmp_path}"
+    for name, value in {"COUNT": "1", "KEY_0": "safe.directory", "VALUE_0": "*"}.items():
+        monkeypatch.setenv(f"GIT_CONFIG_{name}", value)  # as a container may set it
+    assert not commands(doctor.check_git(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "git is not installed" in doctor.check_git(tmp_path)[0].what
 

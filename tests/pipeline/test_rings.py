@@ -81,9 +81,4 @@ def test_no_module_imports_itself_through_others_or_is_too_long() -> None:
 ])  # fmt: skip
 def test_a_wrong_import_is_found_wherever_it_stands(name: str, code: str, found: str) -> None:
     assert (imports(name, code), wrong_ways({name: {found}})) == ({found}, [(name, found)])
-
-
-def test_relative_imports_are_followed() -> None:
-    assert imports("pen.features", "from .ink import N_POINTS") == {"pen.ink"}
-    assert imports("pen.features", "from . import ink") == {"pen.ink"}
-    assert imports("pen", "from .ink import Ink", is_package=True) == {"pen.ink"}
+    assert imports("pen.features", "from . import ink") == imports("pen", "from .ink import Ink", True) == {"pen.ink"}

@@ -69,11 +69,3 @@ def test_a_fault_leaves_all_as_it_was(
     assert os.listdir(tmp_path / "raw") == ["digits"]  # noqa: PTH208
     if isinstance(error.value, OSError):
         assert error.value.filename == str(folder / "a.csv" if of_file else folder)
-
-
-def test_other_files_go(tmp_path: Path) -> None:
-    make_folder(tmp_path / "plots", OLD)
-    make_folder(tmp_path / "plots" / "folder", OLD)
-    files.remove_other_files(tmp_path / "plots", {"a.csv": "kept"})
-    assert contents_of(tmp_path / "plots") == {"a.csv": b"old"}
-    assert not (tmp_path / "plots" / "folder").exists()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from tests.test_end_to_end import ROOT, prepare, run
+from tests.tools.torture import kept
 
 from pipeline.paths import MODEL_FILES, TRAIN_FILES
-from runtime.checkpoint import CHECKPOINTS
 
 OUTPUTS = [*MODEL_FILES, *TRAIN_FILES]
 SMALL = {"synthetic_rows_per_writer": 15, "hidden_layers": [16], "diagnostics": True, "weight_average": 0.9}
@@ -54,13 +54,9 @@ def finish(folder: Path, tracking: str = "off") -> str:
     return out
 
 
-def kept_in(folder: Path) -> list[Path]:
-    return [path for path in (folder / CHECKPOINTS).glob("[!.]*") if path.suffix != ".lock"]
-
-
 def written_in(folder: Path) -> list[int]:
     with suppress(FileNotFoundError):  # one is being replaced
-        return [path.stat().st_ino for path in kept_in(folder)]
+        return [path.stat().st_ino for path in kept(folder)]
     return []
 
 

@@ -29,15 +29,6 @@ def test_mean_of_the_seeds_and_their_ensemble() -> None:
     found = report.summarize(p, np.zeros(3, np.int64), 1.0)
     assert found["seeds"] == [66.667] * 3
     assert (found["mean"], found["standard_deviation"], found["ensemble"]) == (66.667, 0, 100)
-    ink = report.summarize(p[:1, 1:], np.zeros(2, np.int64), 1.0)
-    told = found | {"ink": ink, "others": [["other", 50.0, 2.0]], "published": [list(report.PUBLISHED[0])]}
-    lines = report.markdown(told).splitlines()
-    assert lines[2] == "| **ensemble of 3 of this network** | 100.00 | here |"
-    assert lines[3] == "| **ensemble of 1 of this network over ink** | 100.00 | here |"
-    assert lines[4] == "| **this network over ink, mean of 1 seeds** | 100.00 | here |"
-    assert "98.86 | published" in lines[5]
-    assert lines[6] == "| **this network, mean of 3 seeds** | 66.67 ± 0.00 | here |"
-    assert lines[7] == "| other | 50.00 | here |"
 
 
 def test_the_documents_show_what_was_measured() -> None:

@@ -13,25 +13,16 @@ FAKE = """\
 [ "$1 $2" != "-m venv" ] && exit 0
 mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/pip" && cp "$0" "$3/bin/uv"
 """
-INSTALLED = {
-    ".venv": "install",
-    ".venv-oracle": ".venv-oracle/installed",
-    ".venv-audit": ".venv-audit/installed",
-    ".venv-bench": ".venv-bench/installed",
-    ".venv-docs": ".venv-docs/installed",
-    ".venv-lock": "lock",
-}
+INSTALLED = {name: f"{name}/installed" for name in (".venv-oracle", ".venv-audit", ".venv-bench", ".venv-docs")}
+INSTALLED |= {".venv": "install", ".venv-lock": "lock"}
+REQUIREMENTS = [f"{room}/requirements.txt" for room in ("tests/oracle", "docs", "benchmarks")]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A checkout with the Makefile, what its targets depend on, and the fake python."""
     folder = tmp_path / "a checkout"
-    for name in (
-        "Makefile",
-        "requirements.lock",
-        *(f"{room}/requirements.txt" for room in ("tests/oracle", "docs", "benchmarks")),
-    ):
+    for name in ("Makefile", "requirements.lock", *REQUIREMENTS):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "python").write_text(FAKE)

@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import itertools
 import os
-import platform
 import random
 import re
 import shutil
@@ -39,9 +38,8 @@ import yaml
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from tests.project_copy import ROOT, copy_project, git
+from tests.project_copy import copy_project, git
 
-DOCUMENT = ROOT / "docs" / "reliability.md"
 SHRUNK: dict[str, Any] = {"dataset": "synthetic", "synthetic_rows_per_writer": 20, "hidden_layers": [24], "epochs": 150}
 LIMIT = 240.0  # seconds after which a run counts as hanging
 AT_ONCE = 2  # tries
@@ -576,25 +574,14 @@ def plain(message: str) -> str:
     return " ".join(message.replace("|", "/").split())[:200]
 
 
-def write_document(rows: Mapping[str, str], seed: int, minutes: float) -> None:
-    """Put the rows in the place of what is between the two marks in docs/reliability.md."""
-    said = f"`make torture`, seed {seed}, took {minutes:.0f} minutes, with Python {platform.python_version()} on"
-    table = "\n".join([f"{said} {os.cpu_count()} cores:", "", HEADER, *rows.values()])
-    before, begin, rest = DOCUMENT.read_text(encoding="utf-8").partition("<!-- torture: begin -->\n")
-    after = rest.partition("<!-- torture: end -->")[2]
-    DOCUMENT.write_text(f"{before}{begin}{table}\n<!-- torture: end -->{after}", encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--short", action="store_true", help="about two minutes, for CI; writes no document")
-    parser.add_argument("--tries", type=int, help="how often each fault is tried; writes no document")
-    parser.add_argument(
-        "--only", choices=[fault.name for fault in FAULTS], nargs="+", help="some rows; writes no document"
-    )
+    parser.add_argument("--short", action="store_true", help="about two minutes, for CI")
+    parser.add_argument("--tries", type=int, help="how often each fault is tried")
+    parser.add_argument("--only", choices=[fault.name for fault in FAULTS], nargs="+", help="some rows")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     options = parser.parse_args()
-    began, rows, faults = time.monotonic(), {}, 0
+    began, faults = time.monotonic(), 0
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background would have ignored, by all,
     signal.signal(signal.SIGHUP, lambda *_: None)  # and nohup this: ignored here, it is so in all that is started
     with tempfile.TemporaryDirectory(prefix="torture-", ignore_cleanup_errors=True) as folder:
@@ -607,13 +594,9 @@ def main() -> None:
             made = [pool.map(partial(attempt, fault, ground, options.seed), range(counts[fault])) for fault in chosen]
             for fault, outcomes in zip(chosen, map(list, made), strict=True):
                 faults += sum(bool(outcome.lost or outcome.wrong) for outcome in outcomes)
-                rows[fault.fault] = row(fault, outcomes)
-                print(rows[fault.fault], flush=True)
+                print(row(fault, outcomes), flush=True)
         end(of_folder(folder))
-    minutes = (time.monotonic() - began) / 60
-    print(f"\n{minutes * 60:.0f} s, {faults} tries lost or wrong")
-    if not (options.short or options.tries or options.only):
-        write_document(rows, options.seed, minutes)
+    print(f"\n{time.monotonic() - began:.0f} s, {faults} tries lost or wrong")
     sys.exit(bool(faults))
 
 

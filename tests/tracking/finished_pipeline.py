@@ -1,11 +1,10 @@
 """The files that a run of the pipeline leaves in a checkout, made without running it, and the runs in a store."""
 
-import json
-import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from tests.project_copy import set_param
 
 from neural_net.npz import npz_bytes
 from pen.recognizer import Recognizer, recognizer_files
@@ -59,12 +58,6 @@ def write_evaluation(folder: Path, ece: float = 0.01) -> None:
 
 def write_picture(folder: Path, picture: bytes = b"a picture") -> None:
     write_bytes(folder / paths.FIGURES / "weights.png", picture)
-
-
-def set_param(folder: Path, key: str, value: Any) -> None:
-    text = (folder / "params.yaml").read_text()
-    changed = re.sub(rf"(?m)^{key}:.*(\n[ -].*)*", f"{key}: {json.dumps(value)}", text)
-    (folder / "params.yaml").write_text(changed)
 
 
 class Runs(NamedTuple):

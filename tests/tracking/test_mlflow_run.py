@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from tests.mlflow_store import MLFLOW_WARNS
-from tests.tracking.finished_pipeline import RECORDS, Runs, set_param, write_evaluation, write_picture
+from tests.project_copy import set_param
+from tests.tracking.finished_pipeline import RECORDS, Runs, write_evaluation, write_picture
 
 from commands import sync
 from pipeline import paths
