@@ -33,6 +33,8 @@ class Conv1D(Layer):
     b: Array
     dW: Array
     db: Array
+    Wb: Array
+    dWb: Array
 
     def __init__(
         self,
@@ -76,7 +78,8 @@ class Conv1D(Layer):
 
     def bind(self, params: Array, grads: Array) -> None:
         super().bind(params, grads)
-        self.Wb, self.dWb = params.reshape(-1, self.filters), grads.reshape(-1, self.filters)
+        self.place("Wb", params.reshape(-1, self.filters))
+        self.place("dWb", grads.reshape(-1, self.filters))
 
     def forward(self, x: Array, training: bool = False) -> Array:
         batch, length, channels = x.shape

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .parts import Array, Shape, arguments
+from .parts import Array, Shape, Views, arguments, check
 
 
 class Parameter(NamedTuple):
@@ -24,14 +24,14 @@ class Parameter(NamedTuple):
         return math.prod(self.shape)
 
 
-class Layer:
+class Layer(Views):
     """A differentiable function from a batch of arrays to a batch of arrays.
 
     A layer is used in this order:
 
     1. ``build`` fixes the sizes from the shape of one sample and declares the parameters.
     2. ``bind`` gives each declared parameter its place: for a parameter ``W``, ``layer.W`` and its gradient
-       ``layer.dW`` become views into two vectors that belong to the network.
+       ``layer.dW`` become views into two vectors that belong to the network. Assigning to them copies into the vectors.
     3. ``forward`` and ``backward`` alternate.
 
     ``forward`` and ``backward`` return buffers of the layer. Their contents hold until the layer's next call with a
@@ -97,6 +97,8 @@ class Layer:
         self, name: str, shape: Shape, init: str, fan_in: int = 1, fan_out: int = 1, decay: bool = False
     ) -> None:
         """Announce a parameter. ``bind`` makes it the attribute ``name`` and its gradient the attribute ``d<name>``."""
+        early = isinstance(vars(self).get(name), np.ndarray) and name not in self._views
+        check(not early, self, f"{name} cannot be assigned before the sizes are known")
         self.parameters[name] = Parameter(shape, init, fan_in, fan_out, decay)
 
     def bind(self, params: Array, grads: Array) -> None:
@@ -105,8 +107,8 @@ class Layer:
         start = 0
         for name, parameter in self.parameters.items():
             stop = start + parameter.size
-            setattr(self, name, params[start:stop].reshape(parameter.shape))
-            setattr(self, f"d{name}", grads[start:stop].reshape(parameter.shape))
+            self.place(name, params[start:stop].reshape(parameter.shape))
+            self.place(f"d{name}", grads[start:stop].reshape(parameter.shape))
             start = stop
 
     # Buffers: after the first step, a step allocates no memory

@@ -41,6 +41,9 @@ class Linear(Layer):
     b: Array
     dW: Array
     db: Array
+    Wb: Array
+    dWb: Array
+    WbT: Array
 
     def __init__(self, n_out: int, n_in: int | None = None, init: str = "auto", bias_init: str = "zeros") -> None:
         super().__init__()
@@ -65,8 +68,9 @@ class Linear(Layer):
 
     def bind(self, params: Array, grads: Array) -> None:
         super().bind(params, grads)
-        self.Wb, self.dWb = params.reshape(-1, self.n_out), grads.reshape(-1, self.n_out)
-        self.WbT = self.Wb.T
+        self.place("Wb", params.reshape(-1, self.n_out))
+        self.place("dWb", grads.reshape(-1, self.n_out))
+        self.place("WbT", self.Wb.T)
 
     def _arrange(self, shape: Shape) -> None:
         """Get the buffers for batches of this shape. Their views are made here once instead of in every step."""

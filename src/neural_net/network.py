@@ -12,14 +12,15 @@ from .activations import UserActivation, make_activation, softmax
 from .initializers import initialize
 from .layer import Layer, Parameter
 from .layers import Chain, Linear, Residual, make_layer
-from .parts import Array, Shape, as_numbers, check, check_count
+from .parts import Array, Shape, Views, as_numbers, check, check_count
 
 
-class Network:
+class Network(Views):
     """Layers one after the other, from a row of inputs to a row of outputs.
 
     All parameters are in the vector ``params`` and all gradients in ``grads``, which has the same length and dtype. The
-    layers have views into both. ``decays`` is 1 for weights, which weight decay shrinks, and 0 for other parameters.
+    layers have views into both, so assigning to any of them copies the numbers into its place. ``decays`` is 1 for
+    weights, which weight decay shrinks, and 0 for other parameters.
 
     Args:
         layers: layers and activations, as objects, names or specs that ``make_layer`` takes.
@@ -31,6 +32,11 @@ class Network:
     Raises:
         ValueError: if two layers do not fit, with the layer's name, the expected shape and the given one.
     """
+
+    _views = frozenset({"params", "grads", "decays"})
+    params: Array
+    grads: Array
+    decays: Array
 
     def __init__(
         self,
@@ -92,9 +98,8 @@ class Network:
         if self.classes is not None and len(self.classes) != shape_out[0]:
             raise ValueError(f"the network has {shape_out[0]} outputs for {len(self.classes)} classes")
         self.shape_in = shape_in
-        self.params = np.zeros(self.n_parameters, self.dtype)
-        self.grads = np.zeros_like(self.params)
-        self.decays = np.zeros_like(self.params)
+        for name in ("params", "grads", "decays"):
+            self.place(name, np.zeros(self.n_parameters, self.dtype))
         self.chain.bind(self.params, self.grads)
         start = 0
         for _, _, parameter in self.parameters():
@@ -164,8 +169,8 @@ class Network:
         """Bind the layers of the copy to its own vectors."""
         self.__dict__.update(state)
         if self.built:
-            self.params = np.empty(self.n_parameters, self.dtype)
-            self.grads = np.zeros_like(self.params)
+            for name in ("params", "grads"):
+                self.place(name, np.zeros(self.n_parameters, self.dtype))
             start = 0
             for layer, name, parameter in self.parameters():
                 self.params[start : start + parameter.size] = getattr(layer, name).reshape(-1)

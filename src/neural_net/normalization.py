@@ -43,11 +43,11 @@ class Normalization(Layer):
         return mean, self._mean("variance", squares)
 
     def _normalize(self, x: Array, mean: Array, variance: Array) -> Array:
-        self.deviation = np.add(variance, self.eps, out=self.buffer("deviation", variance.shape))
-        np.sqrt(self.deviation, out=self.deviation)  # sqrt(var + eps)
-        self.xhat = np.subtract(x, mean, out=self.buffer("xhat", x.shape))
-        self.xhat /= self.deviation
-        y = np.multiply(self.xhat, self.gamma, out=self.output(x.shape))
+        self.deviation = deviation = np.add(variance, self.eps, out=self.buffer("deviation", variance.shape))
+        np.sqrt(deviation, out=deviation)  # sqrt(var + eps)
+        self.xhat = xhat = np.subtract(x, mean, out=self.buffer("xhat", x.shape))
+        xhat /= deviation
+        y = np.multiply(xhat, self.gamma, out=self.output(x.shape))
         y += self.beta
         return y
 

@@ -38,6 +38,32 @@ def test_parameters_and_gradients_are_views_into_two_vectors(rng: np.random.Gene
     assert start == network.n_parameters == len(network.params)
 
 
+def test_assigned_arrays_are_copied_to_where_the_network_computes_and_saves(rng: np.random.Generator) -> None:
+    network, X = Network(ALL_KINDS, 16, rng=rng, dtype=np.float64), rng.normal(size=(4, 16))
+    places = [(network, "params"), (network, "grads"), (network, "decays")]
+    places += [(part, f"{d}{name}") for part, name, _ in network.parameters() for d in ("", "d")]
+    places += [(network.layers[-1], name) for name in ("Wb", "WbT", "dWb")]
+    for owner, name in places:
+        place, before = getattr(owner, name), network.outputs(X)
+        setattr(owner, name, rng.normal(size=place.shape).tolist())
+        assert getattr(owner, name) is place
+        assert np.array_equal(network.outputs(X), before) == (name in ("grads", "decays") or name.startswith("d"))
+        for wrong in (0, np.ones((*place.shape, 2)), place[:-1]):
+            with pytest.raises(ValueError, match=rf"{name} has shape \(.*\), got an array of shape \("):
+                setattr(owner, name, wrong)
+    network.layers[-1].W *= 2
+    assert np.array_equal(network.params[-network.layers[-1].n_parameters : -3], network.layers[-1].W.ravel())
+
+
+def test_arrays_assigned_before_their_place_exists_are_not_lost(rng: np.random.Generator) -> None:
+    linear = Linear(3)
+    linear.W = np.ones((4, 3))
+    with pytest.raises(ValueError, match="W cannot be assigned before the sizes are known"):
+        Network([linear], 4, rng=rng)
+    with pytest.raises(ValueError, match=r"Network\.params cannot be assigned before the sizes are known"):
+        Network([Linear(3)], rng=rng).params = np.ones(15)
+
+
 def test_backward_fills_the_gradient_vector(rng: np.random.Generator) -> None:
     network = Network(ALL_KINDS, 16, rng=rng)
     network.set_rng(rng)
