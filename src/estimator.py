@@ -95,7 +95,8 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
         Args:
             X: (rows, n_features).
             y: (rows,) labels of at least two classes.
-            sample_weight: (rows,) how much each row counts in the training loss; rows of weight 0 are left out.
+            sample_weight: (rows,) how much each row counts, in training and among the rows held out: one of weight 2 as
+                two equal rows. Rows of weight 0 are left out.
 
         Raises:
             ValueError: for data or parameters that do not fit.
@@ -110,7 +111,7 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
         if self.early_stopping is None:
             return self._train(X, numbers, weight, **how)
         rows, held_out, _, _ = split_data(np.arange(len(y)), y, self.validation_fraction, rng=self._rng)
-        how["validation"] = X[held_out], numbers[held_out]
+        how["validation"] = X[held_out], numbers[held_out], None if weight is None else weight[held_out]
         how["callbacks"] = [EarlyStopping(self.early_stopping)]
         return self._train(X[rows], numbers[rows], None if weight is None else weight[rows], **how)
 

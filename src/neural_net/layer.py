@@ -44,7 +44,8 @@ class Layer(Views):
     name = ""  # set by the network: the class's name and a number, such as linear1
     rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
-    passing: tuple[str, ...] = ()  # attributes that copies leave out: the latest batch, more views of parameters
+    row_weight: Array | None = None  # (batch,) how much the rows of a training batch count; set by the training
+    passing: tuple[str, ...] = ("row_weight",)  # left out of copies: the latest batch, more views of parameters
 
     def __init__(self) -> None:
         self.parameters: dict[str, Parameter] = {}

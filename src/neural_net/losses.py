@@ -63,6 +63,13 @@ class Loss:
         """The mean over the batch; with weights w (batch,), ``sum(w_i * loss_i) / sum(w_i)``, or 0 if all are 0."""
         raise NotImplementedError
 
+    def row_weights(self, targets: Array, sample_weight: Array | None = None) -> Array | None:
+        """How much each row counts in ``forward``, (batch,), for rows of targets; None: all the same.
+
+        A loss that has weights of its own, such as weights of classes, multiplies them.
+        """
+        return sample_weight
+
     def backward(self) -> Array:
         """The gradient of the latest value by the outputs: (batch, n_outputs)."""
         raise NotImplementedError
@@ -187,22 +194,25 @@ class CrossEntropy(Loss):
         self._ones = self._buffer("ones", outputs, (classes,), fill=1)
         self._arranged = outputs.shape, outputs.dtype
 
+    def row_weights(self, targets: Array, sample_weight: Array | None = None) -> Array | None:
+        if self.class_weights is None:
+            return sample_weight
+        w, e = np.asarray(self.class_weights, targets.dtype), self.label_smoothing
+        weight = np.matmul(targets, w, out=self._buffer("row_weights", targets, targets.shape[:1]))
+        weight -= e * w.mean()
+        weight /= 1 - e  # the weight before smoothing
+        return weight if sample_weight is None else np.multiply(weight, sample_weight, out=weight)
+
     def _weigh(self, targets: Array, sample_weight: Array | None) -> tuple[Array, float]:
         """The targets times the weights of their class and sample, and the reciprocal of the batch's weight."""
-        if self.class_weights is None and sample_weight is None:
+        weight, weighted = self.row_weights(targets, sample_weight), targets
+        if weight is None:
             return targets, 1 / len(targets)
-        weighted, of_samples = targets, self._buffer("of_samples", targets, targets.shape[:1])
-        of_samples[...] = 1
-        if self.class_weights is not None:
-            w, e = np.asarray(self.class_weights, targets.dtype), self.label_smoothing
-            weighted = np.multiply(weighted, w, out=self._buffer("weighted", targets))
-            np.matmul(targets, w, out=of_samples)
-            of_samples -= e * w.mean()
-            of_samples /= 1 - e  # the weight before smoothing
-        if sample_weight is not None:
-            weighted = np.multiply(weighted, sample_weight[:, None], out=self._buffer("weighted", targets))
-            of_samples *= sample_weight
-        return weighted, _reciprocal(float(of_samples.sum()))
+        for factor in (self.class_weights, None if sample_weight is None else sample_weight[:, None]):
+            if factor is not None:
+                factor = np.asarray(factor, targets.dtype)
+                weighted = np.multiply(weighted, factor, out=self._buffer("weighted", targets))
+        return weighted, _reciprocal(float(weight.sum()))
 
 
 def _reciprocal(weight: float) -> float:

@@ -11,10 +11,12 @@ class Normalization(Layer):
 
     gamma and beta have one number for each feature (the last axis); mean and var are taken over ``_axes``.
 
-    With ``g = gamma * dL/dy`` the gradient is ``dL/dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps)``.
+    With ``g = gamma * dL/dy`` the gradient is ``dL/dx = (g - mean(g) - xhat * mean(g * xhat)) / sqrt(var + eps)``. With
+    weights of rows, mean and var are weighted, and each mean in the gradient becomes the sum times the row's share.
     """
 
-    passing = ("xhat", "deviation")
+    passing = ("xhat", "deviation", "share")
+    share: Array | None = None  # (batch, 1, ...) of each row in mean and var; None: all the same
     eps: float
     gamma: Array
     beta: Array
@@ -31,9 +33,23 @@ class Normalization(Layer):
 
     def _mean(self, name: str, x: Array) -> Array:
         """The mean over ``_axes``, which stay as axes of length 1, in the buffer of that name."""
+        if self.share is not None:
+            return self._sum(name, np.multiply(x, self.share, out=self.buffer("weighted", x.shape)))
+        return np.mean(x, axis=self._axes(x), keepdims=True, out=self._features(name, x))
+
+    def _sum(self, name: str, x: Array) -> Array:
+        return np.sum(x, axis=self._axes(x), keepdims=True, out=self._features(name, x))
+
+    def _features(self, name: str, x: Array) -> Array:
         axes = self._axes(x)
-        shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
-        return np.mean(x, axis=axes, keepdims=True, out=self.buffer(name, shape))
+        return self.buffer(name, tuple(1 if axis in axes else n for axis, n in enumerate(x.shape)))
+
+    def _level(self, name: str, grad: Array) -> Array:
+        """What the mean of ``grad`` is for rows that count the same: the sum times each row's share."""
+        if self.share is None:
+            return self._mean(name, grad)
+        total = self._sum(name, grad)
+        return np.multiply(total, self.share, out=self.buffer(f"{name} of rows", (len(grad), *total.shape[1:])))
 
     def _statistics(self, x: Array) -> tuple[Array, Array]:
         """Mean and variance over ``_axes``."""
@@ -59,8 +75,8 @@ class Normalization(Layer):
         grad_out.sum(axis=features, out=self.dbeta)
         grad = np.multiply(grad_out, self.gamma, out=self.buffer("grad_in", grad_out.shape))  # g
         if through_statistics:
-            slope = self._mean("slope", np.multiply(grad, self.xhat, out=product))  # mean(g * xhat)
-            grad -= self._mean("level", grad)
+            slope = self._level("slope", np.multiply(grad, self.xhat, out=product))  # mean(g * xhat)
+            grad -= self._level("level", grad)
             grad -= np.multiply(self.xhat, slope, out=product)
         grad /= self.deviation
         return grad
@@ -71,7 +87,8 @@ class BatchNorm(Normalization):
 
     Training uses the batch's mean and variance, and updates the running ones: ``running = momentum * running + (1 -
     momentum) * batch's`` (with the unbiased variance, as in PyTorch). Prediction uses the running ones. They are saved
-    with the network but not trained. A batch with one number for each feature has no variance and does not change them.
+    with the network but not trained. A batch with one number for each feature has no variance: it uses the running ones
+    too, and does not change them. A row of weight 2 counts as a row that comes twice.
     """
 
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5) -> None:
@@ -89,17 +106,28 @@ class BatchNorm(Normalization):
         return tuple(range(x.ndim - 1))
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        self.by_batch = training
-        if not training:
+        n = self._count(x) if training else 0.0
+        self.by_batch = n > 1
+        if not self.by_batch:
             return self._normalize(x, self.state["mean"], self.state["variance"])
         mean, variance = self._statistics(x)
-        n = x.size // x.shape[-1]
-        if n > 1:
-            unbiased = variance * (n / (n - 1))
-            for name, latest in (("mean", mean), ("variance", unbiased)):
-                self.state[name] *= self.momentum
-                self.state[name] += (1 - self.momentum) * latest.reshape(-1)
+        unbiased = variance * (n / (n - 1))
+        for name, latest in (("mean", mean), ("variance", unbiased)):
+            self.state[name] *= self.momentum
+            self.state[name] += (1 - self.momentum) * latest.reshape(-1)
         return self._normalize(x, mean, variance)
+
+    def _count(self, x: Array) -> float:
+        """The numbers for each feature, and in ``share`` how much of the statistics each row makes up."""
+        numbers, weight, self.share = x.size // x.shape[-1], self.row_weight, None
+        if weight is None:
+            return numbers
+        points, rows, mass = numbers // len(x), float(np.count_nonzero(weight)), float(weight.sum())
+        if rows * points > 1:
+            share = np.divide(weight, mass * points, out=self.buffer("share", weight.shape))
+            self.share = share.reshape(-1, *[1] * (x.ndim - 1))
+            rows = max(rows, mass)  # all weights may be small numbers
+        return rows * points
 
     def backward(self, grad_out: Array) -> Array:
         return self._backward(grad_out, through_statistics=self.by_batch)

@@ -52,7 +52,7 @@ class Tally:
     rows: int = 0  # rows trained on; the next step begins with this one
     loss: float = 0.0  # the weighted sum of the losses of these rows
     mass: float = 0.0  # the sum of the weights of these rows
-    hits: int = 0  # right predictions
+    hits: float = 0  # right predictions; with weights of rows, the sum of theirs
     factor: float = 1.0  # the schedule's factor of the learning rate in the latest step
 
 
@@ -69,8 +69,10 @@ class Training:
         epochs: the number of passes over the rows.
         batch_size: the number of rows in a step; None: all of them, which is full-batch gradient descent.
         rng: draws the order of the rows for every epoch, and serves dropout and augmentation.
-        validation: (X, y) to measure after each epoch, or None.
-        sample_weight: (rows,) the weight of each row in the training loss.
+        validation: (X, y) or (X, y, sample_weight) to measure after each epoch, or None.
+        sample_weight: (rows,) how much each row counts in loss and accuracy: one of weight 2 as a row given twice. The
+            loss of a batch is the weighted sum of its rows' losses, over their number times the mean weight of all
+            rows of the training; the same holds for class weights.
         augment: ``augment(X, rng) -> X`` makes the rows of each epoch from the given ones.
         callbacks: see ``Callback``.
         accuracy: also measure the share of right predictions. A network with a single output has no accuracy.
@@ -97,7 +99,7 @@ class Training:
         schedule: Any = "constant",
         epochs: int = 100,
         batch_size: int | None = 64,
-        validation: tuple[Any, Any] | None = None,
+        validation: Sequence[Any] | None = None,
         sample_weight: Any = None,
         augment: Augment | None = None,
         callbacks: Sequence[Callback] = (),
@@ -114,12 +116,16 @@ class Training:
             raise ValueError("training needs at least one row, got none")
         check_count(self, epochs=epochs, batch_size=len(self.X) if batch_size is None else batch_size)
         self.epochs, self.batch_size = epochs, min(batch_size or len(self.X), len(self.X))
-        self.validation = None
+        self.validation: dict[str, Any] | None = None
         if validation is not None:
+            if len(validation) not in (2, 3):
+                raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} of them")
             X_val = network.check_inputs(validation[0])
-            self.validation = (X_val, _labels_or_rows(validation[1], len(X_val), "the validation's y"))
+            y_val = _labels_or_rows(validation[1], len(X_val), "the validation's y")
+            self.validation = {"X": X_val, "y": y_val, "sample_weight": (*validation, None)[2]}
             if not len(X_val):
                 raise ValueError("validation needs at least one row, got none")
+            _weights(self.validation["sample_weight"], len(X_val), network.dtype, "the validation's sample_weight")
         self.sample_weight = _weights(sample_weight, len(self.X), network.dtype)
         self.augment, self.accuracy = augment, accuracy and network.n_outputs > 1
         self.callbacks = [of_type(Callback, "a callback", callback) for callback in callbacks]
@@ -145,6 +151,7 @@ class Training:
         """
         self.network.set_rng(self.rng)
         self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
+        self._mean_weight = self._mean_row_weight()
         self.schedule.start()
         self._tell("on_train_begin")
         if state is not None:
@@ -154,6 +161,8 @@ class Training:
         except DivergedError:
             self._tell("on_train_end")  # early stopping puts the best weights back
             raise
+        finally:
+            self._weigh_rows(None)
         self._tell("on_train_end")
         return self.history
 
@@ -180,18 +189,26 @@ class Training:
         for X, targets, classes, weight in self._batches():
             if watched:
                 self._tell("on_batch_begin")
+            row_weight = None
+            if self._mean_weight is not None:
+                row_weight = self.loss.row_weights(targets, weight)
+                self._weigh_rows(row_weight)
             outputs = network.forward(X, training=True)
             value = self.loss.forward(outputs, targets, weight)
             if not math.isfinite(value):
                 self._explain_divergence(X, training=True)
             if classes is not None:
-                tally.hits += int(np.count_nonzero(outputs.argmax(axis=1) == classes))
-            network.backward_parameters(self.loss.backward())
+                right = outputs.argmax(axis=1) == classes
+                tally.hits += int(np.count_nonzero(right)) if weight is None else _sum(weight[right])
+            grad, mass = self.loss.backward(), float(len(X))
+            if row_weight is not None and self._mean_weight is not None:
+                mass = _sum(row_weight)
+                grad *= mass / (len(X) * self._mean_weight)
+            network.backward_parameters(grad)
             tally.factor = self.schedule.during(self.step / steps, 1 / steps, self.epochs)
             self.optimizer.step(network.params, network.grads, network.decays, tally.factor)
             self.step += 1
             tally.rows += len(X)
-            mass = len(X) if weight is None else float(weight.sum())
             tally.loss += value * mass
             tally.mass += mass
             if watched:
@@ -201,14 +218,30 @@ class Training:
         self._tell("on_validation_begin")
         record = {"epoch": self.epoch, "lr": self.optimizer.lr * tally.factor, "train_loss": tally.loss / tally.mass}
         if self.accuracy:
-            record["train_accuracy"] = tally.hits / n
+            record["train_accuracy"] = tally.hits / (n if self.sample_weight is None else _sum(self.sample_weight))
         if self.validation is not None:
-            record["val_loss"], val_accuracy = evaluate(network, *self.validation, self.loss)
+            record["val_loss"], val_accuracy = evaluate(network, **self.validation, loss=self.loss)
             if not math.isfinite(record["val_loss"]):
-                self._explain_divergence(self.validation[0], training=False)
+                self._explain_divergence(self.validation["X"], training=False)
             if self.accuracy:
                 record["val_accuracy"] = val_accuracy
         return record
+
+    def _mean_row_weight(self) -> float | None:
+        """The mean over all rows of how much each counts in the loss; None if all count the same."""
+        total = 0.0
+        for start in range(0, len(self.X), _ROWS_GATHERED):
+            rows = slice(start, start + _ROWS_GATHERED)
+            weight = None if self.sample_weight is None else self.sample_weight[rows]
+            counts = self.loss.row_weights(self.targets[rows], weight)
+            if counts is None:
+                return None
+            total += _sum(counts)
+        return total / len(self.X)
+
+    def _weigh_rows(self, weight: Array | None) -> None:
+        for layer in self.network.walk():
+            layer.row_weight = weight
 
     def _batches(self) -> Iterator[tuple[Array, Array, Array | None, Array | None]]:
         """The epoch's batches of rows, targets, classes and weights, in a new order; the last two may be None.
@@ -285,6 +318,7 @@ class Training:
 
     def _explain_divergence(self, rows: Array, training: bool) -> None:
         """Raise DivergedError with the first place of NaN or infinity: gradient, weights, or outputs for these rows."""
+        self._weigh_rows(None)
         network, when = self.network, f"after step {self.step}" if self.step else "from the start"
         parameters = [(layer, name) for layer, name, _ in network.parameters()]
         bad_weights = [place for place in parameters if not _finite(*place)]
@@ -311,8 +345,10 @@ def fit(network: Network, X: Any, y: Any, **options: Any) -> History:
     return Training(network, X, y, **options).run()
 
 
-def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> tuple[float, float]:
-    """Loss and accuracy of a network on any rows, with targets as the loss takes them.
+def evaluate(
+    network: Network, X: Any, y: Any, loss: Any = "cross_entropy", sample_weight: Any = None
+) -> tuple[float, float]:
+    """Loss and accuracy of a network on any rows, with targets as the loss takes them, and weights of the rows.
 
     If targets are rows of numbers, the index of the largest is the class. A network with a single output has no
     classes, and its accuracy is NaN.
@@ -323,10 +359,11 @@ def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> t
     if not len(outputs):
         raise ValueError("evaluation needs at least one row, got none")
     targets = loss.targets(y, network.n_outputs, network.dtype)
-    value = loss.forward(outputs, targets)
+    weight = _weights(sample_weight, len(outputs), network.dtype)
+    value = loss.forward(outputs, targets, weight)
     if network.n_outputs == 1:
         return value, math.nan
-    return value, float(np.mean(outputs.argmax(axis=1) == targets.argmax(axis=1)))
+    return value, float(np.average(outputs.argmax(axis=1) == targets.argmax(axis=1), weights=weight))
 
 
 def _outputs(layers: Sequence[Layer], rows: Array, training: bool) -> Iterator[tuple[str, Array]]:
@@ -357,13 +394,18 @@ def _check_place(training: Training, callbacks: list[str]) -> None:
 def _check_tally(tally: Tally, training: Training) -> None:
     """Raise StateError for sums that this number of rows cannot give."""
     rows, mass, finite = tally.rows, tally.mass, all(abs(x) < 1e300 for x in (tally.loss, tally.mass, tally.factor))
-    weighed = mass == rows if training.sample_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
-    if not finite or not weighed or not 0 <= tally.hits <= rows:
+    weighed = mass == rows if training._mean_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
+    most = rows if training.sample_weight is None else _sum(training.sample_weight) * (1 + 1e-12)
+    if not finite or not weighed or not 0 <= tally.hits <= most:
         raise StateError("the running epoch's sums are not those of its rows")
 
 
 def _finite(layer: Any, name: str) -> bool:
     return bool(np.isfinite(getattr(layer, name)).all())
+
+
+def _sum(weight: Array) -> float:
+    return float(weight.sum(dtype=np.float64))
 
 
 def _labels_or_rows(y: Any, n: int, name: str) -> Array:
@@ -373,10 +415,10 @@ def _labels_or_rows(y: Any, n: int, name: str) -> Array:
     return y
 
 
-def _weights(weight: Any, n: int, dtype: Any) -> Array | None:
+def _weights(weight: Any, n: int, dtype: Any, name: str = "sample_weight") -> Array | None:
     if weight is None:
         return None
-    weight = np.ascontiguousarray(as_numbers(weight, "sample_weight"), dtype)
+    weight = np.ascontiguousarray(as_numbers(weight, name), dtype)
     if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
-        raise ValueError(f"sample_weight must be {n} numbers of at least 0 that are not all 0")
+        raise ValueError(f"{name} must be {n} numbers of at least 0 that are not all 0")
     return weight

@@ -99,16 +99,58 @@ def test_augmentation_makes_each_epochs_rows_from_the_given_ones_and_cannot_chan
 
 
 # Weights of rows
-@pytest.mark.parametrize("loss", ["cross_entropy", {"cross_entropy": {"label_smoothing": 0.1}}, "focal"])
-def test_sample_weights_are_as_good_as_repeated_rows(loss: Any, blobs: Data) -> None:
+BY_CLASS = {"cross_entropy": {"class_weights": [1, 2, 3]}}
+PATH = [{"reshape": {"shape": [2, 2]}}, {"conv1d": {"filters": 3}}, "batch_norm", "tanh", "flatten", Linear(3)]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", BY_CLASS, "focal"], ids=["cross entropy", "by class", "focal"])
+@pytest.mark.parametrize("layers", [[], dense_layers([8], 3, normalization="batch_norm"), PATH], ids=len)
+def test_a_row_of_weight_2_is_a_row_given_twice(layers: Any, loss: Any, blobs: Data) -> None:
+    """By weights of rows and of classes; in the weights, the running statistics, and what is measured."""
     X, y = blobs
-    weight = np.arange(32) % 4
-    once, repeated = network(), network()
-    options: dict[str, Any] = {"loss": loss, "batch_size": None, "epochs": 20, "optimizer": SGD(0.1)}
-    a = fit(once, X, y, rng=RNG(0), sample_weight=pd.Series(weight), **options)
-    b = fit(repeated, np.repeat(X, weight, 0), np.repeat(y, weight), rng=RNG(0), **options)
+    weight, held_out = np.arange(32) % 4, np.arange(9) % 3
+    by_class = np.array([1, 2, 3])[y] if loss is BY_CLASS else np.ones(32, int)
+    plain = "cross_entropy" if loss is BY_CLASS else loss
+    once, repeated = network(*layers), network(*layers)
+    options: dict[str, Any] = {"batch_size": None, "epochs": 20, "optimizer": SGD(0.1)}
+    a = fit(once, X, y, rng=RNG(0), loss=loss, sample_weight=pd.Series(weight), **options,
+            validation=(X[:9], y[:9], held_out))  # fmt: skip
+    b = fit(repeated, *(np.repeat(rows, weight * by_class, 0) for rows in (X, y)), rng=RNG(0), loss=plain, **options,
+            validation=[np.repeat(rows[:9], held_out * by_class[:9], 0) for rows in (X, y)])  # fmt: skip
     np.testing.assert_allclose(once.params, repeated.params, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(a["train_loss"], b["train_loss"], rtol=1e-9)
+    np.testing.assert_allclose(once.outputs(X), repeated.outputs(X), rtol=1e-9, atol=1e-12)
+    losses_alone = loss is BY_CLASS  # weights of classes do not count in the accuracy
+    for key in ("train_loss", "val_loss") if losses_alone else a.last:
+        np.testing.assert_allclose(a[key], b[key], rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 5, 32])
+@pytest.mark.parametrize("loss", ["mean_squared_error", BY_CLASS], ids=["squared", "by class"])
+def test_the_batches_of_an_epoch_pull_as_all_rows_together(loss: Any, size: int, blobs: Data) -> None:
+    pulls = []
+
+    class Pull(Callback):
+        def on_batch_end(self, training: Training) -> None:
+            rows = min(size, 32 - (training.step - 1) * size)
+            pulls.append(training.network.grads * rows / 32)
+
+    options: dict[str, Any] = {"epochs": 1, "optimizer": SGD(1e-300), "loss": loss, "sample_weight": np.arange(32) % 4}
+    net = network()
+    fit(net, *blobs, rng=RNG(0), batch_size=size, callbacks=[Pull()], **options)
+    fit(net, *blobs, rng=RNG(0), batch_size=None, **options)
+    np.testing.assert_allclose(sum(pulls), net.grads, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [64, 32, 1])
+def test_rare_rows_of_great_weight_balance_in_small_batches(size: int) -> None:
+    """Of rows that are all alike, 1 % have the weight 99: half of the weight."""
+    y, found = np.arange(100) == 0, []
+    for seed in range(8):
+        net = network(Linear(2))
+        fit(net, np.ones((100, 4)), y, rng=RNG(seed), batch_size=size, epochs=2000 // (100 // size), schedule="cosine",
+            optimizer=SGD(0.02 if size > 1 else 0.005), sample_weight=np.where(y, 99, 1), accuracy=False)  # fmt: skip
+        found.append(net.predict_proba(np.ones((1, 4)))[0, 1])
+    assert np.mean(found) == pytest.approx(0.5, abs=0.02)
 
 
 def test_the_training_loss_of_batches_counts_each_row_by_its_weight(blobs: Data) -> None:
@@ -336,6 +378,8 @@ def test_equal_seeds_give_equal_bytes_and_both_seeds_matter(blobs: Data) -> None
     ({"sample_weight": [1, 1]}, "sample_weight must be 3 numbers of at least 0 that are not all 0"),
     ({"sample_weight": [1, -1, 1]}, "sample_weight must be 3 numbers of at least 0"),
     ({"sample_weight": [0, 0, 0]}, "that are not all 0"),
+    ({"validation": (np.ones((2, 4)), [0, 1], [1, 1, 1])}, "the validation's sample_weight must be 2 numbers"),
+    ({"validation": (np.ones((2, 4)),)}, r"validation must be \(X, y\) or \(X, y, sample_weight\), got 1 of them"),
     ({"sample_weight": [1, np.nan, 1]}, "sample_weight must be 3 numbers of at least 0"),
     ({"loss": 5}, "loss must be of type Loss, got 5"),
     ({"schedule": lambda t: t}, "schedule must be of type Schedule, got <function"),
