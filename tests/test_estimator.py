@@ -1,12 +1,15 @@
 """The classifier keeps scikit-learn's contract and trains the same network as the rest of the project."""
 
 import pickle
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
+from joblib import parallel_backend
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
+from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -116,6 +119,19 @@ def test_objects_given_as_parameters_stay_as_they_are() -> None:
     assert np.array_equal(model.fit(X, y).predict_proba(X), by_name.predict_proba(X))
     assert model.activation is relu
     assert not hasattr(relu, "y")
+
+
+def test_threads_measure_the_importance_of_features_as_one_does() -> None:
+    model, (X, y) = quick().fit(*IRIS), IRIS
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        with parallel_backend("threading"):
+            threads = permutation_importance(model, X, y, n_repeats=60, n_jobs=4, random_state=0)
+    finally:
+        sys.setswitchinterval(interval)
+    alone = permutation_importance(model, X, y, n_repeats=60, random_state=0)
+    assert np.array_equal(threads.importances, alone.importances)
 
 
 def test_takes_full_batches_and_any_layers() -> None:

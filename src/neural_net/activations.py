@@ -4,8 +4,9 @@ Each has two short methods: ``_value`` writes ``y = f(z)``, and ``_gradient`` wr
 and outputs have any shape (batch, ...); all arithmetic stays in the dtype of the input.
 """
 
+import copy
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -317,6 +318,11 @@ class UserActivation(Activation):
     def config(self) -> dict[str, Any]:
         """The arguments that make the user's object again."""
         return arguments(self.user)
+
+    def twin(self) -> Self:
+        twin = super().twin()
+        twin.user = copy.copy(self.user)  # it keeps its latest batch
+        return twin
 
     def _value(self, z: Array, y: Array) -> None:
         self._write(y, self.user.Forward_prop(z.copy()), "Forward_prop")

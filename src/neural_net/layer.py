@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
@@ -140,12 +140,24 @@ class Layer(Views):
 
     # Copies and pickles
 
+    def twin(self) -> Self:
+        """This layer with buffers of its own, for another thread; parameters and state are the same arrays."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self), _buffers={}, parameters=dict(self.parameters))
+        for name, value in list(vars(twin).items()):
+            if isinstance(value, Layer):
+                vars(twin)[name] = value.twin()
+            elif isinstance(value, list) and any(isinstance(part, Layer) for part in value):
+                vars(twin)[name] = [part.twin() if isinstance(part, Layer) else part for part in value]
+        twin.forget()
+        return twin
+
     def __getstate__(self) -> dict[str, Any]:
         """Copy the parameters once, and leave out gradients, buffers and the latest batch."""
         own = list(self.parameters)
         passing = {name for kind in type(self).__mro__ for name in vars(kind).get("passing", ())}
         left_out = {"_buffers", *passing, *own, *(f"d{name}" for name in own)}
-        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        state = {name: value for name, value in vars(self).copy().items() if name not in left_out}
         if own and own[0] in vars(self):  # bound
             state["_parameters"] = np.concatenate([getattr(self, name).ravel() for name in own])
         return state

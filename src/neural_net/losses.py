@@ -19,6 +19,7 @@ class Loss:
     the next ``forward``.
     """
 
+    _arranged: tuple[Any, ...] = ()  # the shape and dtype that the present buffers are for
     always_classes = False  # whether a vector of targets holds class numbers even for a single output
 
     def __init__(self) -> None:
@@ -73,6 +74,10 @@ class Loss:
     def backward(self) -> Array:
         """The gradient of the latest value by the outputs: (batch, n_outputs)."""
         raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy no buffers, so that a copy can be used in another thread."""
+        return vars(self) | {"_buffers": {}, "_arranged": ()}
 
     def _check_shapes(self, outputs: Array, targets: Array) -> None:
         if outputs.shape != targets.shape or not len(outputs):
@@ -149,7 +154,6 @@ class CrossEntropy(Loss):
             usable = len(class_weights) > 0 and all(np.isfinite(w) and w > 0 for w in class_weights)
             check(usable, self, f"class_weights must be numbers greater than 0, got {list(class_weights)}")
         self.label_smoothing, self.class_weights = label_smoothing, class_weights
-        self._arranged: tuple[Any, ...] = ()
 
     def _rows(self, rows: Array) -> Array:
         name, e, n = type(self).__name__, self.label_smoothing, rows.shape[1]

@@ -1,6 +1,7 @@
 """A network: a chain of layers over one vector of parameters."""
 
 import copy
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +22,9 @@ class Network(Views):
     All parameters are in the vector ``params`` and all gradients in ``grads``, which has the same length and dtype. The
     layers have views into both, so assigning to any of them copies the numbers into its place. ``decays`` is 1 for
     weights, which weight decay shrinks, and 0 for other parameters.
+
+    Any number of threads may predict with one network at the same time, while another trains it too. A thread that
+    holds ``lock`` computes in the layers' own buffers; the others make twins of the layers meanwhile.
 
     Args:
         layers: layers and activations, as objects, names or specs that ``make_layer`` takes.
@@ -52,7 +56,7 @@ class Network(Views):
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"a network's dtype must be float32 or float64, got {self.dtype}")
-        self.rng = rng
+        self.rng, self.lock = rng, threading.RLock()
         self.classes = None if classes is None else np.asarray(classes)
         self.chain = Chain([make_layer(layer) for layer in layers])
         self._part_users()
@@ -97,7 +101,6 @@ class Network(Views):
             raise ValueError(f"a network must end in rows of numbers, got samples of shape {shape_out}; add flatten")
         if self.classes is not None and len(self.classes) != shape_out[0]:
             raise ValueError(f"the network has {shape_out[0]} outputs for {len(self.classes)} classes")
-        self.shape_in = shape_in
         for name in ("params", "grads", "decays"):
             self.place(name, np.zeros(self.n_parameters, self.dtype))
         self.chain.bind(self.params, self.grads)
@@ -106,11 +109,15 @@ class Network(Views):
             self.decays[start : start + parameter.size] = parameter.decay
             start += parameter.size
         initialize(self.chain, self.rng)
+        self.shape_in = shape_in  # last, since other threads ask for it
 
     # Forward and backward
 
     def forward(self, X: Array, training: bool = False) -> Array:
-        """The outputs (batch, n_outputs) for X (batch, *shape_in), in a buffer that holds until the next call."""
+        """The outputs (batch, n_outputs) for X (batch, *shape_in), in a buffer that holds until the next call.
+
+        This and ``backward`` are for training, in one thread; ``outputs`` is for predictions.
+        """
         if X.shape[1:] != self.shape_in or X.dtype != self.dtype or not self.shape_in:
             X = self.check_inputs(X)
         return self.chain.forward(X, training)
@@ -132,9 +139,15 @@ class Network(Views):
         """
         X = self.check_inputs(X)
         result = np.empty((len(X), self.n_outputs), self.dtype, order="F")
-        for start in range(0, len(X), _ROWS_AT_ONCE):
-            rows = X[start : start + _ROWS_AT_ONCE]
-            result[start : start + len(rows)] = self.chain.forward(rows)
+        free = self.lock.acquire(blocking=False)
+        try:
+            chain = self.chain if free else self.chain.twin()
+            for start in range(0, len(X), _ROWS_AT_ONCE):
+                rows = X[start : start + _ROWS_AT_ONCE]
+                result[start : start + len(rows)] = chain.forward(rows)
+        finally:
+            if free:
+                self.lock.release()
         return result
 
     def predict_proba(self, X: Any) -> Array:
@@ -155,7 +168,9 @@ class Network(Views):
         """
         X = as_rows(X, self.dtype)
         if not self.built:
-            self.build(X.shape[1:])
+            with self.lock:
+                if not self.built:
+                    self.build(X.shape[1:])
         if X.shape[1:] != self.shape_in:
             name = self.layers[0].name
             raise ValueError(f"{name}, the first layer, expects samples of shape {self.shape_in}, got {X.shape[1:]}")
@@ -163,11 +178,12 @@ class Network(Views):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy the parameters once, in the layers."""
-        return {name: value for name, value in vars(self).items() if name not in ("params", "grads")}
+        left_out = ("params", "grads", "lock")
+        return {name: value for name, value in vars(self).copy().items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Bind the layers of the copy to its own vectors."""
-        self.__dict__.update(state)
+        self.__dict__.update(state, lock=threading.RLock())
         if self.built:
             for name in ("params", "grads"):
                 self.place(name, np.zeros(self.n_parameters, self.dtype))

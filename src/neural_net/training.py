@@ -3,6 +3,7 @@
 One step is four lines of ``_train_epoch``: outputs, loss, gradients, and the optimizer's change of the parameters.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -149,6 +150,10 @@ class Training:
             DivergedError: at the first NaN or infinity.
             StateError: if the state does not belong to such a training.
         """
+        with self.network.lock:
+            return self._run(state)
+
+    def _run(self, state: Mapping[str, Any] | None) -> History:
         self.network.set_rng(self.rng)
         self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
         self._mean_weight = self._mean_row_weight()
@@ -360,7 +365,7 @@ def evaluate(
         raise ValueError("evaluation needs at least one row, got none")
     targets = loss.targets(y, network.n_outputs, network.dtype)
     weight = _weights(sample_weight, len(outputs), network.dtype)
-    value = loss.forward(outputs, targets, weight)
+    value = copy.copy(loss).forward(outputs, targets, weight)
     if network.n_outputs == 1:
         return value, math.nan
     return value, float(np.average(outputs.argmax(axis=1) == targets.argmax(axis=1), weights=weight))
