@@ -235,9 +235,12 @@ class GELU(Activation):
     _c = math.sqrt(2 / math.pi)
     _a = 0.044715
 
+    def _arrange(self, x: Array) -> None:
+        super()._arrange(x)
+        self.s = self.buffer("s", x.shape)
+
     def _value(self, z: Array, y: Array) -> None:
-        self.s = s = self.buffer("s", z.shape)
-        np.multiply(z, z, out=s)
+        s = np.multiply(z, z, out=self.s)
         s *= -2 * self._c * self._a
         s -= 2 * self._c
         s *= z  # -2u

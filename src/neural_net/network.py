@@ -139,9 +139,12 @@ class Network(Views):
         """
         X = self.check_inputs(X)
         result = np.empty((len(X), self.n_outputs), self.dtype, order="F")
-        free = self.lock.acquire(blocking=False)
+        free = self.lock.acquire(False)  # without waiting
         try:
             chain = self.chain if free else self.chain.twin()
+            if len(X) == 1:
+                result[:] = chain.forward(X)
+                return result
             for start in range(0, len(X), _ROWS_AT_ONCE):
                 rows = X[start : start + _ROWS_AT_ONCE]
                 result[start : start + len(rows)] = chain.forward(rows)
@@ -157,7 +160,7 @@ class Network(Views):
 
     def predict(self, X: Any) -> Array:
         """The most probable class of each row, (rows,)."""
-        best = self.outputs(X).argmax(axis=1)
+        best = self.outputs(X).argmax(1)
         return best if self.classes is None else self.classes[best]
 
     def check_inputs(self, X: Any) -> Array:
@@ -274,7 +277,7 @@ def as_rows(X: Any, dtype: DTypeLike) -> Array:
         with np.errstate(over="ignore"):  # reported below
             X = X.astype(dtype, order="C")  # always this order, so that sums round alike for any memory layout
     for start in range(0, len(X), _ROWS_CHECKED):
-        finite = np.isfinite(X[start : start + _ROWS_CHECKED])
+        finite = np.isfinite(X if len(X) <= _ROWS_CHECKED else X[start : start + _ROWS_CHECKED])
         if not finite.all():
             row = start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
             raise ValueError(f"expected finite numbers, got NaN or infinity in row {row} of X, counted from 0")

@@ -1,5 +1,7 @@
 """Batch and layer normalization."""
 
+from typing import Any
+
 import numpy as np
 
 from .layer import Layer
@@ -15,7 +17,8 @@ class Normalization(Layer):
     weights of rows, mean and var are weighted, and each mean in the gradient becomes the sum times the row's share.
     """
 
-    passing = ("xhat", "deviation", "share")
+    passing = ("batch", "xhat", "y", "deviation", "share")
+    batch: Shape = ()  # the shape of the batches that the present buffers are for
     share: Array | None = None  # (batch, 1, ...) of each row in mean and var; None: all the same
     eps: float
     gamma: Array
@@ -31,24 +34,22 @@ class Normalization(Layer):
     def _axes(self, x: Array) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def _mean(self, name: str, x: Array) -> Array:
-        """The mean over ``_axes``, which stay as axes of length 1, in the buffer of that name."""
-        if self.share is not None:
-            return self._sum(name, np.multiply(x, self.share, out=self.buffer("weighted", x.shape)))
-        return np.mean(x, axis=self._axes(x), keepdims=True, out=self._features(name, x))
-
-    def _sum(self, name: str, x: Array) -> Array:
-        return np.sum(x, axis=self._axes(x), keepdims=True, out=self._features(name, x))
-
-    def _features(self, name: str, x: Array) -> Array:
+    def _over(self, reduce: Any, name: str, x: Array) -> Array:
+        """The sum or mean over ``_axes``, which stay as axes of length 1, in the buffer of that name."""
         axes = self._axes(x)
-        return self.buffer(name, tuple(1 if axis in axes else n for axis, n in enumerate(x.shape)))
+        shape = tuple(1 if axis in axes else n for axis, n in enumerate(x.shape))
+        return reduce(x, axis=axes, keepdims=True, out=self.buffer(name, shape))
+
+    def _mean(self, name: str, x: Array) -> Array:
+        if self.share is None:
+            return self._over(np.mean, name, x)
+        return self._over(np.sum, name, np.multiply(x, self.share, out=self.buffer("weighted", x.shape)))
 
     def _level(self, name: str, grad: Array) -> Array:
         """What the mean of ``grad`` is for rows that count the same: the sum times each row's share."""
         if self.share is None:
-            return self._mean(name, grad)
-        total = self._sum(name, grad)
+            return self._over(np.mean, name, grad)
+        total = self._over(np.sum, name, grad)
         return np.multiply(total, self.share, out=self.buffer(f"{name} of rows", (len(grad), *total.shape[1:])))
 
     def _statistics(self, x: Array) -> tuple[Array, Array]:
@@ -61,11 +62,17 @@ class Normalization(Layer):
     def _normalize(self, x: Array, mean: Array, variance: Array) -> Array:
         self.deviation = deviation = np.add(variance, self.eps, out=self.buffer("deviation", variance.shape))
         np.sqrt(deviation, out=deviation)  # sqrt(var + eps)
-        self.xhat = xhat = np.subtract(x, mean, out=self.buffer("xhat", x.shape))
+        if x.shape != self.batch:
+            self.batch, self.xhat, self.y = x.shape, self.buffer("xhat", x.shape), self.output(x.shape)
+        xhat = np.subtract(x, mean, out=self.xhat)
         xhat /= deviation
-        y = np.multiply(xhat, self.gamma, out=self.output(x.shape))
+        y = np.multiply(xhat, self.gamma, out=self.y)
         y += self.beta
         return y
+
+    def forget(self) -> None:
+        super().forget()
+        self.batch = ()
 
     def _backward(self, grad_out: Array, through_statistics: bool) -> Array:
         """The gradient by x; mean and variance count as constants unless they were computed from x."""
@@ -91,6 +98,8 @@ class BatchNorm(Normalization):
     too, and does not change them. A row of weight 2 counts as a row that comes twice.
     """
 
+    by_batch = False  # whether the latest batch was normalised by its own statistics
+
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5) -> None:
         super().__init__()
         check_below_1(self, momentum=momentum)
@@ -107,7 +116,8 @@ class BatchNorm(Normalization):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         n = self._count(x) if training else 0.0
-        self.by_batch = n > 1
+        if self.by_batch != (n > 1):
+            self.by_batch = n > 1
         if not self.by_batch:
             return self._normalize(x, self.state["mean"], self.state["variance"])
         mean, variance = self._statistics(x)
@@ -119,7 +129,9 @@ class BatchNorm(Normalization):
 
     def _count(self, x: Array) -> float:
         """The numbers for each feature, and in ``share`` how much of the statistics each row makes up."""
-        numbers, weight, self.share = x.size // x.shape[-1], self.row_weight, None
+        numbers, weight = x.size // x.shape[-1], self.row_weight
+        if self.share is not None:
+            self.share = None
         if weight is None:
             return numbers
         points, rows, mass = numbers // len(x), float(np.count_nonzero(weight)), float(weight.sum())
