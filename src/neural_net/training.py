@@ -234,18 +234,18 @@ class Training:
 
     def _mean_row_weight(self) -> float | None:
         """The mean over all rows of how much each counts in the loss; None if all count the same."""
+        if self.sample_weight is None and self.loss.row_weights(self.targets[:1]) is None:
+            return None
         total = 0.0
         for start in range(0, len(self.X), _ROWS_GATHERED):
             rows = slice(start, start + _ROWS_GATHERED)
             weight = None if self.sample_weight is None else self.sample_weight[rows]
             counts = self.loss.row_weights(self.targets[rows], weight)
-            if counts is None:
-                return None
-            total += _sum(counts)
+            total += 0 if counts is None else _sum(counts)
         return total / len(self.X)
 
     def _weigh_rows(self, weight: Array | None) -> None:
-        for layer in self.network.walk():
+        for layer in self.network.walk() if self._mean_weight is not None else ():
             layer.row_weight = weight
 
     def _batches(self) -> Iterator[tuple[Array, Array, Array | None, Array | None]]:
