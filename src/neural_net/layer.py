@@ -1,5 +1,6 @@
 """The contract that every layer fulfils, and the layer's place in the network's parameter vector."""
 
+import copy
 import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -52,7 +53,6 @@ class Layer(Views):
         self.state: dict[str, Array] = {}  # saved with the network, but not trained, such as running means
         self.shape_in: Shape = ()
         self.shape_out: Shape = ()
-        self.follower: Layer | None = None  # the next layer in the chain
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self._buffers: dict[tuple[str, Shape], Array] = {}
 
@@ -151,6 +151,10 @@ class Layer(Views):
                 vars(twin)[name] = [part.twin() if isinstance(part, Layer) else part for part in value]
         twin.forget()
         return twin
+
+    def __copy__(self) -> Self:
+        """A full copy: a shallow one would train the original's parameters."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy the parameters once, and leave out gradients, buffers and the latest batch."""

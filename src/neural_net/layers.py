@@ -209,11 +209,6 @@ class Chain(Layer):
     def config(self) -> dict[str, Any]:
         return {"layers": [layer_spec(layer) for layer in self.layers]}
 
-    def build(self, shape_in: Shape) -> Shape:
-        for layer, follower in zip(self.layers, [*self.layers[1:], None], strict=True):
-            layer.follower = follower
-        return super().build(shape_in)
-
     def _shapes(self, shape_in: Shape) -> Shape:
         shape = shape_in
         for layer in self.layers:

@@ -179,6 +179,10 @@ class Network(Views):
             raise ValueError(f"{name}, the first layer, expects samples of shape {self.shape_in}, got {X.shape[1:]}")
         return X
 
+    def __copy__(self) -> "Network":
+        """A full copy: a shallow one would share the layers, which have one vector only."""
+        return copy.deepcopy(self)
+
     def __getstate__(self) -> dict[str, Any]:
         """Copy the parameters once, in the layers."""
         left_out = ("params", "grads", "lock")

@@ -5,6 +5,7 @@ one block of the parameter vector after the other, so that a block stays in the 
 first step, a step allocates no memory.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -118,6 +119,10 @@ class Optimizer:
         for vector in self.state.values():
             vector += 1e-20
             vector -= 1e-20
+
+    def __copy__(self) -> "Optimizer":
+        """A full copy: a shallow one would write into the original's vectors."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy the kept vectors once, and leave out the network's."""

@@ -1,10 +1,12 @@
 """Networks: one vector of parameters, data in any form, and what does not fit."""
 
 import copy
+import io
 import math
 import pickle
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -76,7 +78,23 @@ def test_backward_fills_the_gradient_vector(rng: np.random.Generator) -> None:
     assert np.array_equal(network.grads, without)
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])  # noqa: S301
+def by_joblib(network: Network) -> Any:
+    file = io.BytesIO()
+    joblib.dump(network, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+TWINS = [copy.copy, copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network)), by_joblib]  # noqa: S301
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_deep_networks_can_be_copied(twin: Any, rng: np.random.Generator) -> None:
+    network = Network([layer for _ in range(150) for layer in (Linear(2), Tanh())], 2, rng=rng)
+    assert np.array_equal(twin(network).outputs(np.eye(2)), network.outputs(np.eye(2)))
+
+
+@pytest.mark.parametrize("twin", TWINS)
 def test_a_copy_predicts_alike_and_trains_by_itself(twin: Any, blobs: Any) -> None:
     X, y = blobs
     original = Network(dense_layers([5], 3, normalization="batch_norm"), rng=np.random.default_rng(0))
