@@ -1,7 +1,8 @@
 """The network as scikit-learn knows classifiers: for pipelines, grid searches and cross-validation."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,10 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
         """
         if self.early_stopping is not None:
             check_count(self, early_stopping=self.early_stopping)
+        with self._all_or_nothing():
+            return self._fit(X, y, sample_weight)
+
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> "NeuralNetClassifier":
         X, y, weight = self._checked(X, y, sample_weight, new=True)
         classes, numbers = np.unique(y, return_inverse=True)
         self._begin(X, classes)
@@ -167,6 +172,18 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
     def n_iter_(self) -> int:
         """The number of epochs trained."""
         return len(self.history_)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Put all attributes back after an error, so that classes and network stay those of one fit."""
+        before = vars(self).copy()
+        try:
+            yield
+        except Exception:
+            self.__dict__.update(before)
+            for name in vars(self).keys() - before.keys():
+                delattr(self, name)
+            raise
 
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, new: bool

@@ -156,6 +156,21 @@ def test_says_which_parameter_is_wrong(options: dict[str, Any], message: str) ->
         quick(**options).fit(*IRIS)
 
 
+@pytest.mark.parametrize("options", [{"activation": "rellu"}, {"optimizer": "sgd", "lr": 1e30}])
+def test_a_fit_that_fails_changes_nothing(options: dict[str, Any]) -> None:
+    X, y = IRIS
+    model = quick().fit(X, y)
+    before, proba = vars(model).copy(), model.predict_proba(X)
+    with pytest.raises((ValueError, DivergedError)):
+        model.set_params(**options).fit(X[:, :2], np.array(["a", "b", "c"])[y])
+    assert vars(model).keys() == before.keys()
+    assert (model.classes_.tolist(), model.n_features_in_) == ([0, 1, 2], 4)
+    assert np.array_equal(model.predict_proba(X), proba)
+    with pytest.raises((ValueError, DivergedError)):
+        (unfitted := quick(**options)).fit(X, y)
+    assert not hasattr(unfitted, "classes_")
+
+
 def test_says_what_is_wrong_with_the_data() -> None:
     X, y = IRIS
     with pytest.raises(ValueError, match="at least two classes"):

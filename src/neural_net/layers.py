@@ -116,10 +116,14 @@ class Reshape(Layer):
 
     def _shapes(self, shape_in: Shape) -> Shape:
         free = max(math.prod(shape_in) // abs(math.prod(self.shape)), 1)
-        self.shape = [free if n == -1 else n for n in self.shape]
-        fits = math.prod(shape_in) == math.prod(self.shape)
-        check(fits, self, f"{self.name} cannot make samples of shape {tuple(self.shape)} out of {shape_in}")
-        return tuple(self.shape)
+        shape = tuple(free if n == -1 else n for n in self.shape)
+        fits = math.prod(shape_in) == math.prod(shape)
+        check(fits, self, f"{self.name} cannot make samples of shape {shape} out of {shape_in}")
+        return shape
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this layer again, with the number that was computed for -1."""
+        return {"shape": list(self.shape_out or self.shape)}
 
     def forward(self, x: Array, training: bool = False) -> Array:
         return _reshaped(self, "output", x, self.shape_out)

@@ -87,8 +87,9 @@ class Network(Views):
 
     def count_parameters(self, shape_in: Shape) -> int:
         """The number of parameters for samples of ``shape_in``, computed without allocating them."""
-        self.chain.build(shape_in)
-        return self.n_parameters
+        twin = self.chain.twin()
+        twin.build(shape_in)
+        return twin.n_parameters
 
     def build(self, shape_in: Shape) -> None:
         """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights."""
@@ -109,6 +110,7 @@ class Network(Views):
             self.decays[start : start + parameter.size] = parameter.decay
             start += parameter.size
         initialize(self.chain, self.rng)
+        self.identity = object()  # by which an optimizer knows the network again
         self.shape_in = shape_in  # last, since other threads ask for it
 
     # Forward and backward

@@ -49,6 +49,13 @@ class Optimizer:
         self.t = 0
         self.state: dict[str, Array] = {}
         self._params: Array | None = None
+        self._owner: object = None
+
+    def belong(self, owner: object) -> None:
+        """Work for this owner from now on, and forget the steps taken for another."""
+        if self._owner not in (None, owner):
+            self.reset()
+        self._owner = owner
 
     def step(self, params: Array, grads: Array, decays: Array | None = None, factor: float = 1.0) -> None:
         """Change ``params`` in place.

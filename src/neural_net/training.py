@@ -66,7 +66,8 @@ class Training:
     Args:
         network: changed in place.
         X, y: rows (rows, *shape_in), and targets as the loss takes them.
-        loss, optimizer, schedule: objects, names or ``{"name": {option: value}}``.
+        loss, optimizer, schedule: objects, names or ``{"name": {option: value}}``. An optimizer object that has trained
+            this network goes on where it ended; one that has trained another network starts anew.
         epochs: the number of passes over the rows.
         batch_size: the number of rows in a step; None: all of them, which is full-batch gradient descent.
         rng: draws the order of the rows for every epoch, and serves dropout and augmentation.
@@ -155,6 +156,7 @@ class Training:
 
     def _run(self, state: Mapping[str, Any] | None) -> History:
         self.network.set_rng(self.rng)
+        self.optimizer.belong(self.network.identity)
         self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
         self._mean_weight = self._mean_row_weight()
         self.schedule.start()
@@ -164,6 +166,7 @@ class Training:
         try:
             self._run_epochs()
         except DivergedError:
+            self._tell("on_divergence")
             self._tell("on_train_end")  # early stopping puts the best weights back
             raise
         finally:

@@ -92,6 +92,7 @@ def test_flatten_and_reshape_are_inverse_and_residual_adds_its_input() -> None:
     filled = ready(make_layer({"reshape": {"shape": [3, -1]}}), 6)
     assert np.array_equal(filled.forward(rows), x)
     assert layer_spec(filled) == {"reshape": {"shape": [3, 2]}}
+    assert filled.build((12,)) == (3, 4)
     residual = ready(Residual([Linear(2)]), 2)
     residual.layers[0].W[...], residual.layers[0].b[...] = [[2, 0], [0, 3]], [1, 1]
     assert residual.forward(np.array([[1.0, 10]])).tolist() == [[4, 41]]

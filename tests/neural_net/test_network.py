@@ -124,6 +124,14 @@ def test_the_number_of_inputs_in_its_forms(n_in: Any) -> None:
     assert Network([Linear(2)], n_in, rng=np.random.default_rng(0)).shape_in == (16,)
 
 
+def test_parameters_are_counted_for_any_samples_without_touching_the_network(rng: np.random.Generator) -> None:
+    network, X = Network(ALL_KINDS, 16, rng=rng), rng.normal(size=(4, 16))
+    before, longer = network.outputs(X), [{"reshape": {"shape": [-1, 2]}}, *ALL_KINDS[1:-3], Linear(3)]
+    assert network.count_parameters((16,)) == network.n_parameters == len(network.params)
+    assert np.array_equal(network.outputs(X), before)
+    assert [Network(longer, 16, rng=rng).count_parameters((n,)) for n in (16, 32)] == [87, 135]
+
+
 def test_without_a_number_of_inputs_the_first_data_decide() -> None:
     for first_use in ("outputs", "forward", "predict", "predict_proba", "check_inputs"):
         network = Network([{"conv1d": {"filters": 2}}, "flatten", Linear(3)], rng=np.random.default_rng(0))

@@ -1,5 +1,6 @@
 """Training: what it learns, in which order it does things, and when and how it stops."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -295,6 +296,39 @@ def test_weight_average_of_two_steps_by_head() -> None:
     fit(net, *data, rng=RNG(0), epochs=2, callbacks=[Slope(), average], **options)
     assert net.params.tolist() == pytest.approx([-(9 / 11 * 3 / 12 + 2 * 9 / 12)] * 2)
     assert average.average.tolist() == pytest.approx([-2, -2])  # the training's own weights, kept aside
+
+
+@pytest.mark.parametrize("poisoned", [3, 4, 6])
+def test_weight_average_is_what_a_divergence_leaves(poisoned: int, blobs: Data) -> None:
+    """In batches of 8, an epoch has 4 steps; the average of the poisoned step is NaN too, and the one before is not."""
+    nets = [network(Linear(8), nn.BatchNorm(), Poison(step), Linear(3)) for step in (poisoned, 99)]
+    averages: list[np.ndarray] = []
+    average = nn.WeightAverage(0.9)
+
+    class Note(Callback):
+        def on_batch_end(self, training: Training) -> None:
+            averages.append(average.average.copy())
+
+    fit(nets[1], *blobs, rng=RNG(0), batch_size=8, epochs=2, callbacks=[average, Note()])
+    with pytest.raises(nn.DivergedError):
+        fit(nets[0], *blobs, rng=RNG(0), batch_size=8, epochs=2, callbacks=[nn.WeightAverage(0.9)])
+    assert np.array_equal(nets[0].params, averages[poisoned - 2])
+    assert np.isfinite(nets[0].outputs(blobs[0])).all()
+
+
+def test_an_optimizer_goes_on_with_its_network_and_starts_anew_with_another(blobs: Data) -> None:
+    options: dict[str, Any] = {"rng": RNG(0), "epochs": 2, "batch_size": None}
+    once, again, other = network(), network(), network(seed=1)
+    fit(once, *blobs, **options | {"epochs": 4}, optimizer=nn.Adam())
+    adam, unused = nn.Adam(), nn.Adam()
+    for _ in range(2):
+        again, adam = copy.deepcopy((again, adam))  # both together: the pair stays one
+        fit(again, *blobs, **options, optimizer=adam)
+    assert np.array_equal(again.params, once.params)
+    fit(copied := copy.deepcopy(other), *blobs, **options, optimizer=adam)
+    fit(other, *blobs, **options, optimizer=unused)
+    assert np.array_equal(copied.params, other.params)
+    assert (unused.t, adam.t) == (2, 2)
 
 
 def test_weight_average_is_what_is_validated_and_kept_by_early_stopping(blobs: Data) -> None:
