@@ -5,7 +5,7 @@ Read in this order:
 - parts, layer: how parts are made by name, and the contract of a layer
 - activations, initializers, layers, convolution, normalization: the layers
 - network, losses, optimizers, schedules: the other parts of a training
-- training, callbacks: the training itself
+- training, checks, callbacks: the training itself
 - gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
 - npz, serialization: saved networks
 - registry, original: parts of your own, and the project's first interface

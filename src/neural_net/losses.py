@@ -20,6 +20,7 @@ class Loss:
     """
 
     _arranged: tuple[Any, ...] = ()  # the shape and dtype that the present buffers are for
+    includes = ""  # the name of the activation that the loss itself applies to the outputs
     always_classes = False  # whether a vector of targets holds class numbers even for a single output
 
     def __init__(self) -> None:
@@ -99,6 +100,7 @@ class Loss:
 
 
 _MOST_BUFFERS = 48
+ROWS_GATHERED = 8192  # at once, of targets and of rows
 
 
 class Targets:
@@ -145,6 +147,7 @@ class CrossEntropy(Loss):
             with ``sum_c w_c t_c`` before smoothing, as in PyTorch for class numbers.
     """
 
+    includes = "softmax"
     always_classes = True
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
@@ -254,6 +257,7 @@ class FocalLoss(Loss):
         gamma: how much less easy samples count; 0 is the cross-entropy.
     """
 
+    includes = "softmax"
     always_classes = True
 
     def __init__(self, gamma: float = 2.0) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .activations import UserActivation, make_activation, softmax
+from .activations import Softmax, UserActivation, make_activation, softmax
 from .initializers import initialize
 from .layer import Layer, Parameter
 from .layers import Chain, Linear, Residual, make_layer
@@ -156,13 +156,24 @@ class Network(Views):
         return result
 
     def predict_proba(self, X: Any) -> Array:
-        """The probabilities of the classes, (rows, n_outputs): the softmax of the outputs."""
+        """The probabilities of the classes, (rows, n_outputs): the softmax of the outputs.
+
+        Raises:
+            ValueError: for a network with a single output, which is a number and no class.
+        """
         logits = self.outputs(X)
+        if logits.shape[1] == 1 and self.classes is None:
+            raise ValueError("a network with a single output has no classes; predict gives its number for each row")
+        if isinstance(self.chain.layers[-1], Softmax):  # they are probabilities
+            return logits
         return softmax(logits, out=logits) if len(logits) else logits
 
     def predict(self, X: Any) -> Array:
-        """The most probable class of each row, (rows,)."""
-        best = self.outputs(X).argmax(1)
+        """The most probable class of each row, (rows,); the output itself if there is one and no class."""
+        outputs = self.outputs(X)
+        if outputs.shape[1] == 1 and self.classes is None:
+            return outputs[:, 0]
+        best = outputs.argmax(1)
         return best if self.classes is None else self.classes[best]
 
     def check_inputs(self, X: Any) -> Array:

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from .callbacks import Callback, Record, StateError, restore
+from .checks import check_end, check_norms, checked_weights, labels_or_rows, mean_weight, total
 from .layer import Layer
 from .layers import Chain
-from .losses import Loss, Targets, make_loss
+from .losses import ROWS_GATHERED, Loss, Targets, make_loss
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
-from .parts import Array, as_numbers, check_count, of_type
+from .parts import Array, check_count, of_type
 from .schedules import Schedule, make_schedule
 
 Augment = Callable[[Array, np.random.Generator], Array]
@@ -55,9 +56,6 @@ class Tally:
     mass: float = 0.0  # the sum of the weights of these rows
     hits: float = 0  # right predictions; with weights of rows, the sum of theirs
     factor: float = 1.0  # the schedule's factor of the learning rate in the latest step
-
-
-_ROWS_GATHERED = 8192
 
 
 class Training:
@@ -113,7 +111,7 @@ class Training:
         self.schedule: Schedule = make_schedule(schedule)
         self.X = network.check_inputs(X).view()
         self.X.flags.writeable = False  # it may be the caller's own array, which ``augment`` must not change
-        self.y = _labels_or_rows(y, len(self.X), "y")
+        self.y = labels_or_rows(y, len(self.X), "y")
         if not len(self.X):
             raise ValueError("training needs at least one row, got none")
         check_count(self, epochs=epochs, batch_size=len(self.X) if batch_size is None else batch_size)
@@ -123,14 +121,18 @@ class Training:
             if len(validation) not in (2, 3):
                 raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} of them")
             X_val = network.check_inputs(validation[0])
-            y_val = _labels_or_rows(validation[1], len(X_val), "the validation's y")
+            y_val = labels_or_rows(validation[1], len(X_val), "the validation's y")
             self.validation = {"X": X_val, "y": y_val, "sample_weight": (*validation, None)[2]}
             if not len(X_val):
                 raise ValueError("validation needs at least one row, got none")
-            _weights(self.validation["sample_weight"], len(X_val), network.dtype, "the validation's sample_weight")
-        self.sample_weight = _weights(sample_weight, len(self.X), network.dtype)
+            checked_weights(
+                self.validation["sample_weight"], len(X_val), network.dtype, "the validation's sample_weight"
+            )
+        self.sample_weight = checked_weights(sample_weight, len(self.X), network.dtype)
         self.augment, self.accuracy = augment, accuracy and network.n_outputs > 1
         self.callbacks = [of_type(Callback, "a callback", callback) for callback in callbacks]
+        check_end(network, self.loss)
+        check_norms(network, self.batch_size if len(self.X) > 1 else 2)
         self.history, self.tally = History(), Tally()
         self.epoch = self.step = 0
         self.stopping = False
@@ -158,7 +160,7 @@ class Training:
         self.network.set_rng(self.rng)
         self.optimizer.belong(self.network.identity)
         self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
-        self._mean_weight = self._mean_row_weight()
+        self._mean_weight = mean_weight(self.loss, self.targets, self.sample_weight, len(self.X))
         self.schedule.start()
         self._tell("on_train_begin")
         if state is not None:
@@ -207,10 +209,10 @@ class Training:
                 self._explain_divergence(X, training=True)
             if classes is not None:
                 right = outputs.argmax(axis=1) == classes
-                tally.hits += int(np.count_nonzero(right)) if weight is None else _sum(weight[right])
+                tally.hits += int(np.count_nonzero(right)) if weight is None else total(weight[right])
             grad, mass = self.loss.backward(), float(len(X))
             if row_weight is not None and self._mean_weight is not None:
-                mass = _sum(row_weight)
+                mass = total(row_weight)
                 grad *= mass / (len(X) * self._mean_weight)
             network.backward_parameters(grad)
             tally.factor = self.schedule.during(self.step / steps, 1 / steps, self.epochs)
@@ -226,7 +228,7 @@ class Training:
         self._tell("on_validation_begin")
         record = {"epoch": self.epoch, "lr": self.optimizer.lr * tally.factor, "train_loss": tally.loss / tally.mass}
         if self.accuracy:
-            record["train_accuracy"] = tally.hits / (n if self.sample_weight is None else _sum(self.sample_weight))
+            record["train_accuracy"] = tally.hits / (n if self.sample_weight is None else total(self.sample_weight))
         if self.validation is not None:
             record["val_loss"], val_accuracy = evaluate(network, **self.validation, loss=self.loss)
             if not math.isfinite(record["val_loss"]):
@@ -234,18 +236,6 @@ class Training:
             if self.accuracy:
                 record["val_accuracy"] = val_accuracy
         return record
-
-    def _mean_row_weight(self) -> float | None:
-        """The mean over all rows of how much each counts in the loss; None if all count the same."""
-        if self.sample_weight is None and self.loss.row_weights(self.targets[:1]) is None:
-            return None
-        total = 0.0
-        for start in range(0, len(self.X), _ROWS_GATHERED):
-            rows = slice(start, start + _ROWS_GATHERED)
-            weight = None if self.sample_weight is None else self.sample_weight[rows]
-            counts = self.loss.row_weights(self.targets[rows], weight)
-            total += 0 if counts is None else _sum(counts)
-        return total / len(self.X)
 
     def _weigh_rows(self, weight: Array | None) -> None:
         for layer in self.network.walk() if self._mean_weight is not None else ():
@@ -262,7 +252,7 @@ class Training:
         all_rows = self.X if self.augment is None else self.network.check_inputs(self.augment(self.X, self.rng))
         if done:  # resumed: order and rows were drawn as before; the steps continue with the numbers after theirs
             self.rng.bit_generator.state = self._goes_on_from
-        at_once = max(_ROWS_GATHERED // size, 1) * size
+        at_once = max(ROWS_GATHERED // size, 1) * size
         for first in range(done, n, at_once):
             rows = slice(None) if order is None else order[first : first + at_once]
             X = all_rows if order is None else all_rows.take(order[first : first + at_once], axis=0)
@@ -362,12 +352,13 @@ def evaluate(
     classes, and its accuracy is NaN.
     """
     loss = make_loss(loss)
+    check_end(network, loss)
     outputs = network.outputs(X)
-    y = _labels_or_rows(y, len(outputs), "y")
+    y = labels_or_rows(y, len(outputs), "y")
     if not len(outputs):
         raise ValueError("evaluation needs at least one row, got none")
     targets = loss.targets(y, network.n_outputs, network.dtype)
-    weight = _weights(sample_weight, len(outputs), network.dtype)
+    weight = checked_weights(sample_weight, len(outputs), network.dtype)
     value = copy.copy(loss).forward(outputs, targets, weight)
     if network.n_outputs == 1:
         return value, math.nan
@@ -403,30 +394,10 @@ def _check_tally(tally: Tally, training: Training) -> None:
     """Raise StateError for sums that this number of rows cannot give."""
     rows, mass, finite = tally.rows, tally.mass, all(abs(x) < 1e300 for x in (tally.loss, tally.mass, tally.factor))
     weighed = mass == rows if training._mean_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
-    most = rows if training.sample_weight is None else _sum(training.sample_weight) * (1 + 1e-12)
+    most = rows if training.sample_weight is None else total(training.sample_weight) * (1 + 1e-12)
     if not finite or not weighed or not 0 <= tally.hits <= most:
         raise StateError("the running epoch's sums are not those of its rows")
 
 
 def _finite(layer: Any, name: str) -> bool:
     return bool(np.isfinite(getattr(layer, name)).all())
-
-
-def _sum(weight: Array) -> float:
-    return float(weight.sum(dtype=np.float64))
-
-
-def _labels_or_rows(y: Any, n: int, name: str) -> Array:
-    y = as_numbers(y, name)
-    if y.ndim == 0 or len(y) != n:
-        raise ValueError(f"X has {n} rows and {name} has {len(y) if y.ndim else 'no'}")
-    return y
-
-
-def _weights(weight: Any, n: int, dtype: Any, name: str = "sample_weight") -> Array | None:
-    if weight is None:
-        return None
-    weight = np.ascontiguousarray(as_numbers(weight, name), dtype)
-    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
-        raise ValueError(f"{name} must be {n} numbers of at least 0 that are not all 0")
-    return weight

@@ -182,6 +182,15 @@ def test_predictions_are_the_largest_probability(rng: np.random.Generator) -> No
     assert np.array_equal(named.predict(X), np.array(["x", "y", "z"])[network.predict(X)])
 
 
+def test_a_single_output_is_a_number_unless_it_has_a_class(rng: np.random.Generator) -> None:
+    network, X = Network([Linear(1)], 4, rng=rng), rng.normal(size=(5, 4))
+    assert np.array_equal(network.predict(X), network.outputs(X)[:, 0])
+    with pytest.raises(ValueError, match="a network with a single output has no classes"):
+        network.predict_proba(X)
+    network.classes = np.array(["only"])
+    assert (network.predict(X).tolist(), network.predict_proba(X).tolist()) == (["only"] * 5, [[1]] * 5)
+
+
 def test_any_number_of_rows_and_outputs_are_the_callers_to_keep(rng: np.random.Generator) -> None:
     network, X = Network(ALL_KINDS, 16, rng=rng, dtype=np.float64), rng.normal(size=(2500, 16))
     outputs = network.outputs(X)

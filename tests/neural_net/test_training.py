@@ -398,6 +398,39 @@ def test_equal_seeds_give_equal_bytes_and_both_seeds_matter(blobs: Data) -> None
     assert len(set(weights)) == 3
 
 
+# Networks that do not fit the training
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_a_softmax_is_not_applied_twice(loss: str, blobs: Data) -> None:
+    net = network(Linear(3), "softmax")
+    for call in (lambda: fit(net, *blobs, rng=RNG(0), loss=loss), lambda: evaluate(net, *blobs, loss)):
+        with pytest.raises(ValueError, match="itself; leave out softmax1, the last layer, or it is applied twice"):
+            call()
+    fit(net, *blobs, rng=RNG(0), loss="mean_squared_error", optimizer=SGD(1.0), epochs=50)
+    assert np.array_equal(net.predict_proba(blobs[0]), net.outputs(blobs[0]))
+    assert evaluate(net, *blobs, "mean_squared_error")[1] > 0.9
+
+
+def test_batch_normalization_of_single_rows(blobs: Data) -> None:
+    """A last batch of one row is normalised as predictions are; batches that all have one row are refused."""
+    X, y = blobs
+    net = network(*dense_layers([8], 3, normalization="batch_norm"))
+    with pytest.raises(ValueError, match="batchnorm1 needs the statistics of at least two rows, and batch_size is 1"):
+        fit(net, X, y, rng=RNG(0), batch_size=1)
+    fit(net, X[:1], y[:1], rng=RNG(0), epochs=50, optimizer=SGD(0.1))
+    assert evaluate(net, X[:1], y[:1])[0] < 0.1
+    fit(network(*PATH), X, y, rng=RNG(0), batch_size=1, epochs=1)  # a path has several points
+    net, means = network(nn.BatchNorm(), Linear(3)), []
+
+    class Means(Callback):
+        def on_batch_end(self, training: Training) -> None:
+            means.append(net.layers[0].state["mean"].copy())
+            pulls = training.network.grads[8:-3]
+            assert np.abs(pulls).max() > 1e-3  # the weights of a row that is normalised by itself get none
+
+    fit(net, X[:9], y[:9], rng=RNG(0), batch_size=8, epochs=1, callbacks=[Means()])
+    assert np.array_equal(*means)
+
+
 # Bad input
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"X": np.ones((0, 4)), "y": []}, "training needs at least one row, got none"),
