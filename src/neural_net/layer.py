@@ -1,8 +1,9 @@
 """The contract that every layer fulfils, and the layer's place in the network's parameter vector."""
 
 import copy
+import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -55,6 +56,13 @@ class Layer(Views):
         self.shape_out: Shape = ()
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self._buffers: dict[tuple[str, Shape], Array] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a class from outside of the package return another dtype than it is given, such as float64."""
+        super().__init_subclass__(**options)
+        own = [name for name in ("forward", "backward") if name in vars(cls)]
+        for name in own if not cls.__module__.startswith(f"{__package__}.") else ():
+            setattr(cls, name, _keeping_dtype(vars(cls)[name]))
 
     # The function
 
@@ -181,6 +189,17 @@ class Layer(Views):
             """Explain that an attribute exists only after ``build`` or ``forward``."""
             hint = "" if name.startswith("__") else _TOO_EARLY
             raise AttributeError(f"{vars(self).get('name') or type(self).__name__} has no attribute {name}{hint}")
+
+
+def _keeping_dtype(method: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward`` or ``backward`` with its result cast to the dtype of its argument."""
+
+    @functools.wraps(method)
+    def cast(layer: Layer, x: Array, *training: Any, **by_name: Any) -> Any:
+        result = method(layer, x, *training, **by_name)
+        return np.asarray(result, x.dtype) if np.asarray(x).dtype.kind == "f" and result is not None else result
+
+    return cast
 
 
 _MOST_BUFFERS = 48

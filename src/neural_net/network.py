@@ -126,11 +126,11 @@ class Network(Views):
 
     def backward(self, grad_out: Array) -> Array:
         """Fill ``grads`` from the loss's gradient by the latest outputs; returns the gradient by the inputs."""
-        return self.chain.backward(grad_out)
+        return self.chain.backward(np.asarray(grad_out, self.dtype))
 
     def backward_parameters(self, grad_out: Array) -> None:
         """``backward`` without the gradient by the inputs, which training does not need."""
-        self.chain.backward_parameters(grad_out)
+        self.chain.backward_parameters(np.asarray(grad_out, self.dtype))
 
     # Predictions
 

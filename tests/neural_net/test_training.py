@@ -51,6 +51,37 @@ def test_one_step_by_head_one_row_and_one_class() -> None:
     assert fit(network(Linear(1)), np.ones((5, 4)), [0] * 5, rng=RNG(0), epochs=2)["train_loss"] == [0, 0]
 
 
+class Doubles(nn.Layer):
+    """``y = 2 x`` by a NumPy float64, which makes arrays float64."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return np.float64(2) * x
+
+    def backward(self, grad_out: np.ndarray) -> np.ndarray:
+        return np.float64(2) * grad_out
+
+
+class InDouble(nn.MeanSquaredError):
+    def backward(self) -> np.ndarray:
+        return super().backward().astype(np.float64)
+
+
+def test_parts_of_ones_own_may_calculate_in_float64(blobs: Data) -> None:
+    class Tenfold:
+        def Forward_prop(self, Z: np.ndarray) -> np.ndarray:
+            return np.float64(10) * Z
+
+        Backward_prop = Forward_prop
+
+    X, y = blobs
+    nets = [network(Linear(3), *middle, Linear(3), dtype=np.float32) for middle in ([Doubles(), Tenfold()], [])]
+    nets[1].layers[1].W *= 20
+    for net in nets:
+        fit(net, X, y, rng=RNG(0), loss=InDouble(), epochs=1, batch_size=None, optimizer=SGD(1e-4))
+    assert nets[0].outputs(X).dtype == np.float32
+    np.testing.assert_allclose(nets[0].grads[:15], nets[1].grads[:15], rtol=1e-4)
+
+
 # Batches
 class Spy(Identity):
     """Writes down the first number of each row that comes by in training."""
