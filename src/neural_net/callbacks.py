@@ -74,6 +74,11 @@ class EarlyStopping(Callback):
         self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
 
     def on_train_begin(self, training: "Training") -> None:
+        watched = f"EarlyStopping watches {self.monitor}, which needs"
+        if self.monitor in ("val_loss", "val_accuracy") and training.validation is None:
+            raise ValueError(f"{watched} validation=(X, y)")
+        if self.monitor in ("train_accuracy", "val_accuracy") and not training.accuracy:
+            raise ValueError(f"{watched} accuracy=True and several outputs")
         self.best, self.best_epoch = math.inf, 0
         self.kept: Snapshot | None = None
 

@@ -4,7 +4,7 @@ Targets are class numbers (batch,) or a row of numbers for each sample (batch, n
 turns them into rows once, before training; ``forward`` and ``backward`` only do arithmetic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -154,6 +154,8 @@ class CrossEntropy(Loss):
         super().__init__()
         check_below_1(self, label_smoothing=label_smoothing)
         if class_weights is not None:
+            listed = not isinstance(class_weights, Mapping)
+            check(listed, self, f"class_weights must list a number for each class in order, got {class_weights}")
             usable = len(class_weights) > 0 and all(np.isfinite(w) and w > 0 for w in class_weights)
             check(usable, self, f"class_weights must be numbers greater than 0, got {list(class_weights)}")
         self.label_smoothing, self.class_weights = label_smoothing, class_weights

@@ -250,6 +250,8 @@ class Training:
         self._drawn_from = self.rng.bit_generator.state
         order = self.rng.permutation(n) if size < n else None
         all_rows = self.X if self.augment is None else self.network.check_inputs(self.augment(self.X, self.rng))
+        if len(all_rows) != n:
+            raise ValueError(f"augment must return as many rows as it is given, {n}, and returned {len(all_rows)}")
         if done:  # resumed: order and rows were drawn as before; the steps continue with the numbers after theirs
             self.rng.bit_generator.state = self._goes_on_from
         at_once = max(ROWS_GATHERED // size, 1) * size

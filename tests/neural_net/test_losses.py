@@ -95,6 +95,11 @@ def test_targets_that_do_not_fit_are_named(loss: Loss, y: Any, message: str) -> 
         loss.targets(y, 3)
 
 
+def test_weights_of_classes_are_a_list() -> None:
+    with pytest.raises(ValueError, match=r"class_weights must list a number for each class in order, got \{1: 5"):
+        CrossEntropy(class_weights={1: 5.0, 2: 1.0, 3: 1.0})  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("shape", [(3,), (1, 3), (3, 1), (0, 3)])
 def test_arguments_of_two_shapes_do_not_broadcast(name: str, shape: tuple[int, ...]) -> None:

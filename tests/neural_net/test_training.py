@@ -482,15 +482,24 @@ def test_batch_normalization_of_single_rows(blobs: Data) -> None:
     ({"loss": 5}, "loss must be of type Loss, got 5"),
     ({"schedule": lambda t: t}, "schedule must be of type Schedule, got <function"),
     ({"callbacks": [print]}, "a callback must be of type Callback, got <built-in function print>"),
-    ({"callbacks": [EarlyStopping()]}, "EarlyStopping watches val_loss, and the training measures epoch, lr"),
+    ({"callbacks": [EarlyStopping()]}, r"EarlyStopping watches val_loss, which needs validation=\(X, y\)"),
+    ({"callbacks": [EarlyStopping(monitor="train_accuracy")], "accuracy": False},
+     "EarlyStopping watches train_accuracy, which needs accuracy=True and several outputs"),
+    ({"augment": lambda X, rng: X[:2]}, "augment must return as many rows as it is given, 3, and returned 2"),
+    ({"augment": lambda X, rng: np.repeat(X, 2, 0)}, "as it is given, 3, and returned 6"),
     ({"rng": 0}, "rng must be of type Generator, got 0"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    net = network()
+    before = net.params.copy()
     with pytest.raises(ValueError, match=message):
-        fit(network(), **{"X": np.ones((3, 4)), "y": [0, 1, 2], "rng": RNG(0), "epochs": 1} | arguments)
+        fit(net, **{"X": np.ones((3, 4)), "y": [0, 1, 2], "rng": RNG(0), "epochs": 1} | arguments)
+    assert np.array_equal(net.params, before)
 
 
 @pytest.mark.parametrize(("call", "message"), [
+    (lambda: fit(network(), [[1, 2, 3, 4]], [0], rng=RNG(0), callbacks=[EarlyStopping(monitor="los")]),
+     "EarlyStopping watches los, and the training measures epoch, lr"),
     (lambda: EarlyStopping(2.5), "EarlyStopping: patience must be a whole number of at least 1, got 2.5"),
     (lambda: EarlyStopping(min_delta=-1), "EarlyStopping: min_delta must be at least 0, got -1"),
     (lambda: nn.WeightAverage(1), "WeightAverage: decay must be at least 0 and less than 1, got 1"),
