@@ -129,8 +129,11 @@ class ELU(Activation):
         np.copyto(y, z, where=self._positive(z))
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.add(y, self.alpha, out=grad_z)  # alpha * exp(z)
-        np.copyto(grad_z, 1, where=self._positive(z))
+        np.minimum(z, 0, out=grad_z)
+        np.exp(grad_z, out=grad_z)  # not y + alpha, which is inexact where y is close to -alpha
+        if self.alpha != 1:
+            grad_z *= self.alpha
+            np.copyto(grad_z, 1, where=self._positive(z))
         grad_z *= grad_y
 
 
@@ -149,18 +152,28 @@ class SELU(Activation):
         y *= self.scale
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.add(y, self.scale * self.alpha, out=grad_z)  # scale * alpha * exp(z)
+        np.minimum(z, 0, out=grad_z)
+        np.exp(grad_z, out=grad_z)
+        grad_z *= self.scale * self.alpha
         np.copyto(grad_z, self.scale, where=self._positive(z))
         grad_z *= grad_y
 
 
-def sigmoid(z: Array, out: Array) -> Array:
-    """``1 / (1 + exp(-z))``, written ``(1 + tanh(z / 2)) / 2``, which cannot overflow."""
-    np.multiply(z, 0.5, out=out)
-    np.tanh(out, out=out)
-    out += 1
-    out *= 0.5
+def sigmoid(z: Array, out: Array, rest: Array) -> Array:
+    """``1 / (1 + exp(-z)) = e r`` into ``out`` and the rest to 1, ``r = 1 / (1 + e)``, into ``rest``; ``e = exp(z)``.
+
+    Both are exact to a few units in the last place, however small they are. A z above ``_MOST`` counts as that, so that
+    e cannot overflow.
+    """
+    np.minimum(z, _MOST[z.itemsize], out=out)
+    np.exp(out, out=out)
+    np.add(out, 1, out=rest)
+    np.divide(1, rest, out=rest)
+    out *= rest
     return out
+
+
+_MOST = {4: 87.0, 8: 708.0}  # by the bytes of a number: the reciprocal of its exp is still a normal number
 
 
 def softplus(z: Array, out: Array) -> Array:
@@ -171,24 +184,36 @@ def softplus(z: Array, out: Array) -> Array:
 class Sigmoid(Activation):
     """``y = 1 / (1 + exp(-z))``, between 0 and 1."""
 
+    passing = ("rest",)
+
+    def _arrange(self, x: Array) -> None:
+        super()._arrange(x)
+        self.rest = self.buffer("rest", x.shape)
+
     def _value(self, z: Array, y: Array) -> None:
-        sigmoid(z, out=y)
+        sigmoid(z, out=y, rest=self.rest)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.subtract(1, y, out=grad_z)
-        grad_z *= y  # y (1 - y)
+        np.multiply(y, self.rest, out=grad_z)  # y (1 - y)
         grad_z *= grad_y
 
 
 class Tanh(Activation):
-    """``y = tanh(z)``, between -1 and 1."""
+    """``y = tanh(z)``, between -1 and 1; ``dy/dz = 1 - y^2 = e q^2`` with ``e = exp(2 z)`` and ``q = 2 / (1 + e)``.
+
+    The code uses the second form, because ``1 - y^2`` is inexact where y is close to 1 or -1.
+    """
 
     def _value(self, z: Array, y: Array) -> None:
         np.tanh(z, out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.multiply(y, y, out=grad_z)
-        np.subtract(1, grad_z, out=grad_z)  # 1 - y^2
+        e = np.multiply(z, 2, out=grad_z)
+        np.exp(np.minimum(e, _MOST[z.itemsize], out=e), out=e)
+        q = np.add(e, 1, out=self.buffer("q", z.shape))
+        np.divide(2, q, out=q)
+        grad_z *= q
+        grad_z *= q
         grad_z *= grad_y
 
 
@@ -201,7 +226,7 @@ class Softplus(Activation):
         softplus(z, out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        sigmoid(z, out=grad_z)
+        sigmoid(z, out=grad_z, rest=self.buffer("rest", z.shape))
         grad_z *= grad_y
 
 
@@ -209,16 +234,19 @@ class SiLU(Activation):
     """``y = z * sigmoid(z)``, also called swish (Elfwing et al. 2018)."""
 
     suited_init = "he_normal"
+    passing = ("s", "rest")
+
+    def _arrange(self, x: Array) -> None:
+        super()._arrange(x)
+        self.s, self.rest = self.buffer("s", x.shape), self.buffer("rest", x.shape)
 
     def _value(self, z: Array, y: Array) -> None:
-        sigmoid(z, out=y)
-        y *= z
+        np.multiply(z, sigmoid(z, out=self.s, rest=self.rest), out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        s = sigmoid(z, out=self.buffer("sigmoid", z.shape))
-        np.subtract(1, y, out=grad_z)
-        grad_z *= s
-        grad_z += y  # s (1 - y) + y
+        np.multiply(z, self.rest, out=grad_z)
+        grad_z += 1
+        grad_z *= self.s  # s (1 + z (1 - s))
         grad_z *= grad_y
 
 
@@ -240,11 +268,12 @@ class GELU(Activation):
         self.s = self.buffer("s", x.shape)
 
     def _value(self, z: Array, y: Array) -> None:
-        s = np.multiply(z, z, out=self.s)
-        s *= -2 * self._c * self._a
-        s -= 2 * self._c
-        s *= z  # -2u
+        s = self.s
         with np.errstate(over="ignore"):  # infinity is right here: it makes s 0
+            np.multiply(z, z, out=s)
+            s *= -2 * self._c * self._a
+            s -= 2 * self._c
+            s *= z  # -2u
             np.exp(s, out=s)
         s += 1
         np.divide(1, s, out=s)
@@ -276,7 +305,7 @@ class Mish(Activation):
         # f' = t + z sigmoid(z) (1 - t^2) = t + sigmoid(z) (z - y t), with t = tanh(softplus(z))
         np.multiply(y, self.t, out=grad_z)
         np.subtract(z, grad_z, out=grad_z)
-        grad_z *= sigmoid(z, out=self.buffer("sigmoid", z.shape))
+        grad_z *= sigmoid(z, out=self.buffer("sigmoid", z.shape), rest=self.buffer("rest", z.shape))
         grad_z += self.t
         grad_z *= grad_y
 
@@ -301,10 +330,13 @@ class Softmax(Activation):
         softmax(z, out=y, scratch=self.buffer("row", (*z.shape[:-1], 1)))
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.multiply(grad_y, y, out=grad_z)
-        total = np.sum(grad_z, axis=-1, keepdims=True, out=self.buffer("row", (*z.shape[:-1], 1)))
-        np.subtract(grad_y, total, out=grad_z)
-        grad_z *= y  # y (g - sum(g y))
+        total, product = self.buffer("row", (*z.shape[:-1], 1)), self.buffer("product", z.shape)
+        centred = grad_y  # y (g - sum(g y)); centred twice, because the first sum is inexact where one y is close to 1
+        for _ in range(2):
+            np.multiply(centred, y, out=product)
+            np.sum(product, axis=-1, keepdims=True, out=total)
+            centred = np.subtract(centred, total, out=grad_z)
+        grad_z *= y
 
 
 class UserActivation(Activation):
