@@ -1,9 +1,16 @@
 """The network as scikit-learn knows classifiers: for pipelines, grid searches and cross-validation."""
 
 import copy
+import importlib
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+if "." in __name__:  # src.estimator, imported from the top folder of a checkout, is the module estimator
+    sys.path.insert(0, str(Path(__file__).parent))
+    sys.modules[__name__] = importlib.import_module("estimator")
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray

@@ -1,7 +1,10 @@
 """The classifier keeps scikit-learn's contract and trains the same network as the rest of the project."""
 
+import os
 import pickle
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,23 @@ def test_keeps_every_rule_that_scikit_learn_checks() -> None:
     results = check_estimator(NeuralNetClassifier(), on_skip=None, on_fail="raise")
     assert {result["check_name"] for result in results if result["status"] != "passed"} <= {"check_array_api_input"}
     assert len(results) > 50
+
+
+FROM_THE_TOP = """
+import pickle
+from src.estimator import NeuralNetClassifier
+import src.estimator, estimator, neural_net
+model = NeuralNetClassifier(activation=neural_net.ReLU(), epochs=1).fit([[0.0], [1.0]], [0, 1])
+assert src.estimator is estimator and isinstance(model.network_, neural_net.Network)
+assert b"src" not in pickle.dumps(model)
+"""
+
+
+def test_imported_from_the_top_folder_it_is_the_same_module() -> None:
+    """So that what was pickled after one import can be loaded after the other."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-W", "error", "-c", FROM_THE_TOP], cwd=root, env=environment, check=True)
 
 
 def test_reads_iris_with_its_defaults_whose_names_are_those_of_params_yaml() -> None:
