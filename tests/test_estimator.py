@@ -129,6 +129,16 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     assert model.n_iter_ < 500
 
 
+def test_rows_held_out_count_by_their_weights() -> None:
+    """All rows are alike, so that the loss of those held out, half of each class, follows from the probabilities."""
+    y = np.arange(100) % 2
+    model = quick(early_stopping=3, epochs=2).fit(np.ones((100, 2)), y, sample_weight=1 + 2 * y)
+    p = model.predict_proba(np.ones((1, 2)))[0]
+    assert min(model.history_, key=lambda record: record["val_loss"])["val_loss"] == pytest.approx(
+        -np.log(p) @ [0.25, 0.75]
+    )
+
+
 def test_objects_given_as_parameters_stay_as_they_are() -> None:
     """One activation object for two layers, one schedule and one optimizer for two fits: each works on its own copy."""
     relu, schedule = ReLU(), Step(every=2)
