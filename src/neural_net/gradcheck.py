@@ -146,6 +146,7 @@ _PEN: list[Shape] = [(8, 2), (16,)]  # for layers that take only the points of a
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "leaky_relu": [{"slope": 0.2}],
     "elu": [{"alpha": 0.7}],
+    "gelu": [{"approximate": False}],
     "linear": [{"n_out": 3}, {"n_out": 5, "n_in": 6, "init": "orthogonal", "bias_init": "normal"}],
     "conv1d": [
         {"filters": 3},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from .parts import Array, Shape, Views, arguments, check
+from .parts import Array, Shape, Views, arguments, check, options
 
 
 class Parameter(NamedTuple):
@@ -48,6 +48,7 @@ class Layer(Views):
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
     row_weight: Array | None = None  # (batch,) how much the rows of a training batch count; set by the training
     passing: tuple[str, ...] = ("row_weight",)  # left out of copies: the latest batch, more views of parameters
+    added_options: tuple[str, ...] = ()  # saved only if not the default: files without them stay as they always were
 
     def __init__(self) -> None:
         self.parameters: dict[str, Parameter] = {}
@@ -93,7 +94,12 @@ class Layer(Views):
 
     def config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        return arguments(self)
+        defaults = options(type(self))
+        return {
+            name: value
+            for name, value in arguments(self).items()
+            if name not in self.added_options or value != defaults[name]
+        }
 
     # Its place in the network's vector
 

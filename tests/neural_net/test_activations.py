@@ -111,6 +111,24 @@ def test_gelu_is_within_half_a_thousandth_of_the_exact_one() -> None:
     assert "tanh approximation" in (GELU.__doc__ or "")
 
 
+@pytest.mark.parametrize(("dtype", "relative", "absolute"), [(np.float32, 4e-6, 4e-7), (np.float64, 4e-13, 1e-15)])
+def test_the_exact_gelu_has_the_accuracy_of_its_dtype_far_from_0_too(
+    dtype: type, relative: float, absolute: float
+) -> None:
+    z = np.linspace(*{np.float32: (-12, 12), np.float64: (-37, 37)}[dtype], 5000)[:, None].astype(dtype)
+    gelu = GELU(approximate=False)
+    y, slope = gelu.forward(z), gelu.backward(np.ones_like(z))
+    phi = np.array([[0.5 * math.erfc(-x / math.sqrt(2))] for x in z[:, 0].tolist()])
+    bell = np.array([[math.exp(-x * x / 2) / math.sqrt(2 * math.pi)] for x in z[:, 0].tolist()])
+    np.testing.assert_allclose(y, z.astype(np.float64) * phi, rtol=relative, atol=0)
+    np.testing.assert_allclose(slope, phi + z * bell, rtol=0, atol=absolute)
+    ends = np.array([[1e30, -1e30, 0]], dtype)
+    with np.errstate(all="raise", under="ignore"):
+        np.testing.assert_allclose(
+            [*gelu.forward(ends), *gelu.backward(np.ones_like(ends))], [ends[0] * [1, 0, 1], [1, 0, 0.5]]
+        )
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(0, 4), (1, 1), (5, 4), (2, 8, 3)])
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -19,6 +19,7 @@ STACKS: dict[str, list[Any]] = {
         for name, kind in ACTIVATIONS.items()
         if kind.__module__.startswith("neural_net")
     },
+    "exact gelu": [{"linear": {"n_out": 8}}, {"gelu": {"approximate": False}}, HEAD],
     "dropout": [{"linear": {"n_out": 8}}, "dropout", HEAD],
     "normalization": [{"linear": {"n_out": 8}}, "batch_norm", "layer_norm", HEAD],
     "residual": [{"residual": {"layers": [{"linear": {"n_out": 16}}, "relu"]}}, HEAD],

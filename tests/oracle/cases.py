@@ -50,7 +50,7 @@ def _conv(**options: int | str) -> dict[str, Any]:
 
 _ACTIVATIONS = [
     "identity", "relu", {"leaky_relu": {"slope": 0.2}}, {"elu": {"alpha": 0.7}}, "selu", "sigmoid", "tanh", "softplus",
-    "silu", "gelu", "mish", "softmax",
+    "silu", "gelu", {"gelu": {"approximate": False}}, "mish", "softmax",
 ]  # fmt: skip
 _LOSSES = {
     "smoothed labels": ({"cross_entropy": {"label_smoothing": 0.1}}, LABELS),

@@ -73,7 +73,8 @@ TWINS: dict[str, Callable[[Any, Parameters, Tensor, bool], Tensor]] = {
     "ELU": lambda layer, p, x, _: F.elu(x, layer.alpha), "SELU": lambda layer, p, x, _: F.selu(x),
     "Sigmoid": lambda layer, p, x, _: F.sigmoid(x), "Tanh": lambda layer, p, x, _: F.tanh(x),
     "Softplus": lambda layer, p, x, _: F.softplus(x), "SiLU": lambda layer, p, x, _: F.silu(x),
-    "GELU": lambda layer, p, x, _: F.gelu(x, approximate="tanh"), "Mish": lambda layer, p, x, _: F.mish(x),
+    "GELU": lambda layer, p, x, _: F.gelu(x, approximate="tanh" if layer.approximate else "none"),
+    "Mish": lambda layer, p, x, _: F.mish(x),
     "Softmax": lambda layer, p, x, _: F.softmax(x, dim=-1),
 }  # fmt: skip
 
