@@ -98,13 +98,17 @@ class Optimizer:
     def _update(self, params: Array, grads: Array, lr: float, **state: Array) -> None:
         """The method itself, on one block of each vector. Each number is updated independently of the others.
 
-        The vectors named in ``_states`` come as keyword arguments, and ``scratch`` is a vector to write into.
+        The vectors named by ``_kept`` come as keyword arguments, and ``scratch`` is a vector to write into.
         """
         raise NotImplementedError
 
+    def _kept(self) -> tuple[str, ...]:
+        """The names of the vectors that the method keeps with its present options."""
+        return self._states
+
     def _start(self, params: Array) -> None:
         """Make the vectors that the method keeps, filled with 0."""
-        self.state = {name: np.zeros_like(params) for name in self._states}
+        self.state = {name: np.zeros_like(params) for name in self._kept()}
         self._size, self._scratch = len(params), np.empty(min(len(params), _BLOCK), params.dtype)
         self._params = None
 
@@ -145,7 +149,7 @@ class Optimizer:
         if (
             type(state["t"]) is not int
             or not 0 <= state["t"] < 2**53
-            or vectors.keys() != set(self._states if state["t"] else ())
+            or vectors.keys() != set(self._kept() if state["t"] else ())
         ):
             raise ValueError(f"not what {type(self).__name__} remembers: t = {state['t']}, {', '.join(vectors)}")
         kept = {name: copy_like(params, vectors[name]) for name in vectors}
@@ -217,13 +221,15 @@ class Adagrad(Optimizer):
 class RMSProp(Optimizer):
     """``s = rho * s + (1 - rho) * g^2``, ``w -= lr * g / (sqrt(s) + eps)`` (Tieleman and Hinton 2012).
 
-    With momentum ``v = momentum * v + g / (sqrt(s) + eps)``, ``w -= lr * v``.
+    With momentum ``v = momentum * v + g / (sqrt(s) + eps)``, ``w -= lr * v``. With ``centered`` the variance takes the
+    place of the mean square: ``m = rho * m + (1 - rho) * g``, ``sqrt(s - m^2)`` (Graves 2013, section 4.2).
     """
 
     _: KW_ONLY
     rho: float = 0.99
     momentum: float = 0.0
     eps: float = 1e-8
+    centered: bool = False
 
     _states = ("squares", "velocity")
 
@@ -232,14 +238,31 @@ class RMSProp(Optimizer):
         check_below_1(self, rho=self.rho, momentum=self.momentum)
         check_positive(self, eps=self.eps)
 
+    def _kept(self) -> tuple[str, ...]:
+        return (*self._states, "mean") if self.centered else self._states
+
     def _update(  # type: ignore[override]
-        self, params: Array, grads: Array, lr: float, squares: Array, velocity: Array, scratch: Array
+        self,
+        params: Array,
+        grads: Array,
+        lr: float,
+        squares: Array,
+        velocity: Array,
+        scratch: Array,
+        mean: Array | None = None,
     ) -> None:
         np.multiply(grads, grads, out=scratch)
         scratch *= 1 - self.rho
         squares *= self.rho
         squares += scratch
-        direction = _divide_by_root(grads, squares, self.eps, scratch)
+        spread = squares
+        if mean is not None:  # centered
+            mean *= self.rho
+            mean += np.multiply(grads, 1 - self.rho, out=scratch)
+            np.multiply(mean, mean, out=scratch)
+            spread = np.subtract(squares, scratch, out=scratch)
+            np.maximum(spread, 0, out=spread)  # rounding may have made it less
+        direction = _divide_by_root(grads, spread, self.eps, scratch)
         if self.momentum:
             velocity *= self.momentum
             velocity += direction
@@ -252,7 +275,8 @@ class Adam(Optimizer):
     """``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, ``w -= lr * mhat / (sqrt(vhat) + eps)``.
 
     b1 and b2 are ``beta1`` and ``beta2``; ``mhat = m / (1 - b1^t)`` and ``vhat = v / (1 - b2^t)`` correct for the start
-    from zero (Kingma and Ba 2015, algorithm 1).
+    from zero (Kingma and Ba 2015, algorithm 1). With ``amsgrad`` the largest v so far takes the place of v, so that the
+    steps for a number never grow again after a large gradient (Reddi et al. 2018, algorithm 2, in PyTorch's form).
 
     The code keeps ``M = m / (1 - b1)`` and ``V = v / (1 - b2)``, which saves two products for each number. The
     constants go into two numbers of the step: ``w -= a * M / (sqrt(V) + e)`` with ``c = sqrt((1 - b2^t) / (1 - b2))``,
@@ -263,6 +287,7 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    amsgrad: bool = False
 
     _states = ("mean", "square")
 
@@ -271,8 +296,18 @@ class Adam(Optimizer):
         check_below_1(self, beta1=self.beta1, beta2=self.beta2)
         check_positive(self, eps=self.eps)
 
+    def _kept(self) -> tuple[str, ...]:
+        return (*self._states, "largest") if self.amsgrad else self._states
+
     def _update(  # type: ignore[override]
-        self, params: Array, grads: Array, lr: float, mean: Array, square: Array, scratch: Array
+        self,
+        params: Array,
+        grads: Array,
+        lr: float,
+        mean: Array,
+        square: Array,
+        scratch: Array,
+        largest: Array | None = None,
     ) -> None:
         b1, b2 = self.beta1, self.beta2
         c = math.sqrt((1 - b2**self.t) / (1 - b2))
@@ -281,6 +316,8 @@ class Adam(Optimizer):
         mean += grads
         square *= b2
         square += np.multiply(grads, grads, out=scratch)
+        if largest is not None:  # amsgrad
+            square = np.maximum(largest, square, out=largest)
         direction = _divide_by_root(mean, square, self.eps * c, scratch)
         direction *= a
         params -= direction

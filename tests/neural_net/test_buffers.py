@@ -80,9 +80,12 @@ def test_losses_allocate_nothing_that_grows_with_the_batch(loss: Any, weighted: 
     assert_bounded([HEAD], loss, weighted)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_optimizers_allocate_nothing_that_grows_with_the_network(name: str) -> None:
-    options = {"weight_decay": 0.1, "clip_norm": 1.0, "clip_value": 0.1}
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [*((name, {}) for name in OPTIMIZERS), ("adam", {"amsgrad": True}), ("rmsprop", {"centered": True})],
+)
+def test_optimizers_allocate_nothing_that_grows_with_the_network(name: str, own: dict[str, Any]) -> None:
+    options = {"weight_decay": 0.1, "clip_norm": 1.0, "clip_value": 0.1} | own
     optimizer, vectors = make_optimizer({name: options}), np.ones((3, 100_000), np.float32)
     assert _peak(lambda: optimizer.step(*vectors)) < 10_000
 

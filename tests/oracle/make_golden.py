@@ -134,7 +134,8 @@ def torch_optimizer(name: str, w: Tensor) -> torch.optim.Optimizer:
     decay = options.get("weight_decay", 0.01 if kind == "adamw" else 0.0)
     if kind in ("adam", "adamw"):
         betas = options.get("beta1", 0.9), options.get("beta2", 0.999)
-        return torch.optim.AdamW([w], options["lr"], betas, options.get("eps", 1e-8), weight_decay=decay)
+        eps, amsgrad = options.get("eps", 1e-8), options.get("amsgrad", False)
+        return torch.optim.AdamW([w], options["lr"], betas, eps, weight_decay=decay, amsgrad=amsgrad)
     if kind == "rmsprop":
         options["alpha"] = options.pop("rho", 0.99)
     made = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad, "rmsprop": torch.optim.RMSprop}[kind]
