@@ -161,7 +161,10 @@ EPOCHS = 100
 PLATEAUS = np.repeat([2.0, 1.5, 1.499, 1.2, 1.3, 0.9], [5, 20, 15, 10, 30, 21])  # a validation loss an epoch
 SCHEDULES: dict[str, Any] = {
     "step": {"step": {"every": 10, "rate": 0.7}}, "exponential": {"exponential": {"rate": 0.97}}, "cosine": "cosine",
-    "cosine with a floor": {"cosine": {"floor": 0.2}}, "one_cycle": "one_cycle",
+    "cosine with a floor": {"cosine": {"floor": 0.2}}, "polynomial": "polynomial",
+    "polynomial with power": {"polynomial": {"power": 2.5}},
+    "cosine_restarts": {"cosine_restarts": {"period": 8, "floor": 0.1}},
+    "cosine_restarts that grow": {"cosine_restarts": {"period": 5, "growth": 2}}, "one_cycle": "one_cycle",
     "one_cycle with options": {"one_cycle": {"rise": 0.5, "start_divisor": 10, "end_divisor": 100}},
     "reduce_on_plateau": {"reduce_on_plateau": {"rate": 0.5, "patience": 6, "threshold": 0.01, "floor": 0.1}},
     "warmup": {"warmup": {"epochs": 10}}, "warmup before cosine": {"warmup": {"epochs": 10, "schedule": "cosine"}},

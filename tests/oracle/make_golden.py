@@ -184,6 +184,11 @@ def torch_schedule(name: str, optimizer: torch.optim.Optimizer) -> Any:
         return made.ExponentialLR(optimizer, options["rate"])
     if kind == "cosine":
         return made.CosineAnnealingLR(optimizer, n, options.get("floor", 0.0))
+    if kind == "cosine_restarts":
+        n, floor = options["period"], options.get("floor", 0.0)
+        return made.CosineAnnealingWarmRestarts(optimizer, n, options.get("growth", 1), floor)
+    if kind == "polynomial":
+        return made.PolynomialLR(optimizer, n, options.get("power", 1.0))
     if kind == "one_cycle":  # PyTorch counts its steps from 1, so that its rise ends at rise * steps - 1
         rise = (options.get("rise", 0.3) * n + 1) / (n + 1)
         divisors = options.get("start_divisor", 25), options.get("end_divisor", 1e4)
