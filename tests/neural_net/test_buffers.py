@@ -26,8 +26,14 @@ STACKS: dict[str, list[Any]] = {
     "conv1d": [PATH, CONV, "relu", {"conv1d": {"filters": 4, "stride": 2, "padding": "valid"}}, "flatten", HEAD],
     "conv1d in the middle": [{"linear": {"n_out": 16}}, PATH, CONV, "flatten", HEAD],
     "pools": [PATH, CONV, "max_pool1d", "average_pool1d", "flatten", HEAD],
+    "pools with stride": [
+        PATH, {"conv1d": {"filters": 4, "dilation": 2}}, {"max_pool1d": {"size": 3, "stride": 2, "padding": "same"}},
+        {"average_pool1d": {"stride": 1, "padding": "same"}}, "flatten", HEAD,
+    ],
+    "linear on paths": [PATH, {"linear": {"n_out": 4}}, "relu", CONV, {"linear": {"n_out": 4, "use_bias": False}}, CONV,
+                        "flatten", HEAD],
     "normalised paths": [PATH, CONV, "batch_norm", "layer_norm", "flatten", HEAD],
-}
+}  # fmt: skip
 LOSSES = [
     "cross_entropy", {"cross_entropy": {"label_smoothing": 0.1, "class_weights": [1.0] * 10}}, "mean_squared_error",
     "focal",

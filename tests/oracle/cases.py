@@ -44,7 +44,7 @@ def _on_path(*parts: Any) -> Case:
     return [PATH, *parts, "flatten", {"linear": {"n_out": 3}}], 16, "cross_entropy", LABELS
 
 
-def _conv(**options: int | str) -> dict[str, Any]:
+def _conv(**options: Any) -> dict[str, Any]:
     return {"conv1d": {"filters": 2, **options}}
 
 
@@ -64,6 +64,10 @@ _LOSSES = {
     "focal": ("focal", LABELS),
     "focal with gamma 0.5": ({"focal": {"gamma": 0.5}}, LABELS),
 }  # fmt: skip
+_POOLS: dict[str, dict[str, Any]] = {
+    "": {}, " with stride": {"stride": 2}, " with padding": {"padding": "same"},
+    " with stride and padding": {"stride": 1, "padding": "same"},
+}  # fmt: skip
 
 NETWORKS: dict[str, Case] = {
     **{str(part): _hidden(part) for part in _ACTIVATIONS},
@@ -76,8 +80,13 @@ NETWORKS: dict[str, Case] = {
     "conv1d, one after the other": _on_path(_conv(), _conv(kernel_size=2)),
     "conv1d with stride": _on_path(_conv(kernel_size=5, stride=2)),
     "conv1d without padding": _on_path(_conv(kernel_size=4, stride=3, padding="valid")),
-    "max_pool1d": _on_path({"max_pool1d": {"size": 3}}),
-    "average_pool1d": _on_path({"average_pool1d": {"size": 3}}),
+    "conv1d with dilation": _on_path(_conv(dilation=2)),
+    "conv1d with dilation and stride": _on_path(_conv(kernel_size=2, dilation=3, stride=2, padding="valid")),
+    "conv1d without bias": _on_path(_conv(use_bias=False)),
+    "linear without bias": ([{"linear": {"n_out": 3, "use_bias": False}}], 4, "cross_entropy", LABELS),
+    "linear on a path": _on_path({"linear": {"n_out": 3}}, "gelu", _conv(), {"linear": {"n_out": 4}}),
+    **{f"{kind}{name}": _on_path({kind: {"size": 3, **options}})
+       for kind in ("max_pool1d", "average_pool1d") for name, options in _POOLS.items()},
     "batch_norm on a path": _on_path("batch_norm"),
     "layer_norm on a path": _on_path({"layer_norm": {"eps": 0.01}}),
     "all together": (

@@ -5,6 +5,7 @@ above the limit; else writes golden.json, which `make test` compares the library
 """
 
 import json
+import math
 import re
 import sys
 import warnings
@@ -37,15 +38,31 @@ def tensor(values: Any) -> Tensor:
 
 # Networks. A twin computes what our layer of its name computes, from a copy of its parameters, in PyTorch's words.
 def linear(layer: Any, p: Parameters, x: Tensor, training: bool) -> Tensor:
-    return F.linear(x, p["W"].T, p["b"])
+    return F.linear(x, p["W"].T, p.get("b"))
+
+
+def padded(x: Tensor, padding: str, reach: int, stride: int, value: float = 0.0) -> Tensor:
+    """The path with its channels first, and as many more points as windows of that reach need."""
+    x, length = x.transpose(1, 2), x.shape[1]
+    missing = max((-(-length // stride) - 1) * stride + reach - length, 0) if padding == "same" else 0
+    return F.pad(x, (missing // 2, missing - missing // 2), value=value)
 
 
 def conv1d(layer: Any, p: Parameters, x: Tensor, training: bool) -> Tensor:
-    if layer.padding == "same":
-        length = x.shape[1]
-        missing = max((-(-length // layer.stride) - 1) * layer.stride + layer.kernel_size - length, 0)
-        x = F.pad(x, (0, 0, missing // 2, missing - missing // 2))
-    return F.conv1d(x.transpose(1, 2), p["W"].permute(2, 1, 0), p["b"], stride=layer.stride).transpose(1, 2)
+    x = padded(x, layer.padding, (layer.kernel_size - 1) * layer.dilation + 1, layer.stride)
+    W = p["W"].permute(2, 1, 0)
+    return F.conv1d(x, W, p.get("b"), stride=layer.stride, dilation=layer.dilation).transpose(1, 2)
+
+
+def max_pool1d(layer: Any, p: Parameters, x: Tensor, training: bool) -> Tensor:
+    stride = layer.stride or layer.size
+    return F.max_pool1d(padded(x, layer.padding, layer.size, stride, -math.inf), layer.size, stride).transpose(1, 2)
+
+
+def average_pool1d(layer: Any, p: Parameters, x: Tensor, training: bool) -> Tensor:
+    stride = layer.stride or layer.size
+    sums, ones = (padded(part, layer.padding, layer.size, stride) for part in (x, torch.ones_like(x)))
+    return (F.avg_pool1d(sums, layer.size, stride) / F.avg_pool1d(ones, layer.size, stride)).transpose(1, 2)
 
 
 def batch_norm(layer: Any, p: Parameters, x: Tensor, training: bool) -> Tensor:
@@ -63,8 +80,7 @@ def dropout(layer: Any, p: Parameters, x: Tensor, training: bool) -> Tensor:
 
 TWINS: dict[str, Callable[[Any, Parameters, Tensor, bool], Tensor]] = {
     "Linear": linear, "Conv1D": conv1d,
-    "MaxPool1D": lambda layer, p, x, _: F.max_pool1d(x.transpose(1, 2), layer.size).transpose(1, 2),
-    "AveragePool1D": lambda layer, p, x, _: F.avg_pool1d(x.transpose(1, 2), layer.size).transpose(1, 2),
+    "MaxPool1D": max_pool1d, "AveragePool1D": average_pool1d,
     "Reshape": lambda layer, p, x, _: x.reshape(len(x), *layer.shape), "Flatten": lambda layer, p, x, _: x.flatten(1),
     "BatchNorm": batch_norm,
     "LayerNorm": lambda layer, p, x, _: F.layer_norm(x, x.shape[-1:], p["gamma"], p["beta"], layer.eps),
