@@ -34,7 +34,17 @@ from .diagnostics import Diagnostics
 from .initializers import INITIALIZERS
 from .layer import Layer
 from .layers import LAYERS, Chain, Dropout, Flatten, Linear, Reshape, Residual, make_layer
-from .losses import LOSSES, CrossEntropy, FocalLoss, Loss, MeanSquaredError, make_loss
+from .losses import (
+    LOSSES,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    FocalLoss,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    make_loss,
+)
 from .network import Network, dense_layers
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSProp, make_optimizer
@@ -75,6 +85,7 @@ __all__ = [
     "AdamW",
     "AveragePool1D",
     "BatchNorm",
+    "BinaryCrossEntropy",
     "Callback",
     "Chain",
     "Constant",
@@ -90,6 +101,7 @@ __all__ = [
     "Flatten",
     "FocalLoss",
     "History",
+    "Huber",
     "Identity",
     "Layer",
     "LayerNorm",
@@ -98,6 +110,7 @@ __all__ = [
     "Lion",
     "Loss",
     "MaxPool1D",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Mish",
     "Network",

@@ -179,6 +179,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         },
     ],
     "cross_entropy": [{"label_smoothing": 0.1}, {"class_weights": [0.5, 1, 2, 3], "label_smoothing": 0.2}],
+    "binary_cross_entropy": [{"label_smoothing": 0.1}],
+    "huber": [{"delta": 0.3}, {"delta": 2.0}],
     "focal": [{"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 3.0}],
 }
 

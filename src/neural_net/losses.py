@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .parts import Array, as_numbers, check, check_below_1, make, of_type
+from .parts import Array, as_numbers, check, check_below_1, check_positive, make, of_type
 
 
 class Loss:
@@ -22,6 +22,7 @@ class Loss:
     _arranged: tuple[Any, ...] = ()  # the shape and dtype that the present buffers are for
     includes = ""  # the name of the activation that the loss itself applies to the outputs
     always_classes = False  # whether a vector of targets holds class numbers even for a single output
+    binary = False  # whether each output is a yes or a no of its own
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, tuple[int, ...], Any], Array] = {}
@@ -229,24 +230,103 @@ def _reciprocal(weight: float) -> float:
     return 1 / weight if weight else 0.0
 
 
-class MeanSquaredError(Loss):
-    """``loss = mean over batch and outputs of (y - t)^2``, ``dL/dy = 2 (y - t) / (batch * outputs)``."""
+class Elementwise(Loss):
+    """The base of losses that compare each output y with its target t: the mean of l(y, t) over batch and outputs.
+
+    ``L = sum over i, j of l(y_ij, t_ij) / (batch * outputs)``, ``dL/dy_ij = l'(y_ij, t_ij) / (batch * outputs)``.
+    """
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        """Write l(y, t) into ``value`` and its derivative by y into ``slope``."""
+        raise NotImplementedError
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
         self._check_shapes(outputs, targets)
-        self._difference = difference = np.subtract(outputs, targets, out=self._buffer("difference", outputs))
-        squares = np.multiply(difference, difference, out=self._buffer("squares", outputs))
+        value, self._slope = self._buffer("value", outputs), self._buffer("slope", outputs)
+        self._compare(outputs, targets, value, self._slope)
         if sample_weight is None:
-            self._factor: Any = 2 / outputs.size
-            return float(squares.mean())
-        share = self._buffer("share", outputs, (len(outputs), 1))
+            self._share: Any = 1 / outputs.size
+            return float(value.mean())
+        self._share = share = self._buffer("share", outputs, (len(outputs), 1))
         np.multiply(sample_weight[:, None], _reciprocal(float(sample_weight.sum())) / outputs.shape[1], out=share)
-        value = float(np.multiply(squares, share, out=squares).sum())
-        self._factor = np.multiply(share, 2, out=share)
-        return value
+        return float(np.multiply(value, share, out=value).sum())
 
     def backward(self) -> Array:
-        return np.multiply(self._difference, self._factor, out=self._buffer("squares", self._difference))
+        return np.multiply(self._slope, self._share, out=self._buffer("value", self._slope))
+
+
+class MeanSquaredError(Elementwise):
+    """``loss = mean over batch and outputs of (y - t)^2``, ``dL/dy = 2 (y - t) / (batch * outputs)``."""
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        difference = np.subtract(y, t, out=slope)
+        np.multiply(difference, difference, out=value)
+        slope *= 2
+
+
+class MeanAbsoluteError(Elementwise):
+    """``loss = mean over batch and outputs of |y - t|``, ``dL/dy = sign(y - t) / (batch * outputs)``, 0 for y = t."""
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        difference = np.subtract(y, t, out=value)
+        np.sign(difference, out=slope)
+        np.abs(difference, out=value)
+
+
+class Huber(Elementwise):
+    """``loss = mean over batch and outputs of l(y - t)``: squared near 0, absolute far away (Huber 1964).
+
+    ``l(d) = d^2 / 2`` for ``|d| <= delta``, else ``delta (|d| - delta / 2)``. With ``c``, d clipped to between -delta
+    and delta, ``l(d) = c (d - c / 2)`` and ``l'(d) = c``.
+    """
+
+    def __init__(self, delta: float = 1.0) -> None:
+        super().__init__()
+        check_positive(self, delta=delta)
+        self.delta = delta
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        difference = np.subtract(y, t, out=value)
+        c = np.clip(difference, -self.delta, self.delta, out=slope)
+        half = np.multiply(c, 0.5, out=self._buffer("half", c))
+        difference -= half
+        value *= c
+
+
+class BinaryCrossEntropy(Elementwise):
+    """Sigmoid and cross-entropy on logits z, for outputs that are each a yes or a no: 1 or 0, or a number between.
+
+    ``l = -t log s(z) - (1 - t) log(1 - s(z)) = max(z, 0) - z t + log(1 + exp(-|z|))`` with ``s(z) = 1 / (1 + exp(-z))``
+    is the second form, which cannot overflow; ``l' = s(z) - t``. The loss is the mean over batch and outputs.
+
+    Class numbers count as rows with a 1 for the class and 0 for the others.
+
+    Args:
+        label_smoothing: e in ``t' = (1 - e) t + e / 2``.
+    """
+
+    binary = True
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        check_below_1(self, label_smoothing=label_smoothing)
+        self.label_smoothing = label_smoothing
+
+    def _rows(self, rows: Array) -> Array:
+        if (rows < 0).any() or (rows > 1).any():
+            raise ValueError(f"{type(self).__name__}: the targets must be numbers from 0 to 1")
+        e = self.label_smoothing
+        return (1 - e) * rows + e / 2 if e else rows
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        rest, product = np.abs(y, out=self._buffer("rest", y)), self._buffer("product", y)
+        np.exp(np.negative(rest, out=rest), out=rest)  # exp(-|z|)
+        np.exp(np.minimum(y, 0, out=slope), out=slope)
+        slope /= np.add(rest, 1, out=product)  # s(z)
+        slope -= t
+        np.maximum(y, 0, out=value)
+        value -= np.multiply(y, t, out=product)
+        value += np.log1p(rest, out=rest)
 
 
 class FocalLoss(Loss):
@@ -306,8 +386,11 @@ class FocalLoss(Loss):
 
 LOSSES: dict[str, type[Loss]] = {
     "cross_entropy": CrossEntropy,
-    "mean_squared_error": MeanSquaredError,
+    "binary_cross_entropy": BinaryCrossEntropy,
     "focal": FocalLoss,
+    "mean_squared_error": MeanSquaredError,
+    "mean_absolute_error": MeanAbsoluteError,
+    "huber": Huber,
 }
 
 

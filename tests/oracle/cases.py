@@ -61,6 +61,11 @@ _LOSSES = {
     "soft targets": ("cross_entropy", SOFT),
     "smoothed soft targets": ({"cross_entropy": {"label_smoothing": 0.3}}, SOFT),
     "squared error": ("mean_squared_error", SOFT),
+    "absolute error": ("mean_absolute_error", SOFT),
+    "huber": ("huber", SOFT),
+    "huber with delta": ({"huber": {"delta": 0.3}}, SOFT),
+    "yes or no": ("binary_cross_entropy", [[1, 0, 1], [0, 0, 0], [1, 1, 0], [0, 1, 1]]),
+    "smoothed yes or no": ({"binary_cross_entropy": {"label_smoothing": 0.2}}, SOFT),
     "focal": ("focal", LABELS),
     "focal with gamma 0.5": ({"focal": {"gamma": 0.5}}, LABELS),
 }  # fmt: skip

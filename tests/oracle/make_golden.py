@@ -109,6 +109,13 @@ def loss_of(spec: Any, logits: Tensor, y: Any) -> Tensor:
     target = torch.tensor(y, dtype=torch.int64 if np.ndim(y) == 1 else torch.float64)
     if name == "mean_squared_error":
         return F.mse_loss(logits, target)
+    if name == "mean_absolute_error":
+        return F.l1_loss(logits, target)
+    if name == "huber":
+        return F.huber_loss(logits, target, delta=options.get("delta", 1.0))
+    if name == "binary_cross_entropy":
+        e = options.get("label_smoothing", 0.0)
+        return F.binary_cross_entropy_with_logits(logits, (1 - e) * target + e / 2)
     if name == "focal":
         p = torch.softmax(logits, dim=1)[torch.arange(len(target)), target]
         return (-((1 - p) ** options.get("gamma", 2.0)) * torch.log(p)).mean()
