@@ -19,6 +19,7 @@ from .layer import Layer
 from .layers import LAYERS, make_layer, setup
 from .losses import LOSSES, Loss, make_loss
 from .network import Network
+from .over_steps import loss_for
 from .parts import Array, Shape, needed_options
 
 STEP = 1e-4
@@ -102,7 +103,8 @@ def check_network(network: Network, X: Any, y: Any, loss: Any = "cross_entropy")
     """
     if network.dtype != np.float64:
         raise ValueError(f"gradients are checked in float64, and this network is {network.dtype}")
-    loss, X = make_loss(loss), network.check_inputs(np.array(X, dtype=np.float64))
+    X = network.check_inputs(np.array(X, dtype=np.float64))
+    loss = loss_for(network.shape_out, loss)
     network = copy.deepcopy(network)  # the caller's running means and generators stay the same
     targets = loss.targets(y, network.n_outputs)
 

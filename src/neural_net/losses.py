@@ -117,14 +117,16 @@ class Targets:
             numbers = class_numbers(y, n_outputs, type(loss).__name__)
             self._classes = numbers.astype(np.min_scalar_type(n_outputs - 1), copy=False)
             y = np.arange(n_outputs)
-        self._table = loss.targets(y, n_outputs, dtype)
+        self._table, self._binary = loss.targets(y, n_outputs, dtype), loss.binary
 
     def __getitem__(self, rows: Any) -> Array:
         return self._table[rows] if self._classes is None else self._table.take(self._classes[rows], axis=0)
 
     def classes(self, rows: Any) -> Array:
-        """The class of each of these rows; for rows of numbers, the index of the largest."""
-        return self._table[rows].argmax(axis=1) if self._classes is None else self._classes[rows]
+        """The class of each of these rows; for rows of numbers, the index of the largest, or which are a yes."""
+        if self._classes is not None:
+            return self._classes[rows]
+        return self._table[rows] > 0.5 if self._binary else self._table[rows].argmax(axis=-1)
 
 
 def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
@@ -306,6 +308,7 @@ class BinaryCrossEntropy(Elementwise):
     """
 
     binary = True
+    includes = "sigmoid"
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()

@@ -11,13 +11,13 @@ from numpy.typing import DTypeLike
 
 from .activations import Softmax, UserActivation, make_activation, softmax
 from .initializers import initialize
-from .layer import Layer, Parameter
+from .layer import Layer, Parameter, batch_array
 from .layers import Chain, Linear, Residual, make_layer
 from .parts import Array, Shape, Views, as_numbers, check, check_count
 
 
 class Network(Views):
-    """Layers one after the other, from a row of inputs to a row of outputs.
+    """Layers one after the other, from a row of inputs to a row of outputs; either may also be a path.
 
     All parameters are in the vector ``params`` and all gradients in ``grads``, which has the same length and dtype. The
     layers have views into both, so assigning to any of them copies the numbers into its place. ``decays`` is 1 for
@@ -81,9 +81,14 @@ class Network(Views):
         return self.chain.n_parameters
 
     @property
+    def shape_out(self) -> Shape:
+        """The shape of the outputs for one sample: (n_outputs,), or (steps, n_outputs) if the network ends in paths."""
+        return self.chain.shape_out
+
+    @property
     def n_outputs(self) -> int:
-        """The number of outputs for a row; for a classifier, the number of classes."""
-        return self.chain.shape_out[0]
+        """The number of outputs for a row, or for each step of a path; for a classifier, the number of classes."""
+        return self.shape_out[-1]
 
     def count_parameters(self, shape_in: Shape) -> int:
         """The number of parameters for samples of ``shape_in``, computed without allocating them."""
@@ -98,10 +103,8 @@ class Network(Views):
             check_count(self, n_in=n)
         shape_in = tuple(int(n) for n in shape_in)
         shape_out = self.chain.build(shape_in)
-        if len(shape_out) != 1:
-            raise ValueError(f"a network must end in rows of numbers, got samples of shape {shape_out}; add flatten")
-        if self.classes is not None and len(self.classes) != shape_out[0]:
-            raise ValueError(f"the network has {shape_out[0]} outputs for {len(self.classes)} classes")
+        if self.classes is not None and len(self.classes) != shape_out[-1]:
+            raise ValueError(f"the network has {shape_out[-1]} outputs for {len(self.classes)} classes")
         for name in ("params", "grads", "decays"):
             self.place(name, np.zeros(self.n_parameters, self.dtype))
         self.chain.bind(self.params, self.grads)
@@ -116,7 +119,7 @@ class Network(Views):
     # Forward and backward
 
     def forward(self, X: Array, training: bool = False) -> Array:
-        """The outputs (batch, n_outputs) for X (batch, *shape_in), in a buffer that holds until the next call.
+        """The outputs (batch, *shape_out) for X (batch, *shape_in), in a buffer that holds until the next call.
 
         This and ``backward`` are for training, in one thread; ``outputs`` is for predictions.
         """
@@ -141,10 +144,10 @@ class Network(Views):
     def outputs(self, X: Any) -> Array:
         """The outputs for any number of rows, in a new array; for a classifier these are the logits.
 
-        The array is in Fortran order, which makes operations along the rows faster, such as softmax.
+        Rows are in Fortran order, which makes operations along them faster, such as softmax.
         """
         X = self.check_inputs(X)
-        result = np.empty((len(X), self.n_outputs), self.dtype, order="F")
+        result = batch_array((len(X), *self.shape_out), self.dtype)
         free = self.lock.acquire(False)  # without waiting
         try:
             chain = self.chain if free else self.chain.twin()
@@ -160,24 +163,27 @@ class Network(Views):
         return result
 
     def predict_proba(self, X: Any) -> Array:
-        """The probabilities of the classes, (rows, n_outputs): the softmax of the outputs.
+        """The probabilities of the classes, (rows, *shape_out): the softmax of the outputs.
 
         Raises:
             ValueError: for a network with a single output, which is a number and no class.
         """
         logits = self.outputs(X)
-        if logits.shape[1] == 1 and self.classes is None:
+        if logits.shape[-1] == 1 and self.classes is None:
             raise ValueError("a network with a single output has no classes; predict gives its number for each row")
         if isinstance(self.chain.layers[-1], Softmax):  # they are probabilities
             return logits
         return softmax(logits, out=logits) if len(logits) else logits
 
     def predict(self, X: Any) -> Array:
-        """The most probable class of each row, (rows,); the output itself if there is one and no class."""
+        """The most probable class of each row, (rows,); the output itself if there is one and no class.
+
+        For a network that ends in paths, those of each step, (rows, steps).
+        """
         outputs = self.outputs(X)
-        if outputs.shape[1] == 1 and self.classes is None:
-            return outputs[:, 0]
-        best = outputs.argmax(1)
+        if outputs.shape[-1] == 1 and self.classes is None:
+            return outputs[..., 0]
+        best = outputs.argmax(-1)
         return best if self.classes is None else self.classes[best]
 
     def check_inputs(self, X: Any) -> Array:

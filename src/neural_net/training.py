@@ -18,6 +18,7 @@ from .layers import Chain
 from .losses import ROWS_GATHERED, Loss, Targets, make_loss
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
+from .over_steps import loss_for, right
 from .parts import Array, check_count, of_type
 from .schedules import Schedule, make_schedule
 
@@ -75,7 +76,8 @@ class Training:
             rows of the training; the same holds for class weights.
         augment: ``augment(X, rng) -> X`` makes the rows of each epoch from the given ones.
         callbacks: see ``Callback``.
-        accuracy: also measure the share of right predictions. A network with a single output has no accuracy.
+        accuracy: also measure the share of right predictions. A network with a single output has no accuracy,
+            unless the loss is binary cross-entropy.
 
     Attributes:
         epoch: the number of the running epoch, from 1.
@@ -106,10 +108,10 @@ class Training:
         accuracy: bool = True,
     ) -> None:
         self.network, self.rng = network, of_type(np.random.Generator, "rng", rng)
-        self.loss: Loss = make_loss(loss)
         self.optimizer: Optimizer = make_optimizer(optimizer)
         self.schedule: Schedule = make_schedule(schedule)
         self.X = network.check_inputs(X).view()
+        self.loss: Loss = loss_for(network.shape_out, loss)
         self.X.flags.writeable = False  # it may be the caller's own array, which ``augment`` must not change
         self.y = labels_or_rows(y, len(self.X), "y")
         if not len(self.X):
@@ -129,7 +131,7 @@ class Training:
                 self.validation["sample_weight"], len(X_val), network.dtype, "the validation's sample_weight"
             )
         self.sample_weight = checked_weights(sample_weight, len(self.X), network.dtype)
-        self.augment, self.accuracy = augment, accuracy and network.n_outputs > 1
+        self.augment, self.accuracy = augment, accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", callback) for callback in callbacks]
         check_end(network, self.loss)
         check_norms(network, self.batch_size if len(self.X) > 1 else 2)
@@ -208,8 +210,9 @@ class Training:
             if not math.isfinite(value):
                 self._explain_divergence(X, training=True)
             if classes is not None:
-                right = outputs.argmax(axis=1) == classes
-                tally.hits += int(np.count_nonzero(right)) if weight is None else total(weight[right])
+                hits = right(outputs, classes)
+                weighed = hits if weight is None else hits * weight
+                tally.hits += int(np.count_nonzero(hits)) if weighed.dtype == bool else total(weighed)
             grad, mass = self.loss.backward(), float(len(X))
             if row_weight is not None and self._mean_weight is not None:
                 mass = total(row_weight)
@@ -350,21 +353,23 @@ def evaluate(
 ) -> tuple[float, float]:
     """Loss and accuracy of a network on any rows, with targets as the loss takes them, and weights of the rows.
 
-    If targets are rows of numbers, the index of the largest is the class. A network with a single output has no
-    classes, and its accuracy is NaN.
+    If targets are rows of numbers, the index of the largest is the class; binary cross-entropy takes each number for a
+    yes or a no, and a positive output for a yes. In paths, each step counts. A network with a single output has no
+    classes for other losses, and its accuracy is NaN.
     """
     loss = make_loss(loss)
     check_end(network, loss)
     outputs = network.outputs(X)
+    loss = loss_for(network.shape_out, copy.copy(loss))
     y = labels_or_rows(y, len(outputs), "y")
     if not len(outputs):
         raise ValueError("evaluation needs at least one row, got none")
-    targets = loss.targets(y, network.n_outputs, network.dtype)
+    targets = Targets(loss, y, network.n_outputs, network.dtype)
     weight = checked_weights(sample_weight, len(outputs), network.dtype)
-    value = copy.copy(loss).forward(outputs, targets, weight)
-    if network.n_outputs == 1:
+    value = loss.forward(outputs, targets[:], weight)
+    if network.n_outputs == 1 and not loss.binary:
         return value, math.nan
-    return value, float(np.average(outputs.argmax(axis=1) == targets.argmax(axis=1), weights=weight))
+    return value, float(np.average(right(outputs, targets.classes(slice(None))), weights=weight))
 
 
 def _outputs(layers: Sequence[Layer], rows: Array, training: bool) -> Iterator[tuple[str, Array]]:

@@ -153,7 +153,6 @@ def test_dropout_that_does_nothing(rate: float, training: bool) -> None:
     ([{"reshape": {"shape": [-1, 3]}}], 16, r"reshape1 cannot make samples of shape \(5, 3\) out of \(16,\)"),
     ([{"reshape": {"shape": [8, 3]}}], 16, r"reshape1 cannot make samples of shape \(8, 3\) out of \(16,\)"),
     ([Residual([Linear(3)])], 4, r"residual1 must keep the shape of its samples, \(4,\), .* make it \(3,\)"),
-    ([Conv1D(3)], (8, 2), r"a network must end in rows of numbers, got samples of shape \(8, 3\); add flatten"),
 ])  # fmt: skip
 def test_shapes_that_do_not_fit_are_named(layers: list[Any], n_in: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -57,8 +57,11 @@ PATH = [{"reshape": {"shape": [8, 2]}}, {"conv1d": {"filters": 4}}, "batch_norm"
 STACKS: dict[str, list[Any]] = {
     "dense": dense_layers([32, 32], 3, "relu", normalization="batch_norm", dropout=0.2, residual=True),
     "path": dense_layers(PATH, 3),
+    "strided": dense_layers([PATH[0], {"conv1d": {"filters": 4, "dilation": 2}}, {"gelu": {"approximate": False}},
+                             {"max_pool1d": {"stride": 1, "padding": "same"}}, {"average_pool1d": {"stride": 1}},
+                             {"linear": {"n_out": 5, "use_bias": False}}, "tanh", "flatten"], 3),
     "own": [Both(), Remembers(), {"linear": {"n_out": 3}}],
-}
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

@@ -82,6 +82,49 @@ def test_parts_of_ones_own_may_calculate_in_float64(blobs: Data) -> None:
     np.testing.assert_allclose(nets[0].grads[:15], nets[1].grads[:15], rtol=1e-4)
 
 
+# Paths at the end
+PATH_END = [{"reshape": {"shape": [4, 1]}}, Linear(8), "tanh", Linear(3)]
+
+
+def test_a_network_that_ends_in_paths_learns_a_class_for_each_step() -> None:
+    X = RNG(0).normal(size=(60, 4))
+    steps = np.digitize(X, [-0.5, 0.5])  # of each number: low, middle or high
+    net = Network(PATH_END, 4, rng=RNG(0), dtype=np.float64, classes=["low", "middle", "high"])
+    options: dict[str, Any] = {"optimizer": {"adam": {"lr": 0.05}}, "validation": (X, steps)}
+    history = fit(net, X, steps, rng=RNG(0), epochs=60, **options)
+    assert net.outputs(X).shape == net.predict_proba(X).shape == (60, 4, 3)
+    right = float(np.mean(net.predict(X) == np.array(["low", "middle", "high"])[steps]))
+    assert 0.95 < history.last["train_accuracy"] <= 1
+    assert (history.last["val_loss"], right) == (evaluate(net, X, steps)[0], pytest.approx(evaluate(net, X, steps)[1]))
+    assert right == history.last["val_accuracy"] > 0.95
+    with pytest.raises(ValueError, match=r"CrossEntropy expects targets of shape \(rows, 4, 3\), or class .* flatten"):
+        fit(net, X, steps[:, 0], rng=RNG(0))
+
+
+@pytest.mark.parametrize("loss", ["huber", {"cross_entropy": {"class_weights": [1, 2, 3]}}], ids=str)
+def test_a_weight_of_a_path_is_as_good_as_repeated_paths(loss: Any) -> None:
+    X, weight, trained = RNG(0).normal(size=(12, 4)), np.arange(12) % 3, []
+    steps = np.digitize(X, [-0.5, 0.5])
+    for repeats, weights in ((1, weight), (weight, None)):
+        net, rows = Network(PATH_END, 4, rng=RNG(0), dtype=np.float64), np.repeat(X, repeats, 0)
+        options: dict[str, Any] = {"batch_size": None, "epochs": 5, "optimizer": SGD(0.1), "loss": loss}
+        history = fit(net, rows, np.repeat(steps, repeats, 0), rng=RNG(0), sample_weight=weights, **options)
+        trained.append([*net.params, *history["train_loss"], *history["train_accuracy"]])
+    np.testing.assert_allclose(trained[0], trained[1], rtol=1e-9, atol=1e-12)
+
+
+def test_several_labels_a_row_and_one_output_for_yes_or_no() -> None:
+    X = RNG(0).normal(size=(80, 4))
+    for labels in (X[:, :2] > 0, X[:, 0] > 0):
+        net = network(Linear(labels.ndim))
+        history = fit(
+            net, X, labels, rng=RNG(0), loss="binary_cross_entropy", epochs=80, optimizer={"adam": {"lr": 0.1}}
+        )
+        found = (net.outputs(X) > 0).reshape(labels.shape)
+        assert evaluate(net, X, labels, "binary_cross_entropy")[1] == np.mean(found == labels) > 0.95
+        assert 0.95 < history.last["train_accuracy"] <= 1
+
+
 # Batches
 class Spy(Identity):
     """Writes down the first number of each row that comes by in training."""

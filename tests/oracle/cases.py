@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from neural_net import Network, Training, make_loss, make_optimizer, make_schedule
+from neural_net import Network, Training, make_optimizer, make_schedule
+from neural_net.over_steps import loss_for
 
 Results = dict[str, np.ndarray]
 
@@ -69,6 +70,15 @@ _LOSSES = {
     "focal": ("focal", LABELS),
     "focal with gamma 0.5": ({"focal": {"gamma": 0.5}}, LABELS),
 }  # fmt: skip
+_STEPS = [[2, 0, 1, 1], [0, 0, 2, 1], [1, 1, 1, 2], [0, 2, 0, 2]]  # a class for each step of four paths
+_PATHS = [[SOFT[i] for i in row] for row in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 0, 2], [2, 2, 3, 1])]
+_LOSSES_OF_PATHS: dict[str, tuple[Any, Any]] = {
+    "classes": ({"cross_entropy": {"class_weights": [0.5, 1.0, 3.0]}}, _STEPS),
+    "focal classes": ("focal", _STEPS),
+    "squared error": ("mean_squared_error", _PATHS),
+    "huber": ("huber", _PATHS),
+    "yes or no": ("binary_cross_entropy", _PATHS),
+}
 _POOLS: dict[str, dict[str, Any]] = {
     "": {}, " with stride": {"stride": 2}, " with padding": {"padding": "same"},
     " with stride and padding": {"stride": 1, "padding": "same"},
@@ -94,6 +104,8 @@ NETWORKS: dict[str, Case] = {
        for kind in ("max_pool1d", "average_pool1d") for name, options in _POOLS.items()},
     "batch_norm on a path": _on_path("batch_norm"),
     "layer_norm on a path": _on_path({"layer_norm": {"eps": 0.01}}),
+    **{f"{name} at the end of a path": ([PATH, _conv(stride=2), "gelu", {"linear": {"n_out": 3}}], 16, loss, y)
+       for name, (loss, y) in _LOSSES_OF_PATHS.items()},
     "all together": (
         [PATH, _conv(), "batch_norm", "gelu", {"residual": {"layers": [_conv(), "layer_norm", "mish"]}}, "max_pool1d",
          "flatten", {"linear": {"n_out": 4}}, "silu", {"dropout": {"rate": 0.3}}, {"linear": {"n_out": 3}}],
@@ -115,7 +127,7 @@ def run_network(name: str) -> tuple[Results, Network]:
     """Outputs, loss and gradients of one training step, and the outputs outside of training; with the network."""
     made, X = network(name)
     loss, y = NETWORKS[name][2:]
-    loss = make_loss(loss)
+    loss = loss_for(made.shape_out, loss)
     outputs = made.forward(X, training=True).copy()
     value = loss.forward(outputs, loss.targets(y, made.n_outputs))
     grad_X = made.backward(loss.backward()).copy()

@@ -106,7 +106,8 @@ def forward(layers: list[Layer], parameters: dict[Layer, Parameters], x: Tensor,
 
 def loss_of(spec: Any, logits: Tensor, y: Any) -> Tensor:
     name, options = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
-    target = torch.tensor(y, dtype=torch.int64 if np.ndim(y) == 1 else torch.float64)
+    target = torch.tensor(y, dtype=torch.int64 if np.ndim(y) == logits.ndim - 1 else torch.float64)
+    logits, target = logits.flatten(0, -2), target.flatten(0, logits.ndim - 2)
     if name == "mean_squared_error":
         return F.mse_loss(logits, target)
     if name == "mean_absolute_error":
