@@ -60,5 +60,5 @@ def check_end(network: Network, loss: Loss) -> None:
 def check_norms(network: Network, batch_size: int) -> None:
     """Raise ValueError if every batch of a batch normalization would have one number for each feature."""
     for layer in network.walk():
-        if isinstance(layer, BatchNorm) and batch_size * math.prod(layer.shape_in[:-1]) == 1:
+        if isinstance(layer, BatchNorm) and layer.trainable and batch_size * math.prod(layer.shape_in[:-1]) == 1:
             raise ValueError(f"{layer.name} needs the statistics of at least two rows, and batch_size is 1")

@@ -3,12 +3,12 @@
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from .parts import Array, Shape, Views, arguments, check, options
+from .parts import Array, Shape, Views, arguments, as_numbers, check, options
 
 
 class Parameter(NamedTuple):
@@ -43,6 +43,7 @@ class Layer(Views):
     be made again.
     """
 
+    _trainable = True
     name = ""  # set by the network: the class's name and a number, such as linear1
     rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
@@ -92,6 +93,27 @@ class Layer(Views):
         """The layers inside this one."""
         yield from ()
 
+    def walk(self) -> Iterator["Layer"]:
+        """This layer, and all layers inside it."""
+        yield self
+        for child in self.children():
+            yield from child.walk()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the layer; setting it sets it for the layers inside too.
+
+        Optimizers leave out the parameters of a frozen layer: they do not move or decay, and their gradient does not
+        count in ``clip_norm``. A frozen batch normalization uses its running statistics in training too, as in Keras.
+        A change takes effect with the next epoch.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        for layer in self.walk():
+            layer._trainable = bool(trainable)
+
     def config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
         defaults = options(type(self))
@@ -125,6 +147,23 @@ class Layer(Views):
             self.place(name, params[start:stop].reshape(parameter.shape))
             self.place(f"d{name}", grads[start:stop].reshape(parameter.shape))
             start = stop
+
+    def arrays(self) -> dict[str, Array]:
+        """The layer's own parameters and state, without those of the layers inside; empty before it has its place."""
+        bound = all(name in vars(self) for name in self.parameters)
+        return {name: getattr(self, name) for name in self.parameters} | self.state if bound else {}
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, each layer's followed by its state, such as running means."""
+        return [array.copy() for layer in self.walk() for array in layer.arrays().values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy arrays into the parameters and states, in the order of ``get_weights``.
+
+        Raises:
+            ValueError: if they are not as many, or one has another shape; then nothing is copied.
+        """
+        assign_weights(self.walk(), weights)
 
     # Buffers: after the first step, a step allocates no memory
 
@@ -206,6 +245,21 @@ def _keeping_dtype(method: Callable[..., Any]) -> Callable[..., Any]:
         return np.asarray(result, x.dtype) if np.asarray(x).dtype.kind == "f" and result is not None else result
 
     return cast
+
+
+def assign_weights(layers: Iterable[Layer], weights: Sequence[Any]) -> None:
+    """``set_weights`` for several layers."""
+    places = {f"{layer.name}.{name}": array for layer in layers for name, array in layer.arrays().items()}
+    if len(weights) != len(places):
+        raise ValueError(
+            f"expected {len(places)} arrays, {', '.join(places) or 'as it has no sizes'}, got {len(weights)}"
+        )
+    arrays = [as_numbers(given, name) for name, given in zip(places, weights, strict=True)]
+    for (name, place), array in zip(places.items(), arrays, strict=True):
+        if array.shape != place.shape:
+            raise ValueError(f"{name} has shape {place.shape}, got an array of shape {array.shape}")
+    for place, array in zip(places.values(), arrays, strict=True):
+        place[...] = array
 
 
 _MOST_BUFFERS = 48

@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from .activations import Softmax, UserActivation, make_activation, softmax
 from .initializers import initialize
-from .layer import Layer, Parameter, batch_array
+from .layer import Layer, Parameter, assign_weights, batch_array
 from .layers import Chain, Linear, Residual, make_layer
 from .parts import Array, Shape, Views, as_numbers, check, check_count
 
@@ -27,7 +28,8 @@ class Network(Views):
     holds ``lock`` computes in the layers' own buffers; the others make twins of the layers meanwhile.
 
     Args:
-        layers: layers and activations, as objects, names or specs that ``make_layer`` takes.
+        layers: layers and activations, as objects, names or specs that ``make_layer`` takes. A layer that belongs to
+            a network already is copied with its weights, and the other network stays as it is.
         n_in: the number of inputs, or the shape of one sample; None: taken from the first data.
         rng: draws the initial weights.
         dtype: float32 to train fast, float64 to check gradients.
@@ -97,11 +99,16 @@ class Network(Views):
         return twin.n_parameters
 
     def build(self, shape_in: Shape) -> None:
-        """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights."""
+        """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights.
+
+        Layers that have weights keep them, such as copies of another network's layers. If they do not fit, a warning
+        says so and new ones are drawn.
+        """
         check(bool(shape_in), self, "a sample must hold at least one number, got the shape ()")
         for n in shape_in:
             check_count(self, n_in=n)
         shape_in = tuple(int(n) for n in shape_in)
+        before = [(layer, layer.arrays()) for layer in self.walk()]
         shape_out = self.chain.build(shape_in)
         if self.classes is not None and len(self.classes) != shape_out[-1]:
             raise ValueError(f"the network has {shape_out[-1]} outputs for {len(self.classes)} classes")
@@ -113,8 +120,33 @@ class Network(Views):
             self.decays[start : start + parameter.size] = parameter.decay
             start += parameter.size
         initialize(self.chain, self.rng)
+        for layer, weights in before:
+            _keep(layer, weights)
         self.identity = object()  # by which an optimizer knows the network again
         self.shape_in = shape_in  # last, since other threads ask for it
+
+    def trained_parts(self) -> tuple[slice, ...] | None:
+        """The parts of ``params`` that belong to trainable layers; None: all."""
+        spans, start = list[slice](), 0
+        for layer, _, parameter in self.parameters():
+            stop = start + parameter.size
+            if layer.trainable:
+                joined = bool(spans) and spans[-1].stop == start
+                spans[-1:] = [slice(spans[-1].start, stop)] if joined else [*spans[-1:], slice(start, stop)]
+            start = stop
+        return None if spans == [slice(0, start)] or not start else tuple(spans)
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, each layer's followed by its state, such as running means."""
+        return [array.copy() for layer in self.walk() for array in layer.arrays().values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy arrays into the parameters and states, in the order of ``get_weights``.
+
+        Raises:
+            ValueError: if they are not as many, or one has another shape; then nothing is copied.
+        """
+        assign_weights(self.walk(), weights)
 
     # Forward and backward
 
@@ -254,8 +286,13 @@ class Network(Views):
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
         rule = "-" * len(lines[0])
+        parts = self.trained_parts()
+        trained = self.n_parameters if parts is None else sum(part.stop - part.start for part in parts)
+        frozen = f", {self.n_parameters - trained:,} of them frozen" if trained < self.n_parameters else ""
         total = (
-            f"{self.n_parameters:,} parameters, {self.dtype}" if self.built else "sizes are taken from the first data"
+            f"{self.n_parameters:,} parameters{frozen}, {self.dtype}"
+            if self.built
+            else "sizes are taken from the first data"
         )
         return "\n".join([lines[0], rule, *lines[1:], rule, total])
 
@@ -273,6 +310,17 @@ class Network(Views):
             kind = type(getattr(layer, "user", layer)).__name__.lower()
             seen[kind] += 1
             layer.name = f"{kind}{seen[kind]}"
+
+
+def _keep(layer: Layer, weights: Mapping[str, Array]) -> None:
+    """Give a layer the weights that it had before its network was built."""
+    places = layer.arrays()
+    if {name: array.shape for name, array in weights.items()} == {name: array.shape for name, array in places.items()}:
+        for name, array in weights.items():
+            places[name][...] = array
+    elif weights:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in weights.items())
+        warnings.warn(f"{layer.name} draws new weights: those it has do not fit here, {shapes}", stacklevel=4)
 
 
 _ROWS_AT_ONCE = 1024

@@ -95,7 +95,7 @@ class BatchNorm(Normalization):
     Training uses the batch's mean and variance, and updates the running ones: ``running = momentum * running + (1 -
     momentum) * batch's`` (with the unbiased variance, as in PyTorch). Prediction uses the running ones. They are saved
     with the network but not trained. A batch with one number for each feature has no variance: it uses the running ones
-    too, and does not change them. A row of weight 2 counts as a row that comes twice.
+    too, and does not change them; so does a frozen layer. A row of weight 2 counts as a row that comes twice.
     """
 
     by_batch = False  # whether the latest batch was normalised by its own statistics
@@ -115,7 +115,7 @@ class BatchNorm(Normalization):
         return tuple(range(x.ndim - 1))
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        n = self._count(x) if training else 0.0
+        n = self._count(x) if training and self.trainable else 0.0
         if self.by_batch != (n > 1):
             self.by_batch = n > 1
         if not self.by_batch:

@@ -17,7 +17,7 @@ from .parts import Array, check, check_below_1, check_positive, copy_like, make,
 
 _BLOCK = 32768  # numbers: five float32 vectors of these fit into a processor's second cache
 _STEPS_UNTIL_ROUNDING = 100
-_VECTORS = ("_params", "_grads", "_decays", "_blocks")
+_VECTORS = ("_params", "_grads", "_decays", "_blocks", "_frozen")
 
 
 @dataclass(eq=False)
@@ -57,13 +57,21 @@ class Optimizer:
             self.reset()
         self._owner = owner
 
-    def step(self, params: Array, grads: Array, decays: Array | None = None, factor: float = 1.0) -> None:
+    def step(
+        self,
+        params: Array,
+        grads: Array,
+        decays: Array | None = None,
+        factor: float = 1.0,
+        trained: tuple[slice, ...] | None = None,
+    ) -> None:
         """Change ``params`` in place.
 
         Args:
             params, grads: vectors of one length; clipping changes ``grads`` too.
             decays: a vector with 1 where weight decay acts and 0 elsewhere; None: it acts everywhere.
             factor: the schedule's factor of the learning rate for this step.
+            trained: the parts to change, in order; the gradients of the others become 0. None: all.
 
         Raises:
             ValueError: if the earlier steps were on another number of parameters.
@@ -77,14 +85,17 @@ class Optimizer:
             )
         self.t += 1
         lr = float(self.lr * factor)
+        same = params is self._params and grads is self._grads and decays is self._decays and trained == self._trained
+        if not same:
+            self._cut(params, grads, decays, trained)
+        for gradient in self._frozen:
+            gradient.fill(0)
         if self.clip_value is not None:
             np.clip(grads, -self.clip_value, self.clip_value, out=grads)
         if self.clip_norm is not None:
             norm = _norm(grads)
             if norm > self.clip_norm:
                 grads *= self.clip_norm / norm
-        if params is not self._params or grads is not self._grads or decays is not self._decays:
-            self._cut(params, grads, decays)
         for block, gradient, decay, state in self._blocks:
             if self.weight_decay:
                 shrink = np.multiply(block, float(lr * self.weight_decay), out=state["scratch"])
@@ -112,14 +123,20 @@ class Optimizer:
         self._size, self._scratch = len(params), np.empty(min(len(params), _BLOCK), params.dtype)
         self._params = None
 
-    def _cut(self, params: Array, grads: Array, decays: Array | None) -> None:
-        """Cut all vectors into blocks, once instead of in every step."""
-        self._params, self._grads, self._decays, self._blocks = params, grads, decays, []
-        for start in range(0, len(params), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            state = {name: vector[part] for name, vector in self.state.items()}
-            state["scratch"] = self._scratch[: len(params) - start]
-            self._blocks.append((params[part], grads[part], None if decays is None else decays[part], state))
+    def _cut(self, params: Array, grads: Array, decays: Array | None, trained: tuple[slice, ...] | None = None) -> None:
+        """Cut the trained parts of all vectors into blocks, once instead of in every step."""
+        self._params, self._grads, self._decays, self._trained = params, grads, decays, trained
+        self._blocks, self._frozen = [], []
+        end = 0
+        for span in (slice(0, len(params)),) if trained is None else trained:
+            self._frozen.append(grads[end : span.start])
+            end = span.stop
+            for start in range(span.start, end, _BLOCK):
+                part = slice(start, min(start + _BLOCK, end))
+                state = {name: vector[part] for name, vector in self.state.items()}
+                state["scratch"] = self._scratch[: part.stop - start]
+                self._blocks.append((params[part], grads[part], None if decays is None else decays[part], state))
+        self._frozen = [gradient for gradient in (*self._frozen, grads[end:]) if len(gradient)]
 
     def _round_to_zero(self) -> None:
         """Turn numbers below about 1e-28 in the kept vectors into 0, by rounding; other numbers stay the same.

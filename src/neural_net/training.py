@@ -198,6 +198,8 @@ class Training:
     def _train_epoch(self) -> Record:
         network, n, tally = self.network, len(self.X), self.tally
         steps, watched = self.steps_per_epoch, bool(self.callbacks)
+        trained = network.trained_parts()
+        parts: dict[str, Any] = {} if trained is None else {"trained": trained}
         for X, targets, classes, weight in self._batches():
             if watched:
                 self._tell("on_batch_begin")
@@ -219,7 +221,7 @@ class Training:
                 grad *= mass / (len(X) * self._mean_weight)
             network.backward_parameters(grad)
             tally.factor = self.schedule.during(self.step / steps, 1 / steps, self.epochs)
-            self.optimizer.step(network.params, network.grads, network.decays, tally.factor)
+            self.optimizer.step(network.params, network.grads, network.decays, tally.factor, **parts)
             self.step += 1
             tally.rows += len(X)
             tally.loss += value * mass

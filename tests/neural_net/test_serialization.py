@@ -106,6 +106,8 @@ def rewrite_json(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     ({"classes": ["a", "b"]}, "classes must be 3 labels, one for each output, got"),
     ({"classes": [[1], [2, 3], [4]]}, "classes must be 3 labels"),
     ({"layers": [None]}, "got None"),
+    ({"frozen": ["linear9"]}, "frozen must list layers of this network, got 'linear9'"),
+    ({"frozen": 3}, "network.json"),
     ({"layers": ["os.system"]}, "layer must be one of"),
     ({"layers": [{"linear": {"n_out": 1e300}}]}, "n_out must be a whole number"),
     ({"layers": [{"reshape": {"shape": [float("inf")]}}]}, "shape must be a whole number"),
