@@ -3,8 +3,8 @@
 Read in this order:
 
 - parts, layer: how parts are made by name, and the contract of a layer
-- activations, initializers, layers, convolution, normalization: the layers
-- network, losses, optimizers, schedules: the other parts of a training
+- activations, normal, initializers, layers, convolution, normalization: the layers
+- network, losses, over_steps, optimizers, schedules: the other parts of a training
 - training, checks, callbacks: the training itself
 - gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
 - npz, serialization: saved networks

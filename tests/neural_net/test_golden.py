@@ -28,7 +28,9 @@ def test_the_same_as_pytorch(kind: str, name: str) -> None:
         np.testing.assert_allclose(ours[key].ravel(), theirs, rtol=0, atol=1e-6 * largest, err_msg=key)
 
 
-def test_the_golden_numbers_are_of_the_present_cases() -> None:
+def test_the_golden_numbers_are_of_the_present_cases_and_as_many_as_the_docs_say() -> None:
+    count = sum(len(numbers) for named in GOLDEN.values() for case in named.values() for numbers in case.values())
+    assert f"{count:,} numbers" in (Path(__file__).parents[2] / "docs/library.md").read_text(encoding="utf-8")
     kinds: dict[str, Any] = {"network": cases.NETWORKS, "optimizer": cases.OPTIMIZERS, "schedule": cases.SCHEDULES}
     assert {kind: set(GOLDEN[kind]) for kind in kinds} == {kind: set(named) for kind, named in kinds.items()}
 
