@@ -1,8 +1,16 @@
 """The network as scikit-learn knows classifiers: for pipelines, grid searches and cross-validation."""
 
 import copy
-from collections.abc import Sequence
+import importlib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+if "." in __name__:  # src.estimator, imported from the top folder of a checkout, is the module estimator
+    sys.path.insert(0, str(Path(__file__).parent))
+    sys.modules[__name__] = importlib.import_module("estimator")
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,7 +103,8 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
         Args:
             X: (rows, n_features).
             y: (rows,) labels of at least two classes.
-            sample_weight: (rows,) how much each row counts in the training loss; rows of weight 0 are left out.
+            sample_weight: (rows,) how much each row counts, in training and among the rows held out: one of weight 2 as
+                two equal rows. Rows of weight 0 are left out.
 
         Raises:
             ValueError: for data or parameters that do not fit.
@@ -103,6 +112,10 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
         """
         if self.early_stopping is not None:
             check_count(self, early_stopping=self.early_stopping)
+        with self._all_or_nothing():
+            return self._fit(X, y, sample_weight)
+
+    def _fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None) -> "NeuralNetClassifier":
         X, y, weight = self._checked(X, y, sample_weight, new=True)
         classes, numbers = np.unique(y, return_inverse=True)
         self._begin(X, classes)
@@ -110,7 +123,7 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
         if self.early_stopping is None:
             return self._train(X, numbers, weight, **how)
         rows, held_out, _, _ = split_data(np.arange(len(y)), y, self.validation_fraction, rng=self._rng)
-        how["validation"] = X[held_out], numbers[held_out]
+        how["validation"] = X[held_out], numbers[held_out], None if weight is None else weight[held_out]
         how["callbacks"] = [EarlyStopping(self.early_stopping)]
         return self._train(X[rows], numbers[rows], None if weight is None else weight[rows], **how)
 
@@ -166,6 +179,18 @@ class NeuralNetClassifier(ClassifierMixin, BaseEstimator):
     def n_iter_(self) -> int:
         """The number of epochs trained."""
         return len(self.history_)
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Put all attributes back after an error, so that classes and network stay those of one fit."""
+        before = vars(self).copy()
+        try:
+            yield
+        except Exception:
+            self.__dict__.update(before)
+            for name in vars(self).keys() - before.keys():
+                delattr(self, name)
+            raise
 
     def _checked(
         self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None, new: bool

@@ -1,12 +1,18 @@
 """The classifier keeps scikit-learn's contract and trains the same network as the rest of the project."""
 
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from joblib import parallel_backend
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
+from sklearn.inspection import permutation_importance
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
@@ -26,6 +32,23 @@ def test_keeps_every_rule_that_scikit_learn_checks() -> None:
     results = check_estimator(NeuralNetClassifier(), on_skip=None, on_fail="raise")
     assert {result["check_name"] for result in results if result["status"] != "passed"} <= {"check_array_api_input"}
     assert len(results) > 50
+
+
+FROM_THE_TOP = """
+import pickle
+from src.estimator import NeuralNetClassifier
+import src.estimator, estimator, neural_net
+model = NeuralNetClassifier(activation=neural_net.ReLU(), epochs=1).fit([[0.0], [1.0]], [0, 1])
+assert src.estimator is estimator and isinstance(model.network_, neural_net.Network)
+assert b"src" not in pickle.dumps(model)
+"""
+
+
+def test_imported_from_the_top_folder_it_is_the_same_module() -> None:
+    """So that what was pickled after one import can be loaded after the other."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, "-W", "error", "-c", FROM_THE_TOP], cwd=root, env=environment, check=True)
 
 
 def test_reads_iris_with_its_defaults_whose_names_are_those_of_params_yaml() -> None:
@@ -93,6 +116,16 @@ def test_early_stopping_keeps_the_best_weights() -> None:
     assert model.n_iter_ < 500
 
 
+def test_rows_held_out_count_by_their_weights() -> None:
+    """All rows are alike, so that the loss of those held out, half of each class, follows from the probabilities."""
+    y = np.arange(100) % 2
+    model = quick(early_stopping=3, epochs=2).fit(np.ones((100, 2)), y, sample_weight=1 + 2 * y)
+    p = model.predict_proba(np.ones((1, 2)))[0]
+    assert min(model.history_, key=lambda record: record["val_loss"])["val_loss"] == pytest.approx(
+        -np.log(p) @ [0.25, 0.75]
+    )
+
+
 def test_objects_given_as_parameters_stay_as_they_are() -> None:
     """One activation object for two layers, one schedule and one optimizer for two fits: each works on its own copy."""
     relu, schedule = ReLU(), Step(every=2)
@@ -103,6 +136,19 @@ def test_objects_given_as_parameters_stay_as_they_are() -> None:
     assert np.array_equal(model.fit(X, y).predict_proba(X), by_name.predict_proba(X))
     assert model.activation is relu
     assert not hasattr(relu, "y")
+
+
+def test_threads_measure_the_importance_of_features_as_one_does() -> None:
+    model, (X, y) = quick().fit(*IRIS), IRIS
+    interval = sys.getswitchinterval()
+    try:
+        sys.setswitchinterval(1e-6)
+        with parallel_backend("threading"):
+            threads = permutation_importance(model, X, y, n_repeats=60, n_jobs=4, random_state=0)
+    finally:
+        sys.setswitchinterval(interval)
+    alone = permutation_importance(model, X, y, n_repeats=60, random_state=0)
+    assert np.array_equal(threads.importances, alone.importances)
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -116,6 +162,21 @@ def test_objects_given_as_parameters_stay_as_they_are() -> None:
 def test_says_which_parameter_is_wrong(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         quick(**options).fit(*IRIS)
+
+
+@pytest.mark.parametrize("options", [{"activation": "rellu"}, {"optimizer": "sgd", "lr": 1e30}])
+def test_a_fit_that_fails_changes_nothing(options: dict[str, Any]) -> None:
+    X, y = IRIS
+    model = quick().fit(X, y)
+    before, proba = vars(model).copy(), model.predict_proba(X)
+    with pytest.raises((ValueError, DivergedError)):
+        model.set_params(**options).fit(X[:, :2], np.array(["a", "b", "c"])[y])
+    assert vars(model).keys() == before.keys()
+    assert (model.classes_.tolist(), model.n_features_in_) == ([0, 1, 2], 4)
+    assert np.array_equal(model.predict_proba(X), proba)
+    with pytest.raises((ValueError, DivergedError)):
+        (unfitted := quick(**options)).fit(X, y)
+    assert not hasattr(unfitted, "classes_")
 
 
 def test_says_what_is_wrong_with_the_data() -> None:

@@ -3,9 +3,9 @@
 Read in this order:
 
 - parts, layer: how parts are made by name, and the contract of a layer
-- activations, initializers, layers, convolution, normalization: the layers
-- network, losses, optimizers, schedules: the other parts of a training
-- training, callbacks: the training itself
+- activations, normal, initializers, layers, convolution, normalization: the layers
+- network, losses, over_steps, optimizers, schedules: the other parts of a training
+- training, checks, callbacks: the training itself
 - gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
 - npz, serialization: saved networks
 - registry, original: parts of your own, and the project's first interface
@@ -34,7 +34,17 @@ from .diagnostics import Diagnostics
 from .initializers import INITIALIZERS
 from .layer import Layer
 from .layers import LAYERS, Chain, Dropout, Flatten, Linear, Reshape, Residual, make_layer
-from .losses import LOSSES, CrossEntropy, FocalLoss, Loss, MeanSquaredError, make_loss
+from .losses import (
+    LOSSES,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    FocalLoss,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    make_loss,
+)
 from .network import Network, dense_layers
 from .normalization import BatchNorm, LayerNorm
 from .optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSProp, make_optimizer
@@ -45,8 +55,10 @@ from .schedules import (
     SCHEDULES,
     Constant,
     Cosine,
+    CosineRestarts,
     Exponential,
     OneCycle,
+    Polynomial,
     ReduceOnPlateau,
     Schedule,
     Step,
@@ -73,11 +85,13 @@ __all__ = [
     "AdamW",
     "AveragePool1D",
     "BatchNorm",
+    "BinaryCrossEntropy",
     "Callback",
     "Chain",
     "Constant",
     "Conv1D",
     "Cosine",
+    "CosineRestarts",
     "CrossEntropy",
     "Diagnostics",
     "DivergedError",
@@ -87,6 +101,7 @@ __all__ = [
     "Flatten",
     "FocalLoss",
     "History",
+    "Huber",
     "Identity",
     "Layer",
     "LayerNorm",
@@ -95,12 +110,14 @@ __all__ = [
     "Lion",
     "Loss",
     "MaxPool1D",
+    "MeanAbsoluteError",
     "MeanSquaredError",
     "Mish",
     "Network",
     "Neural_Net",
     "OneCycle",
     "Optimizer",
+    "Polynomial",
     "RMSProp",
     "ReLU",
     "ReduceOnPlateau",

@@ -4,12 +4,14 @@ Each has two short methods: ``_value`` writes ``y = f(z)``, and ``_gradient`` wr
 and outputs have any shape (batch, ...); all arithmetic stays in the dtype of the input.
 """
 
+import copy
 import math
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from .layer import Layer
+from .normal import normal_tail
 from .parts import Array, Shape, arguments, check_below_1, check_positive, make
 
 
@@ -128,8 +130,11 @@ class ELU(Activation):
         np.copyto(y, z, where=self._positive(z))
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.add(y, self.alpha, out=grad_z)  # alpha * exp(z)
-        np.copyto(grad_z, 1, where=self._positive(z))
+        np.minimum(z, 0, out=grad_z)
+        np.exp(grad_z, out=grad_z)  # not y + alpha, which is inexact where y is close to -alpha
+        if self.alpha != 1:
+            grad_z *= self.alpha
+            np.copyto(grad_z, 1, where=self._positive(z))
         grad_z *= grad_y
 
 
@@ -148,18 +153,28 @@ class SELU(Activation):
         y *= self.scale
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.add(y, self.scale * self.alpha, out=grad_z)  # scale * alpha * exp(z)
+        np.minimum(z, 0, out=grad_z)
+        np.exp(grad_z, out=grad_z)
+        grad_z *= self.scale * self.alpha
         np.copyto(grad_z, self.scale, where=self._positive(z))
         grad_z *= grad_y
 
 
-def sigmoid(z: Array, out: Array) -> Array:
-    """``1 / (1 + exp(-z))``, written ``(1 + tanh(z / 2)) / 2``, which cannot overflow."""
-    np.multiply(z, 0.5, out=out)
-    np.tanh(out, out=out)
-    out += 1
-    out *= 0.5
+def sigmoid(z: Array, out: Array, rest: Array) -> Array:
+    """``1 / (1 + exp(-z)) = e r`` into ``out`` and the rest to 1, ``r = 1 / (1 + e)``, into ``rest``; ``e = exp(z)``.
+
+    Both are exact to a few units in the last place, however small they are. A z above ``_MOST`` counts as that, so that
+    e cannot overflow.
+    """
+    np.minimum(z, _MOST[z.itemsize], out=out)
+    np.exp(out, out=out)
+    np.add(out, 1, out=rest)
+    np.divide(1, rest, out=rest)
+    out *= rest
     return out
+
+
+_MOST = {4: 87.0, 8: 708.0}  # by the bytes of a number: the reciprocal of its exp is still a normal number
 
 
 def softplus(z: Array, out: Array) -> Array:
@@ -170,24 +185,36 @@ def softplus(z: Array, out: Array) -> Array:
 class Sigmoid(Activation):
     """``y = 1 / (1 + exp(-z))``, between 0 and 1."""
 
+    passing = ("rest",)
+
+    def _arrange(self, x: Array) -> None:
+        super()._arrange(x)
+        self.rest = self.buffer("rest", x.shape)
+
     def _value(self, z: Array, y: Array) -> None:
-        sigmoid(z, out=y)
+        sigmoid(z, out=y, rest=self.rest)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.subtract(1, y, out=grad_z)
-        grad_z *= y  # y (1 - y)
+        np.multiply(y, self.rest, out=grad_z)  # y (1 - y)
         grad_z *= grad_y
 
 
 class Tanh(Activation):
-    """``y = tanh(z)``, between -1 and 1."""
+    """``y = tanh(z)``, between -1 and 1; ``dy/dz = 1 - y^2 = e q^2`` with ``e = exp(2 z)`` and ``q = 2 / (1 + e)``.
+
+    The code uses the second form, because ``1 - y^2`` is inexact where y is close to 1 or -1.
+    """
 
     def _value(self, z: Array, y: Array) -> None:
         np.tanh(z, out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.multiply(y, y, out=grad_z)
-        np.subtract(1, grad_z, out=grad_z)  # 1 - y^2
+        e = np.multiply(z, 2, out=grad_z)
+        np.exp(np.minimum(e, _MOST[z.itemsize], out=e), out=e)
+        q = np.add(e, 1, out=self.buffer("q", z.shape))
+        np.divide(2, q, out=q)
+        grad_z *= q
+        grad_z *= q
         grad_z *= grad_y
 
 
@@ -200,7 +227,7 @@ class Softplus(Activation):
         softplus(z, out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        sigmoid(z, out=grad_z)
+        sigmoid(z, out=grad_z, rest=self.buffer("rest", z.shape))
         grad_z *= grad_y
 
 
@@ -208,51 +235,75 @@ class SiLU(Activation):
     """``y = z * sigmoid(z)``, also called swish (Elfwing et al. 2018)."""
 
     suited_init = "he_normal"
+    passing = ("s", "rest")
+
+    def _arrange(self, x: Array) -> None:
+        super()._arrange(x)
+        self.s, self.rest = self.buffer("s", x.shape), self.buffer("rest", x.shape)
 
     def _value(self, z: Array, y: Array) -> None:
-        sigmoid(z, out=y)
-        y *= z
+        np.multiply(z, sigmoid(z, out=self.s, rest=self.rest), out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        s = sigmoid(z, out=self.buffer("sigmoid", z.shape))
-        np.subtract(1, y, out=grad_z)
-        grad_z *= s
-        grad_z += y  # s (1 - y) + y
+        np.multiply(z, self.rest, out=grad_z)
+        grad_z += 1
+        grad_z *= self.s  # s (1 + z (1 - s))
         grad_z *= grad_y
 
 
 class GELU(Activation):
     """``y = z/2 (1 + tanh(c (z + a z^3)))``, ``c = sqrt(2/pi)``, ``a = 0.044715`` (Hendrycks and Gimpel 2016).
 
-    This is the tanh approximation. It differs from the exact ``z Phi(z)``, which needs the error function, by less
-    than 0.0005 everywhere. The code computes ``y = z s``, ``s = 1 / (1 + exp(-2u))``, ``u = c (z + a z^3)``, because
-    NumPy's exp takes half as long as its tanh.
+    This is the tanh approximation. It differs from the exact ``z Phi(z)`` by less than 0.0005 everywhere. The code
+    computes ``y = z s``, ``s = 1 / (1 + exp(-2u))``, ``u = c (z + a z^3)``, because NumPy's exp takes half as long as
+    its tanh.
+
+    Args:
+        approximate: False computes ``y = z Phi(z)`` with the normal distribution function Phi, whose derivative is
+            ``Phi(z) + z exp(-z^2 / 2) / sqrt(2 pi)``. It is the default of PyTorch and Keras.
     """
 
     suited_init = "he_normal"
-    passing = ("s",)
+    added_options = ("approximate",)
+    passing = ("s", "bell")
     _c = math.sqrt(2 / math.pi)
     _a = 0.044715
 
+    def __init__(self, *, approximate: bool = True) -> None:
+        super().__init__()
+        self.approximate = approximate
+
+    def _arrange(self, x: Array) -> None:
+        super()._arrange(x)
+        self.s = self.buffer("s", x.shape)
+
     def _value(self, z: Array, y: Array) -> None:
-        self.s = s = self.buffer("s", z.shape)
-        np.multiply(z, z, out=s)
-        s *= -2 * self._c * self._a
-        s -= 2 * self._c
-        s *= z  # -2u
-        with np.errstate(over="ignore"):  # infinity is right here: it makes s 0
-            np.exp(s, out=s)
-        s += 1
-        np.divide(1, s, out=s)
+        s = self.s
+        if self.approximate:
+            with np.errstate(over="ignore"):  # infinity is right here: it makes s 0
+                np.multiply(z, z, out=s)
+                s *= -2 * self._c * self._a
+                s -= 2 * self._c
+                s *= z  # -2u
+                np.exp(s, out=s)
+            s += 1
+            np.divide(1, s, out=s)
+        else:
+            self.bell = self.buffer("bell", z.shape)
+            normal_tail(z, s, self.bell, scratch=y)
+            np.copyto(s, np.subtract(1, s, out=y), where=self._positive(z))  # Phi(z)
         np.multiply(z, s, out=y)
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        # f' = s + z s' with s' = s (1 - s) 2u', so that f' = s + 2u' y (1 - s)
-        np.multiply(z, z, out=grad_z)
-        grad_z *= 6 * self._c * self._a
-        grad_z += 2 * self._c  # 2u'
-        grad_z *= y
-        grad_z *= np.subtract(1, self.s, out=self.buffer("rest", z.shape))
+        if self.approximate:  # f' = s + z s' with s' = s (1 - s) 2u', so that f' = s + 2u' y (1 - s)
+            np.multiply(z, z, out=grad_z)
+            grad_z *= 6 * self._c * self._a
+            grad_z += 2 * self._c  # 2u'
+            grad_z *= y
+            grad_z *= np.subtract(1, self.s, out=self.buffer("rest", z.shape))
+        else:
+            np.multiply(z, self.bell, out=grad_z)
+            grad_z *= 1 / math.sqrt(2 * math.pi)
         grad_z += self.s
         grad_z *= grad_y
 
@@ -272,7 +323,7 @@ class Mish(Activation):
         # f' = t + z sigmoid(z) (1 - t^2) = t + sigmoid(z) (z - y t), with t = tanh(softplus(z))
         np.multiply(y, self.t, out=grad_z)
         np.subtract(z, grad_z, out=grad_z)
-        grad_z *= sigmoid(z, out=self.buffer("sigmoid", z.shape))
+        grad_z *= sigmoid(z, out=self.buffer("sigmoid", z.shape), rest=self.buffer("rest", z.shape))
         grad_z += self.t
         grad_z *= grad_y
 
@@ -297,10 +348,13 @@ class Softmax(Activation):
         softmax(z, out=y, scratch=self.buffer("row", (*z.shape[:-1], 1)))
 
     def _gradient(self, z: Array, y: Array, grad_y: Array, grad_z: Array) -> None:
-        np.multiply(grad_y, y, out=grad_z)
-        total = np.sum(grad_z, axis=-1, keepdims=True, out=self.buffer("row", (*z.shape[:-1], 1)))
-        np.subtract(grad_y, total, out=grad_z)
-        grad_z *= y  # y (g - sum(g y))
+        total, product = self.buffer("row", (*z.shape[:-1], 1)), self.buffer("product", z.shape)
+        centred = grad_y  # y (g - sum(g y)); centred twice, because the first sum is inexact where one y is close to 1
+        for _ in range(2):
+            np.multiply(centred, y, out=product)
+            np.sum(product, axis=-1, keepdims=True, out=total)
+            centred = np.subtract(centred, total, out=grad_z)
+        grad_z *= y
 
 
 class UserActivation(Activation):
@@ -317,6 +371,11 @@ class UserActivation(Activation):
     def config(self) -> dict[str, Any]:
         """The arguments that make the user's object again."""
         return arguments(self.user)
+
+    def twin(self) -> Self:
+        twin = super().twin()
+        twin.user = copy.copy(self.user)  # it keeps its latest batch
+        return twin
 
     def _value(self, z: Array, y: Array) -> None:
         self._write(y, self.user.Forward_prop(z.copy()), "Forward_prop")

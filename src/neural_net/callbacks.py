@@ -44,6 +44,9 @@ class Callback:
     def on_epoch_end(self, training: "Training", record: Record) -> None:
         """After each epoch, with its measurements; ``training.stopping = True`` ends the training."""
 
+    def on_divergence(self, training: "Training") -> None:
+        """After a divergence, before ``on_train_end``."""
+
     def on_train_end(self, training: "Training") -> None:
         """After the last epoch and after a divergence, but not after any other error."""
 
@@ -71,6 +74,11 @@ class EarlyStopping(Callback):
         self.patience, self.monitor, self.min_delta = patience, monitor, min_delta
 
     def on_train_begin(self, training: "Training") -> None:
+        watched = f"EarlyStopping watches {self.monitor}, which needs"
+        if self.monitor in ("val_loss", "val_accuracy") and training.validation is None:
+            raise ValueError(f"{watched} validation=(X, y)")
+        if self.monitor in ("train_accuracy", "val_accuracy") and not training.accuracy:
+            raise ValueError(f"{watched} accuracy=True and several outputs")
         self.best, self.best_epoch = math.inf, 0
         self.kept: Snapshot | None = None
 
@@ -103,7 +111,8 @@ class WeightAverage(Callback):
 
     This is Polyak averaging with an exponential window (Polyak and Juditsky 1992). ``decay`` grows as
     ``(1 + t) / (10 + t)`` up to the given value, so that the start is forgotten. Between the last step of an epoch and
-    the first of the next, the average is in the network: validation measures it, and ``EarlyStopping`` keeps it.
+    the first of the next, the average is in the network: validation measures it, and ``EarlyStopping`` keeps it. After
+    a divergence the latest finite average is in the network.
     """
 
     def __init__(self, decay: float = 0.999) -> None:
@@ -112,8 +121,9 @@ class WeightAverage(Callback):
 
     def on_train_begin(self, training: "Training") -> None:
         self.average = training.network.params.copy()
-        self.scratch = np.empty_like(self.average)
-        self.steps_taken = 0
+        self.scratch = self.average.copy()  # after each step, the average before it
+        self.steps_taken, self.aside = 0, False
+        _, self.states = snapshot(training.network)
 
     def get_state(self) -> dict[str, Any]:
         return {"average": self.average, "steps_taken": self.steps_taken}
@@ -122,20 +132,32 @@ class WeightAverage(Callback):
         self.average, self.steps_taken = copy_like(training.network.params, state["average"]), training.step
         if state["steps_taken"] != training.step:
             raise StateError(f"the average is of {state['steps_taken']} steps, the training of {training.step}")
+        self.aside = training.epoch > len(training.history)
 
     def on_epoch_begin(self, training: "Training") -> None:
         if self.steps_taken:
             self._swap(training.network)
+        self.aside = True  # the average is not in the network
+        _, self.states = snapshot(training.network)
 
     def on_batch_end(self, training: "Training") -> None:
         self.steps_taken += 1
         decay = min(self.decay, (1 + self.steps_taken) / (10 + self.steps_taken))
         np.subtract(training.network.params, self.average, out=self.scratch)
         self.scratch *= 1 - decay
-        self.average += self.scratch
+        self.scratch += self.average
+        self.average, self.scratch = self.scratch, self.average
 
     def on_validation_begin(self, training: "Training") -> None:
         self._swap(training.network)
+        self.aside = False
+
+    def on_divergence(self, training: "Training") -> None:
+        finite = [average for average in (self.average, self.scratch) if np.isfinite(average).all()]
+        if self.aside and finite:
+            _, states = snapshot(training.network)
+            healthy = all(np.isfinite(array).all() for state in states for array in state.values())
+            restore(training.network, (finite[0], states if healthy else self.states))
 
     def _swap(self, network: Network) -> None:
         self.scratch[...] = network.params

@@ -82,7 +82,8 @@ class Diagnostics(Callback):
         network, loss = training.network, training.loss
         of_training = network.grads.copy()
         with np.errstate(all="ignore"):  # the training reports a divergence
-            loss.forward(network.forward(training.X[self._sample]), training.targets[self._sample])
+            weight = None if training.sample_weight is None else training.sample_weight[self._sample]
+            loss.forward(network.forward(training.X[self._sample]), training.targets[self._sample], weight)
             network.backward_parameters(loss.backward())
             for layer, span in self._spans.items():
                 norms = {"gradient_norm": _length(network.grads[span]), "weight_norm": _length(network.params[span])}

@@ -19,6 +19,7 @@ from .layer import Layer
 from .layers import LAYERS, make_layer, setup
 from .losses import LOSSES, Loss, make_loss
 from .network import Network
+from .over_steps import loss_for
 from .parts import Array, Shape, needed_options
 
 STEP = 1e-4
@@ -102,7 +103,8 @@ def check_network(network: Network, X: Any, y: Any, loss: Any = "cross_entropy")
     """
     if network.dtype != np.float64:
         raise ValueError(f"gradients are checked in float64, and this network is {network.dtype}")
-    loss, X = make_loss(loss), network.check_inputs(np.array(X, dtype=np.float64))
+    X = network.check_inputs(np.array(X, dtype=np.float64))
+    loss = loss_for(network.shape_out, loss)
     network = copy.deepcopy(network)  # the caller's running means and generators stay the same
     targets = loss.targets(y, network.n_outputs)
 
@@ -146,15 +148,22 @@ _PEN: list[Shape] = [(8, 2), (16,)]  # for layers that take only the points of a
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "leaky_relu": [{"slope": 0.2}],
     "elu": [{"alpha": 0.7}],
-    "linear": [{"n_out": 3}, {"n_out": 5, "n_in": 6, "init": "orthogonal", "bias_init": "normal"}],
+    "gelu": [{"approximate": False}],
+    "linear": [
+        {"n_out": 3},
+        {"n_out": 5, "n_in": 6, "init": "orthogonal", "bias_init": "normal"},
+        {"n_out": 4, "use_bias": False},
+    ],
     "conv1d": [
         {"filters": 3},
         {"filters": 2, "kernel_size": 5, "stride": 2, "init": "lecun_normal", "bias_init": "uniform"},
         {"filters": 2, "kernel_size": 2, "padding": "valid"},
         {"filters": 3, "kernel_size": 4, "stride": 3, "padding": "valid"},
+        {"filters": 2, "kernel_size": 2, "dilation": 3, "use_bias": False},
+        {"filters": 2, "stride": 2, "padding": "valid", "dilation": 2},
     ],
-    "max_pool1d": [{"size": 3}],
-    "average_pool1d": [{"size": 3}],
+    "max_pool1d": [{"size": 3}, {"size": 3, "stride": 1}, {"size": 3, "stride": 2, "padding": "same"}],
+    "average_pool1d": [{"size": 3}, {"size": 3, "stride": 1}, {"size": 3, "stride": 2, "padding": "same"}],
     "reshape": [{"shape": [4, 4]}],
     "dropout": [{"rate": 0.3}],
     "batch_norm": [{"momentum": 0.5, "eps": 1e-3}],
@@ -172,6 +181,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         },
     ],
     "cross_entropy": [{"label_smoothing": 0.1}, {"class_weights": [0.5, 1, 2, 3], "label_smoothing": 0.2}],
+    "binary_cross_entropy": [{"label_smoothing": 0.1}],
+    "huber": [{"delta": 0.3}, {"delta": 2.0}],
     "focal": [{"gamma": 0.0}, {"gamma": 0.5}, {"gamma": 3.0}],
 }
 

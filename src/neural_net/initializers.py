@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -99,36 +99,32 @@ def check_initializer(name: str) -> None:
     lookup("init", {**INITIALIZERS, "auto": None}, name)
 
 
-def initialize(layer: Layer, rng: np.random.Generator) -> None:
-    """Draw all parameters of a layer and of the layers inside it; ``auto`` suits the activation after the layer."""
+def initialize(layer: Layer, rng: np.random.Generator, following: Sequence[Layer] = ()) -> None:
+    """Draw all parameters of a layer and of the layers inside it; ``auto`` suits the activation after the layer.
+
+    ``following`` are the layers after this one in its chain.
+    """
     for name, parameter in layer.parameters.items():
-        init = suited_to(layer) if parameter.init == "auto" else parameter.init
+        init = suited_to(following) if parameter.init == "auto" else parameter.init
         lookup("init", INITIALIZERS, init)(getattr(layer, name), parameter.fan_in, parameter.fan_out, rng)
-    for child in layer.children():
-        initialize(child, rng)
+    children = list(layer.children())
+    for i, child in enumerate(children):
+        initialize(child, rng, children[i + 1 :])
 
 
-def suited_to(layer: Layer) -> str:
-    """The initializer for the next activation after ``layer``; Xavier's if other weights come before an activation."""
-    for follower in _after(layer):
-        suited = getattr(follower, "suited_init", None)
+def suited_to(following: Sequence[Layer]) -> str:
+    """The initializer for the next activation; Xavier's if other weights come before an activation."""
+    for layer in _with_inner(following):
+        suited = getattr(layer, "suited_init", None)
         if suited:
             return str(suited)
-        if any(parameter.decay for parameter in follower.parameters.values()):
+        if any(parameter.decay for parameter in layer.parameters.values()):
             break
     return "xavier_uniform"
 
 
-def _after(layer: Layer) -> Iterator[Layer]:
-    """The layers after this one in its chain, each preceded by the layers inside it."""
-    follower = layer.follower
-    while follower is not None:
-        yield from _inside(follower)
-        yield follower
-        follower = follower.follower
-
-
-def _inside(layer: Layer) -> Iterator[Layer]:
-    for child in layer.children():
-        yield from _inside(child)
-        yield child
+def _with_inner(layers: Iterable[Layer]) -> Iterator[Layer]:
+    """These layers, each preceded by the layers inside it."""
+    for layer in layers:
+        yield from _with_inner(layer.children())
+        yield layer

@@ -1,12 +1,14 @@
 """The contract that every layer fulfils, and the layer's place in the network's parameter vector."""
 
+import copy
+import functools
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from .parts import Array, Shape, arguments
+from .parts import Array, Shape, Views, arguments, as_numbers, check, options
 
 
 class Parameter(NamedTuple):
@@ -24,14 +26,14 @@ class Parameter(NamedTuple):
         return math.prod(self.shape)
 
 
-class Layer:
+class Layer(Views):
     """A differentiable function from a batch of arrays to a batch of arrays.
 
     A layer is used in this order:
 
     1. ``build`` fixes the sizes from the shape of one sample and declares the parameters.
     2. ``bind`` gives each declared parameter its place: for a parameter ``W``, ``layer.W`` and its gradient
-       ``layer.dW`` become views into two vectors that belong to the network.
+       ``layer.dW`` become views into two vectors that belong to the network. Assigning to them copies into the vectors.
     3. ``forward`` and ``backward`` alternate.
 
     ``forward`` and ``backward`` return buffers of the layer. Their contents hold until the layer's next call with a
@@ -41,19 +43,28 @@ class Layer:
     be made again.
     """
 
+    _trainable = True
     name = ""  # set by the network: the class's name and a number, such as linear1
     rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
-    passing: tuple[str, ...] = ()  # attributes that copies leave out: the latest batch, more views of parameters
+    row_weight: Array | None = None  # (batch,) how much the rows of a training batch count; set by the training
+    passing: tuple[str, ...] = ("row_weight",)  # left out of copies: the latest batch, more views of parameters
+    added_options: tuple[str, ...] = ()  # saved only if not the default: files without them stay as they always were
 
     def __init__(self) -> None:
         self.parameters: dict[str, Parameter] = {}
         self.state: dict[str, Array] = {}  # saved with the network, but not trained, such as running means
         self.shape_in: Shape = ()
         self.shape_out: Shape = ()
-        self.follower: Layer | None = None  # the next layer in the chain
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self._buffers: dict[tuple[str, Shape], Array] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a class from outside of the package return another dtype than it is given, such as float64."""
+        super().__init_subclass__(**options)
+        own = [name for name in ("forward", "backward") if name in vars(cls)]
+        for name in own if not cls.__module__.startswith(f"{__package__}.") else ():
+            setattr(cls, name, _keeping_dtype(vars(cls)[name]))
 
     # The function
 
@@ -82,9 +93,35 @@ class Layer:
         """The layers inside this one."""
         yield from ()
 
+    def walk(self) -> Iterator["Layer"]:
+        """This layer, and all layers inside it."""
+        yield self
+        for child in self.children():
+            yield from child.walk()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the layer; setting it sets it for the layers inside too.
+
+        Optimizers leave out the parameters of a frozen layer: they do not move or decay, and their gradient does not
+        count in ``clip_norm``. A frozen batch normalization uses its running statistics in training too, as in Keras.
+        A change takes effect with the next epoch.
+        """
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        for layer in self.walk():
+            layer._trainable = bool(trainable)
+
     def config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        return arguments(self)
+        defaults = options(type(self))
+        return {
+            name: value
+            for name, value in arguments(self).items()
+            if name not in self.added_options or value != defaults[name]
+        }
 
     # Its place in the network's vector
 
@@ -97,6 +134,8 @@ class Layer:
         self, name: str, shape: Shape, init: str, fan_in: int = 1, fan_out: int = 1, decay: bool = False
     ) -> None:
         """Announce a parameter. ``bind`` makes it the attribute ``name`` and its gradient the attribute ``d<name>``."""
+        early = isinstance(vars(self).get(name), np.ndarray) and name not in self._views
+        check(not early, self, f"{name} cannot be assigned before the sizes are known")
         self.parameters[name] = Parameter(shape, init, fan_in, fan_out, decay)
 
     def bind(self, params: Array, grads: Array) -> None:
@@ -105,9 +144,26 @@ class Layer:
         start = 0
         for name, parameter in self.parameters.items():
             stop = start + parameter.size
-            setattr(self, name, params[start:stop].reshape(parameter.shape))
-            setattr(self, f"d{name}", grads[start:stop].reshape(parameter.shape))
+            self.place(name, params[start:stop].reshape(parameter.shape))
+            self.place(f"d{name}", grads[start:stop].reshape(parameter.shape))
             start = stop
+
+    def arrays(self) -> dict[str, Array]:
+        """The layer's own parameters and state, without those of the layers inside; empty before it has its place."""
+        bound = all(name in vars(self) for name in self.parameters)
+        return {name: getattr(self, name) for name in self.parameters} | self.state if bound else {}
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, each layer's followed by its state, such as running means."""
+        return [array.copy() for layer in self.walk() for array in layer.arrays().values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy arrays into the parameters and states, in the order of ``get_weights``.
+
+        Raises:
+            ValueError: if they are not as many, or one has another shape; then nothing is copied.
+        """
+        assign_weights(self.walk(), weights)
 
     # Buffers: after the first step, a step allocates no memory
 
@@ -137,12 +193,28 @@ class Layer:
 
     # Copies and pickles
 
+    def twin(self) -> Self:
+        """This layer with buffers of its own, for another thread; parameters and state are the same arrays."""
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self), _buffers={}, parameters=dict(self.parameters))
+        for name, value in list(vars(twin).items()):
+            if isinstance(value, Layer):
+                vars(twin)[name] = value.twin()
+            elif isinstance(value, list) and any(isinstance(part, Layer) for part in value):
+                vars(twin)[name] = [part.twin() if isinstance(part, Layer) else part for part in value]
+        twin.forget()
+        return twin
+
+    def __copy__(self) -> Self:
+        """A full copy: a shallow one would train the original's parameters."""
+        return copy.deepcopy(self)
+
     def __getstate__(self) -> dict[str, Any]:
         """Copy the parameters once, and leave out gradients, buffers and the latest batch."""
         own = list(self.parameters)
         passing = {name for kind in type(self).__mro__ for name in vars(kind).get("passing", ())}
         left_out = {"_buffers", *passing, *own, *(f"d{name}" for name in own)}
-        state = {name: value for name, value in vars(self).items() if name not in left_out}
+        state = {name: value for name, value in vars(self).copy().items() if name not in left_out}
         if own and own[0] in vars(self):  # bound
             state["_parameters"] = np.concatenate([getattr(self, name).ravel() for name in own])
         return state
@@ -162,6 +234,32 @@ class Layer:
             """Explain that an attribute exists only after ``build`` or ``forward``."""
             hint = "" if name.startswith("__") else _TOO_EARLY
             raise AttributeError(f"{vars(self).get('name') or type(self).__name__} has no attribute {name}{hint}")
+
+
+def _keeping_dtype(method: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward`` or ``backward`` with its result cast to the dtype of its argument."""
+
+    @functools.wraps(method)
+    def cast(layer: Layer, x: Array, *training: Any, **by_name: Any) -> Any:
+        result = method(layer, x, *training, **by_name)
+        return np.asarray(result, x.dtype) if np.asarray(x).dtype.kind == "f" and result is not None else result
+
+    return cast
+
+
+def assign_weights(layers: Iterable[Layer], weights: Sequence[Any]) -> None:
+    """``set_weights`` for several layers."""
+    places = {f"{layer.name}.{name}": array for layer in layers for name, array in layer.arrays().items()}
+    if len(weights) != len(places):
+        raise ValueError(
+            f"expected {len(places)} arrays, {', '.join(places) or 'as it has no sizes'}, got {len(weights)}"
+        )
+    arrays = [as_numbers(given, name) for name, given in zip(places, weights, strict=True)]
+    for (name, place), array in zip(places.items(), arrays, strict=True):
+        if array.shape != place.shape:
+            raise ValueError(f"{name} has shape {place.shape}, got an array of shape {array.shape}")
+    for place, array in zip(places.values(), arrays, strict=True):
+        place[...] = array
 
 
 _MOST_BUFFERS = 48

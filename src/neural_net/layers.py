@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .activations import ACTIVATIONS, make_activation
-from .convolution import AveragePool1D, Conv1D, MaxPool1D
+from .convolution import AveragePool1D, Conv1D, MaxPool1D, as_rows_of_channels
 from .initializers import check_initializer, initialize
 from .layer import Layer
 from .normalization import BatchNorm, LayerNorm
@@ -24,6 +24,9 @@ class Linear(Layer):
 
     ``dL/dW = x^T dL/dy``, ``dL/db = sum over the batch of dL/dy``, ``dL/dx = dL/dy W^T``.
 
+    Samples with more axes are multiplied along the last one, each point of a path by the same W: x (batch, ..., n_in),
+    y (batch, ..., n_out). The sums then go over the points too.
+
     W and b are neighbours in the network's vector, so that they form one matrix ``Wb`` with b as its last row. With a
     column of ones beside x, the layer is one product, ``y = [x 1] Wb``, and so is the gradient of W and b,
     ``[x 1]^T dL/dy``.
@@ -33,16 +36,29 @@ class Linear(Layer):
         n_in: the number of inputs; None: taken from the layer before.
         init: the initializer of W; ``auto`` suits the next activation.
         bias_init: the initializer of b.
+        use_bias: False leaves b out.
     """
 
-    passing = ("Wb", "WbT", "dWb", "batch", "inputs", "x1", "x1T", "y", "yT")
+    added_options = ("use_bias",)
+    passing = ("Wb", "WbT", "dWb", "batch", "inputs", "factors", "x1T", "y")
     batch: Shape = ()  # the shape of the batches that the present buffers are for
     W: Array
     b: Array
     dW: Array
     db: Array
+    Wb: Array
+    dWb: Array
+    WbT: Array
 
-    def __init__(self, n_out: int, n_in: int | None = None, init: str = "auto", bias_init: str = "zeros") -> None:
+    def __init__(
+        self,
+        n_out: int,
+        n_in: int | None = None,
+        init: str = "auto",
+        bias_init: str = "zeros",
+        *,
+        use_bias: bool = True,
+    ) -> None:
         super().__init__()
         check_count(self, n_out=n_out)
         if n_in is not None:
@@ -50,30 +66,32 @@ class Linear(Layer):
         check_initializer(init)
         check_initializer(bias_init)
         self.n_out, self.n_in, self.init, self.bias_init = int(n_out), n_in, init, bias_init
+        self.use_bias = use_bias
 
     def _shapes(self, shape_in: Shape) -> Shape:
-        check(
-            len(shape_in) == 1,
-            self,
-            f"{self.name} expects rows of numbers, got samples of shape {shape_in}; put flatten before it",
-        )
-        check(self.n_in in (None, shape_in[0]), self, f"{self.name} expects {self.n_in} inputs, got {shape_in[0]}")
-        n_in = shape_in[0]
+        n_in = shape_in[-1]
+        check(self.n_in in (None, n_in), self, f"{self.name} expects {self.n_in} inputs, got {n_in}")
         self.declare("W", (n_in, self.n_out), self.init, n_in, self.n_out, decay=True)
-        self.declare("b", (self.n_out,), self.bias_init, n_in, self.n_out)
-        return (self.n_out,)
+        if self.use_bias:
+            self.declare("b", (self.n_out,), self.bias_init, n_in, self.n_out)
+        return (*shape_in[:-1], self.n_out)
 
     def bind(self, params: Array, grads: Array) -> None:
         super().bind(params, grads)
-        self.Wb, self.dWb = params.reshape(-1, self.n_out), grads.reshape(-1, self.n_out)
-        self.WbT = self.Wb.T
+        self.place("Wb", params.reshape(-1, self.n_out))
+        self.place("dWb", grads.reshape(-1, self.n_out))
+        self.place("WbT", self.Wb.T)
 
     def _arrange(self, shape: Shape) -> None:
         """Get the buffers for batches of this shape. Their views are made here once instead of in every step."""
-        self.batch = (rows, n_in) = shape
-        self.x1 = self.buffer("input", (rows, n_in + 1), fill=1)
-        self.y = self.output((rows, self.n_out))
-        self.inputs, self.x1T, self.yT = self.x1[:, :-1], self.x1.T, self.y.T
+        self.batch = shape
+        *axes, n_in = shape
+        x1, self.y = self.buffer("input", (*axes, len(self.Wb)), fill=1), self.output((*axes, self.n_out))
+        self.inputs = x1[..., :n_in]
+        rows, results = x1.reshape(-1, len(self.Wb)), self.y.reshape(-1, self.n_out)
+        self.x1T = rows.T
+        # y = [x 1] Wb; transposed if y is column by column in memory, because dot needs a C-contiguous result
+        self.factors = (self.WbT, rows.T, results.T) if len(axes) == 1 else (rows, self.Wb, results)
 
     def forget(self) -> None:
         super().forget()
@@ -83,16 +101,22 @@ class Linear(Layer):
         if x.shape != self.batch:
             self._arrange(x.shape)
         self.inputs[...] = x
-        self.WbT.dot(self.x1T, self.yT)  # y = [x 1] Wb, transposed: yT is C-contiguous, as dot needs it
+        left, right, result = self.factors
+        left.dot(right, result)
         return self.y
 
     def backward(self, grad_out: Array) -> Array:
         self.backward_parameters(grad_out)
         grad_in = self.buffer("grad_in", self.batch)
-        self.W.dot(grad_out.T, grad_in.T)  # dL/dx = dL/dy W^T, transposed
+        if grad_out.ndim == 2:
+            self.W.dot(grad_out.T, grad_in.T)  # dL/dx = dL/dy W^T, transposed
+        else:
+            as_rows_of_channels(self, grad_out).dot(self.W.T, grad_in.reshape(-1, self.batch[-1]))
         return grad_in
 
     def backward_parameters(self, grad_out: Array) -> None:
+        if grad_out.ndim > 2:
+            grad_out = as_rows_of_channels(self, grad_out)
         self.x1T.dot(grad_out, self.dWb)  # [x 1]^T dL/dy
 
 
@@ -112,10 +136,14 @@ class Reshape(Layer):
 
     def _shapes(self, shape_in: Shape) -> Shape:
         free = max(math.prod(shape_in) // abs(math.prod(self.shape)), 1)
-        self.shape = [free if n == -1 else n for n in self.shape]
-        fits = math.prod(shape_in) == math.prod(self.shape)
-        check(fits, self, f"{self.name} cannot make samples of shape {tuple(self.shape)} out of {shape_in}")
-        return tuple(self.shape)
+        shape = tuple(free if n == -1 else n for n in self.shape)
+        fits = math.prod(shape_in) == math.prod(shape)
+        check(fits, self, f"{self.name} cannot make samples of shape {shape} out of {shape_in}")
+        return shape
+
+    def config(self) -> dict[str, Any]:
+        """The arguments that make this layer again, with the number that was computed for -1."""
+        return {"shape": list(self.shape_out or self.shape)}
 
     def forward(self, x: Array, training: bool = False) -> Array:
         return _reshaped(self, "output", x, self.shape_out)
@@ -204,11 +232,6 @@ class Chain(Layer):
 
     def config(self) -> dict[str, Any]:
         return {"layers": [layer_spec(layer) for layer in self.layers]}
-
-    def build(self, shape_in: Shape) -> Shape:
-        for layer, follower in zip(self.layers, [*self.layers[1:], None], strict=True):
-            layer.follower = follower
-        return super().build(shape_in)
 
     def _shapes(self, shape_in: Shape) -> Shape:
         shape = shape_in

@@ -4,12 +4,12 @@ Targets are class numbers (batch,) or a row of numbers for each sample (batch, n
 turns them into rows once, before training; ``forward`` and ``backward`` only do arithmetic.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .parts import Array, as_numbers, check, check_below_1, make, of_type
+from .parts import Array, as_numbers, check, check_below_1, check_positive, make, of_type
 
 
 class Loss:
@@ -19,7 +19,10 @@ class Loss:
     the next ``forward``.
     """
 
+    _arranged: tuple[Any, ...] = ()  # the shape and dtype that the present buffers are for
+    includes = ""  # the name of the activation that the loss itself applies to the outputs
     always_classes = False  # whether a vector of targets holds class numbers even for a single output
+    binary = False  # whether each output is a yes or a no of its own
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, tuple[int, ...], Any], Array] = {}
@@ -63,9 +66,20 @@ class Loss:
         """The mean over the batch; with weights w (batch,), ``sum(w_i * loss_i) / sum(w_i)``, or 0 if all are 0."""
         raise NotImplementedError
 
+    def row_weights(self, targets: Array, sample_weight: Array | None = None) -> Array | None:
+        """How much each row counts in ``forward``, (batch,), for rows of targets; None: all the same.
+
+        A loss that has weights of its own, such as weights of classes, multiplies them.
+        """
+        return sample_weight
+
     def backward(self) -> Array:
         """The gradient of the latest value by the outputs: (batch, n_outputs)."""
         raise NotImplementedError
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copy no buffers, so that a copy can be used in another thread."""
+        return vars(self) | {"_buffers": {}, "_arranged": ()}
 
     def _check_shapes(self, outputs: Array, targets: Array) -> None:
         if outputs.shape != targets.shape or not len(outputs):
@@ -87,6 +101,7 @@ class Loss:
 
 
 _MOST_BUFFERS = 48
+ROWS_GATHERED = 8192  # at once, of targets and of rows
 
 
 class Targets:
@@ -102,14 +117,16 @@ class Targets:
             numbers = class_numbers(y, n_outputs, type(loss).__name__)
             self._classes = numbers.astype(np.min_scalar_type(n_outputs - 1), copy=False)
             y = np.arange(n_outputs)
-        self._table = loss.targets(y, n_outputs, dtype)
+        self._table, self._binary = loss.targets(y, n_outputs, dtype), loss.binary
 
     def __getitem__(self, rows: Any) -> Array:
         return self._table[rows] if self._classes is None else self._table.take(self._classes[rows], axis=0)
 
     def classes(self, rows: Any) -> Array:
-        """The class of each of these rows; for rows of numbers, the index of the largest."""
-        return self._table[rows].argmax(axis=1) if self._classes is None else self._classes[rows]
+        """The class of each of these rows; for rows of numbers, the index of the largest, or which are a yes."""
+        if self._classes is not None:
+            return self._classes[rows]
+        return self._table[rows] > 0.5 if self._binary else self._table[rows].argmax(axis=-1)
 
 
 def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
@@ -133,16 +150,18 @@ class CrossEntropy(Loss):
             with ``sum_c w_c t_c`` before smoothing, as in PyTorch for class numbers.
     """
 
+    includes = "softmax"
     always_classes = True
 
     def __init__(self, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()
         check_below_1(self, label_smoothing=label_smoothing)
         if class_weights is not None:
+            listed = not isinstance(class_weights, Mapping)
+            check(listed, self, f"class_weights must list a number for each class in order, got {class_weights}")
             usable = len(class_weights) > 0 and all(np.isfinite(w) and w > 0 for w in class_weights)
             check(usable, self, f"class_weights must be numbers greater than 0, got {list(class_weights)}")
         self.label_smoothing, self.class_weights = label_smoothing, class_weights
-        self._arranged: tuple[Any, ...] = ()
 
     def _rows(self, rows: Array) -> Array:
         name, e, n = type(self).__name__, self.label_smoothing, rows.shape[1]
@@ -187,22 +206,25 @@ class CrossEntropy(Loss):
         self._ones = self._buffer("ones", outputs, (classes,), fill=1)
         self._arranged = outputs.shape, outputs.dtype
 
+    def row_weights(self, targets: Array, sample_weight: Array | None = None) -> Array | None:
+        if self.class_weights is None:
+            return sample_weight
+        w, e = np.asarray(self.class_weights, targets.dtype), self.label_smoothing
+        weight = np.matmul(targets, w, out=self._buffer("row_weights", targets, targets.shape[:1]))
+        weight -= e * w.mean()
+        weight /= 1 - e  # the weight before smoothing
+        return weight if sample_weight is None else np.multiply(weight, sample_weight, out=weight)
+
     def _weigh(self, targets: Array, sample_weight: Array | None) -> tuple[Array, float]:
         """The targets times the weights of their class and sample, and the reciprocal of the batch's weight."""
-        if self.class_weights is None and sample_weight is None:
+        weight, weighted = self.row_weights(targets, sample_weight), targets
+        if weight is None:
             return targets, 1 / len(targets)
-        weighted, of_samples = targets, self._buffer("of_samples", targets, targets.shape[:1])
-        of_samples[...] = 1
-        if self.class_weights is not None:
-            w, e = np.asarray(self.class_weights, targets.dtype), self.label_smoothing
-            weighted = np.multiply(weighted, w, out=self._buffer("weighted", targets))
-            np.matmul(targets, w, out=of_samples)
-            of_samples -= e * w.mean()
-            of_samples /= 1 - e  # the weight before smoothing
-        if sample_weight is not None:
-            weighted = np.multiply(weighted, sample_weight[:, None], out=self._buffer("weighted", targets))
-            of_samples *= sample_weight
-        return weighted, _reciprocal(float(of_samples.sum()))
+        for factor in (self.class_weights, None if sample_weight is None else sample_weight[:, None]):
+            if factor is not None:
+                factor = np.asarray(factor, targets.dtype)
+                weighted = np.multiply(weighted, factor, out=self._buffer("weighted", targets))
+        return weighted, _reciprocal(float(weight.sum()))
 
 
 def _reciprocal(weight: float) -> float:
@@ -210,24 +232,104 @@ def _reciprocal(weight: float) -> float:
     return 1 / weight if weight else 0.0
 
 
-class MeanSquaredError(Loss):
-    """``loss = mean over batch and outputs of (y - t)^2``, ``dL/dy = 2 (y - t) / (batch * outputs)``."""
+class Elementwise(Loss):
+    """The base of losses that compare each output y with its target t: the mean of l(y, t) over batch and outputs.
+
+    ``L = sum over i, j of l(y_ij, t_ij) / (batch * outputs)``, ``dL/dy_ij = l'(y_ij, t_ij) / (batch * outputs)``.
+    """
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        """Write l(y, t) into ``value`` and its derivative by y into ``slope``."""
+        raise NotImplementedError
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
         self._check_shapes(outputs, targets)
-        self._difference = difference = np.subtract(outputs, targets, out=self._buffer("difference", outputs))
-        squares = np.multiply(difference, difference, out=self._buffer("squares", outputs))
+        value, self._slope = self._buffer("value", outputs), self._buffer("slope", outputs)
+        self._compare(outputs, targets, value, self._slope)
         if sample_weight is None:
-            self._factor: Any = 2 / outputs.size
-            return float(squares.mean())
-        share = self._buffer("share", outputs, (len(outputs), 1))
+            self._share: Any = 1 / outputs.size
+            return float(value.mean())
+        self._share = share = self._buffer("share", outputs, (len(outputs), 1))
         np.multiply(sample_weight[:, None], _reciprocal(float(sample_weight.sum())) / outputs.shape[1], out=share)
-        value = float(np.multiply(squares, share, out=squares).sum())
-        self._factor = np.multiply(share, 2, out=share)
-        return value
+        return float(np.multiply(value, share, out=value).sum())
 
     def backward(self) -> Array:
-        return np.multiply(self._difference, self._factor, out=self._buffer("squares", self._difference))
+        return np.multiply(self._slope, self._share, out=self._buffer("value", self._slope))
+
+
+class MeanSquaredError(Elementwise):
+    """``loss = mean over batch and outputs of (y - t)^2``, ``dL/dy = 2 (y - t) / (batch * outputs)``."""
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        difference = np.subtract(y, t, out=slope)
+        np.multiply(difference, difference, out=value)
+        slope *= 2
+
+
+class MeanAbsoluteError(Elementwise):
+    """``loss = mean over batch and outputs of |y - t|``, ``dL/dy = sign(y - t) / (batch * outputs)``, 0 for y = t."""
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        difference = np.subtract(y, t, out=value)
+        np.sign(difference, out=slope)
+        np.abs(difference, out=value)
+
+
+class Huber(Elementwise):
+    """``loss = mean over batch and outputs of l(y - t)``: squared near 0, absolute far away (Huber 1964).
+
+    ``l(d) = d^2 / 2`` for ``|d| <= delta``, else ``delta (|d| - delta / 2)``. With ``c``, d clipped to between -delta
+    and delta, ``l(d) = c (d - c / 2)`` and ``l'(d) = c``.
+    """
+
+    def __init__(self, delta: float = 1.0) -> None:
+        super().__init__()
+        check_positive(self, delta=delta)
+        self.delta = delta
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        difference = np.subtract(y, t, out=value)
+        c = np.clip(difference, -self.delta, self.delta, out=slope)
+        half = np.multiply(c, 0.5, out=self._buffer("half", c))
+        difference -= half
+        value *= c
+
+
+class BinaryCrossEntropy(Elementwise):
+    """Sigmoid and cross-entropy on logits z, for outputs that are each a yes or a no: 1 or 0, or a number between.
+
+    ``l = -t log s(z) - (1 - t) log(1 - s(z)) = max(z, 0) - z t + log(1 + exp(-|z|))`` with ``s(z) = 1 / (1 + exp(-z))``
+    is the second form, which cannot overflow; ``l' = s(z) - t``. The loss is the mean over batch and outputs.
+
+    Class numbers count as rows with a 1 for the class and 0 for the others.
+
+    Args:
+        label_smoothing: e in ``t' = (1 - e) t + e / 2``.
+    """
+
+    binary = True
+    includes = "sigmoid"
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        check_below_1(self, label_smoothing=label_smoothing)
+        self.label_smoothing = label_smoothing
+
+    def _rows(self, rows: Array) -> Array:
+        if (rows < 0).any() or (rows > 1).any():
+            raise ValueError(f"{type(self).__name__}: the targets must be numbers from 0 to 1")
+        e = self.label_smoothing
+        return (1 - e) * rows + e / 2 if e else rows
+
+    def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
+        rest, product = np.abs(y, out=self._buffer("rest", y)), self._buffer("product", y)
+        np.exp(np.negative(rest, out=rest), out=rest)  # exp(-|z|)
+        np.exp(np.minimum(y, 0, out=slope), out=slope)
+        slope /= np.add(rest, 1, out=product)  # s(z)
+        slope -= t
+        np.maximum(y, 0, out=value)
+        value -= np.multiply(y, t, out=product)
+        value += np.log1p(rest, out=rest)
 
 
 class FocalLoss(Loss):
@@ -240,6 +342,7 @@ class FocalLoss(Loss):
         gamma: how much less easy samples count; 0 is the cross-entropy.
     """
 
+    includes = "softmax"
     always_classes = True
 
     def __init__(self, gamma: float = 2.0) -> None:
@@ -286,8 +389,11 @@ class FocalLoss(Loss):
 
 LOSSES: dict[str, type[Loss]] = {
     "cross_entropy": CrossEntropy,
-    "mean_squared_error": MeanSquaredError,
+    "binary_cross_entropy": BinaryCrossEntropy,
     "focal": FocalLoss,
+    "mean_squared_error": MeanSquaredError,
+    "mean_absolute_error": MeanAbsoluteError,
+    "huber": Huber,
 }
 
 

@@ -1,6 +1,8 @@
 """A network: a chain of layers over one vector of parameters."""
 
 import copy
+import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -8,21 +10,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .activations import UserActivation, make_activation, softmax
+from .activations import Softmax, UserActivation, make_activation, softmax
 from .initializers import initialize
-from .layer import Layer, Parameter
+from .layer import Layer, Parameter, assign_weights, batch_array
 from .layers import Chain, Linear, Residual, make_layer
-from .parts import Array, Shape, as_numbers, check, check_count
+from .parts import Array, Shape, Views, as_numbers, check, check_count
 
 
-class Network:
-    """Layers one after the other, from a row of inputs to a row of outputs.
+class Network(Views):
+    """Layers one after the other, from a row of inputs to a row of outputs; either may also be a path.
 
     All parameters are in the vector ``params`` and all gradients in ``grads``, which has the same length and dtype. The
-    layers have views into both. ``decays`` is 1 for weights, which weight decay shrinks, and 0 for other parameters.
+    layers have views into both, so assigning to any of them copies the numbers into its place. ``decays`` is 1 for
+    weights, which weight decay shrinks, and 0 for other parameters.
+
+    Any number of threads may predict with one network at the same time, while another trains it too. A thread that
+    holds ``lock`` computes in the layers' own buffers; the others make twins of the layers meanwhile.
 
     Args:
-        layers: layers and activations, as objects, names or specs that ``make_layer`` takes.
+        layers: layers and activations, as objects, names or specs that ``make_layer`` takes. A layer that belongs to
+            a network already is copied with its weights, and the other network stays as it is.
         n_in: the number of inputs, or the shape of one sample; None: taken from the first data.
         rng: draws the initial weights.
         dtype: float32 to train fast, float64 to check gradients.
@@ -31,6 +38,11 @@ class Network:
     Raises:
         ValueError: if two layers do not fit, with the layer's name, the expected shape and the given one.
     """
+
+    _views = frozenset({"params", "grads", "decays"})
+    params: Array
+    grads: Array
+    decays: Array
 
     def __init__(
         self,
@@ -46,7 +58,7 @@ class Network:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"a network's dtype must be float32 or float64, got {self.dtype}")
-        self.rng = rng
+        self.rng, self.lock = rng, threading.RLock()
         self.classes = None if classes is None else np.asarray(classes)
         self.chain = Chain([make_layer(layer) for layer in layers])
         self._part_users()
@@ -71,75 +83,139 @@ class Network:
         return self.chain.n_parameters
 
     @property
+    def shape_out(self) -> Shape:
+        """The shape of the outputs for one sample: (n_outputs,), or (steps, n_outputs) if the network ends in paths."""
+        return self.chain.shape_out
+
+    @property
     def n_outputs(self) -> int:
-        """The number of outputs for a row; for a classifier, the number of classes."""
-        return self.chain.shape_out[0]
+        """The number of outputs for a row, or for each step of a path; for a classifier, the number of classes."""
+        return self.shape_out[-1]
 
     def count_parameters(self, shape_in: Shape) -> int:
         """The number of parameters for samples of ``shape_in``, computed without allocating them."""
-        self.chain.build(shape_in)
-        return self.n_parameters
+        twin = self.chain.twin()
+        twin.build(shape_in)
+        return twin.n_parameters
 
     def build(self, shape_in: Shape) -> None:
-        """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights."""
+        """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights.
+
+        Layers that have weights keep them, such as copies of another network's layers. If they do not fit, a warning
+        says so and new ones are drawn.
+        """
         check(bool(shape_in), self, "a sample must hold at least one number, got the shape ()")
         for n in shape_in:
             check_count(self, n_in=n)
         shape_in = tuple(int(n) for n in shape_in)
+        before = [(layer, layer.arrays()) for layer in self.walk()]
         shape_out = self.chain.build(shape_in)
-        if len(shape_out) != 1:
-            raise ValueError(f"a network must end in rows of numbers, got samples of shape {shape_out}; add flatten")
-        if self.classes is not None and len(self.classes) != shape_out[0]:
-            raise ValueError(f"the network has {shape_out[0]} outputs for {len(self.classes)} classes")
-        self.shape_in = shape_in
-        self.params = np.zeros(self.n_parameters, self.dtype)
-        self.grads = np.zeros_like(self.params)
-        self.decays = np.zeros_like(self.params)
+        if self.classes is not None and len(self.classes) != shape_out[-1]:
+            raise ValueError(f"the network has {shape_out[-1]} outputs for {len(self.classes)} classes")
+        for name in ("params", "grads", "decays"):
+            self.place(name, np.zeros(self.n_parameters, self.dtype))
         self.chain.bind(self.params, self.grads)
         start = 0
         for _, _, parameter in self.parameters():
             self.decays[start : start + parameter.size] = parameter.decay
             start += parameter.size
         initialize(self.chain, self.rng)
+        for layer, weights in before:
+            _keep(layer, weights)
+        self.identity = object()  # by which an optimizer knows the network again
+        self.shape_in = shape_in  # last, since other threads ask for it
+
+    def trained_parts(self) -> tuple[slice, ...] | None:
+        """The parts of ``params`` that belong to trainable layers; None: all."""
+        spans, start = list[slice](), 0
+        for layer, _, parameter in self.parameters():
+            stop = start + parameter.size
+            if layer.trainable:
+                joined = bool(spans) and spans[-1].stop == start
+                spans[-1:] = [slice(spans[-1].start, stop)] if joined else [*spans[-1:], slice(start, stop)]
+            start = stop
+        return None if spans == [slice(0, start)] or not start else tuple(spans)
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, each layer's followed by its state, such as running means."""
+        return [array.copy() for layer in self.walk() for array in layer.arrays().values()]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy arrays into the parameters and states, in the order of ``get_weights``.
+
+        Raises:
+            ValueError: if they are not as many, or one has another shape; then nothing is copied.
+        """
+        assign_weights(self.walk(), weights)
 
     # Forward and backward
 
     def forward(self, X: Array, training: bool = False) -> Array:
-        """The outputs (batch, n_outputs) for X (batch, *shape_in), in a buffer that holds until the next call."""
+        """The outputs (batch, *shape_out) for X (batch, *shape_in), in a buffer that holds until the next call.
+
+        This and ``backward`` are for training, in one thread; ``outputs`` is for predictions.
+        """
         if X.shape[1:] != self.shape_in or X.dtype != self.dtype or not self.shape_in:
             X = self.check_inputs(X)
         return self.chain.forward(X, training)
 
     def backward(self, grad_out: Array) -> Array:
         """Fill ``grads`` from the loss's gradient by the latest outputs; returns the gradient by the inputs."""
-        return self.chain.backward(grad_out)
+        return self.chain.backward(self._cast(grad_out))
 
     def backward_parameters(self, grad_out: Array) -> None:
         """``backward`` without the gradient by the inputs, which training does not need."""
-        self.chain.backward_parameters(grad_out)
+        self.chain.backward_parameters(self._cast(grad_out))
+
+    def _cast(self, grad_out: Array) -> Array:
+        """A loss of one's own may calculate in another dtype."""
+        return grad_out if grad_out.dtype is self.dtype else grad_out.astype(self.dtype)
 
     # Predictions
 
     def outputs(self, X: Any) -> Array:
         """The outputs for any number of rows, in a new array; for a classifier these are the logits.
 
-        The array is in Fortran order, which makes operations along the rows faster, such as softmax.
+        Rows are in Fortran order, which makes operations along them faster, such as softmax.
         """
         X = self.check_inputs(X)
-        result = np.empty((len(X), self.n_outputs), self.dtype, order="F")
-        for start in range(0, len(X), _ROWS_AT_ONCE):
-            rows = X[start : start + _ROWS_AT_ONCE]
-            result[start : start + len(rows)] = self.chain.forward(rows)
+        result = batch_array((len(X), *self.shape_out), self.dtype)
+        free = self.lock.acquire(False)  # without waiting
+        try:
+            chain = self.chain if free else self.chain.twin()
+            if len(X) == 1:
+                result[:] = chain.forward(X)
+                return result
+            for start in range(0, len(X), _ROWS_AT_ONCE):
+                rows = X[start : start + _ROWS_AT_ONCE]
+                result[start : start + len(rows)] = chain.forward(rows)
+        finally:
+            if free:
+                self.lock.release()
         return result
 
     def predict_proba(self, X: Any) -> Array:
-        """The probabilities of the classes, (rows, n_outputs): the softmax of the outputs."""
+        """The probabilities of the classes, (rows, *shape_out): the softmax of the outputs.
+
+        Raises:
+            ValueError: for a network with a single output, which is a number and no class.
+        """
         logits = self.outputs(X)
+        if logits.shape[-1] == 1 and self.classes is None:
+            raise ValueError("a network with a single output has no classes; predict gives its number for each row")
+        if isinstance(self.chain.layers[-1], Softmax):  # they are probabilities
+            return logits
         return softmax(logits, out=logits) if len(logits) else logits
 
     def predict(self, X: Any) -> Array:
-        """The most probable class of each row, (rows,)."""
-        best = self.outputs(X).argmax(axis=1)
+        """The most probable class of each row, (rows,); the output itself if there is one and no class.
+
+        For a network that ends in paths, those of each step, (rows, steps).
+        """
+        outputs = self.outputs(X)
+        if outputs.shape[-1] == 1 and self.classes is None:
+            return outputs[..., 0]
+        best = outputs.argmax(-1)
         return best if self.classes is None else self.classes[best]
 
     def check_inputs(self, X: Any) -> Array:
@@ -150,22 +226,29 @@ class Network:
         """
         X = as_rows(X, self.dtype)
         if not self.built:
-            self.build(X.shape[1:])
+            with self.lock:
+                if not self.built:
+                    self.build(X.shape[1:])
         if X.shape[1:] != self.shape_in:
             name = self.layers[0].name
             raise ValueError(f"{name}, the first layer, expects samples of shape {self.shape_in}, got {X.shape[1:]}")
         return X
 
+    def __copy__(self) -> "Network":
+        """A full copy: a shallow one would share the layers, which have one vector only."""
+        return copy.deepcopy(self)
+
     def __getstate__(self) -> dict[str, Any]:
         """Copy the parameters once, in the layers."""
-        return {name: value for name, value in vars(self).items() if name not in ("params", "grads")}
+        left_out = ("params", "grads", "lock")
+        return {name: value for name, value in vars(self).copy().items() if name not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Bind the layers of the copy to its own vectors."""
-        self.__dict__.update(state)
+        self.__dict__.update(state, lock=threading.RLock())
         if self.built:
-            self.params = np.empty(self.n_parameters, self.dtype)
-            self.grads = np.zeros_like(self.params)
+            for name in ("params", "grads"):
+                self.place(name, np.zeros(self.n_parameters, self.dtype))
             start = 0
             for layer, name, parameter in self.parameters():
                 self.params[start : start + parameter.size] = getattr(layer, name).reshape(-1)
@@ -203,8 +286,13 @@ class Network:
         widths = [max(len(row[i]) for row in rows) for i in range(4)]
         lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
         rule = "-" * len(lines[0])
+        parts = self.trained_parts()
+        trained = self.n_parameters if parts is None else sum(part.stop - part.start for part in parts)
+        frozen = f", {self.n_parameters - trained:,} of them frozen" if trained < self.n_parameters else ""
         total = (
-            f"{self.n_parameters:,} parameters, {self.dtype}" if self.built else "sizes are taken from the first data"
+            f"{self.n_parameters:,} parameters{frozen}, {self.dtype}"
+            if self.built
+            else "sizes are taken from the first data"
         )
         return "\n".join([lines[0], rule, *lines[1:], rule, total])
 
@@ -222,6 +310,17 @@ class Network:
             kind = type(getattr(layer, "user", layer)).__name__.lower()
             seen[kind] += 1
             layer.name = f"{kind}{seen[kind]}"
+
+
+def _keep(layer: Layer, weights: Mapping[str, Array]) -> None:
+    """Give a layer the weights that it had before its network was built."""
+    places = layer.arrays()
+    if {name: array.shape for name, array in weights.items()} == {name: array.shape for name, array in places.items()}:
+        for name, array in weights.items():
+            places[name][...] = array
+    elif weights:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in weights.items())
+        warnings.warn(f"{layer.name} draws new weights: those it has do not fit here, {shapes}", stacklevel=4)
 
 
 _ROWS_AT_ONCE = 1024
@@ -253,7 +352,7 @@ def as_rows(X: Any, dtype: DTypeLike) -> Array:
         with np.errstate(over="ignore"):  # reported below
             X = X.astype(dtype, order="C")  # always this order, so that sums round alike for any memory layout
     for start in range(0, len(X), _ROWS_CHECKED):
-        finite = np.isfinite(X[start : start + _ROWS_CHECKED])
+        finite = np.isfinite(X if len(X) <= _ROWS_CHECKED else X[start : start + _ROWS_CHECKED])
         if not finite.all():
             row = start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
             raise ValueError(f"expected finite numbers, got NaN or infinity in row {row} of X, counted from 0")

@@ -5,6 +5,7 @@ one block of the parameter vector after the other, so that a block stays in the 
 first step, a step allocates no memory.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
@@ -16,7 +17,7 @@ from .parts import Array, check, check_below_1, check_positive, copy_like, make,
 
 _BLOCK = 32768  # numbers: five float32 vectors of these fit into a processor's second cache
 _STEPS_UNTIL_ROUNDING = 100
-_VECTORS = ("_params", "_grads", "_decays", "_blocks")
+_VECTORS = ("_params", "_grads", "_decays", "_blocks", "_frozen")
 
 
 @dataclass(eq=False)
@@ -48,14 +49,29 @@ class Optimizer:
         self.t = 0
         self.state: dict[str, Array] = {}
         self._params: Array | None = None
+        self._owner: object = None
 
-    def step(self, params: Array, grads: Array, decays: Array | None = None, factor: float = 1.0) -> None:
+    def belong(self, owner: object) -> None:
+        """Work for this owner from now on, and forget the steps taken for another."""
+        if self._owner not in (None, owner):
+            self.reset()
+        self._owner = owner
+
+    def step(
+        self,
+        params: Array,
+        grads: Array,
+        decays: Array | None = None,
+        factor: float = 1.0,
+        trained: tuple[slice, ...] | None = None,
+    ) -> None:
         """Change ``params`` in place.
 
         Args:
             params, grads: vectors of one length; clipping changes ``grads`` too.
             decays: a vector with 1 where weight decay acts and 0 elsewhere; None: it acts everywhere.
             factor: the schedule's factor of the learning rate for this step.
+            trained: the parts to change, in order; the gradients of the others become 0. None: all.
 
         Raises:
             ValueError: if the earlier steps were on another number of parameters.
@@ -69,14 +85,17 @@ class Optimizer:
             )
         self.t += 1
         lr = float(self.lr * factor)
+        same = params is self._params and grads is self._grads and decays is self._decays and trained == self._trained
+        if not same:
+            self._cut(params, grads, decays, trained)
+        for gradient in self._frozen:
+            gradient.fill(0)
         if self.clip_value is not None:
             np.clip(grads, -self.clip_value, self.clip_value, out=grads)
         if self.clip_norm is not None:
             norm = _norm(grads)
             if norm > self.clip_norm:
                 grads *= self.clip_norm / norm
-        if params is not self._params or grads is not self._grads or decays is not self._decays:
-            self._cut(params, grads, decays)
         for block, gradient, decay, state in self._blocks:
             if self.weight_decay:
                 shrink = np.multiply(block, float(lr * self.weight_decay), out=state["scratch"])
@@ -90,24 +109,34 @@ class Optimizer:
     def _update(self, params: Array, grads: Array, lr: float, **state: Array) -> None:
         """The method itself, on one block of each vector. Each number is updated independently of the others.
 
-        The vectors named in ``_states`` come as keyword arguments, and ``scratch`` is a vector to write into.
+        The vectors named by ``_kept`` come as keyword arguments, and ``scratch`` is a vector to write into.
         """
         raise NotImplementedError
 
+    def _kept(self) -> tuple[str, ...]:
+        """The names of the vectors that the method keeps with its present options."""
+        return self._states
+
     def _start(self, params: Array) -> None:
         """Make the vectors that the method keeps, filled with 0."""
-        self.state = {name: np.zeros_like(params) for name in self._states}
+        self.state = {name: np.zeros_like(params) for name in self._kept()}
         self._size, self._scratch = len(params), np.empty(min(len(params), _BLOCK), params.dtype)
         self._params = None
 
-    def _cut(self, params: Array, grads: Array, decays: Array | None) -> None:
-        """Cut all vectors into blocks, once instead of in every step."""
-        self._params, self._grads, self._decays, self._blocks = params, grads, decays, []
-        for start in range(0, len(params), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            state = {name: vector[part] for name, vector in self.state.items()}
-            state["scratch"] = self._scratch[: len(params) - start]
-            self._blocks.append((params[part], grads[part], None if decays is None else decays[part], state))
+    def _cut(self, params: Array, grads: Array, decays: Array | None, trained: tuple[slice, ...] | None = None) -> None:
+        """Cut the trained parts of all vectors into blocks, once instead of in every step."""
+        self._params, self._grads, self._decays, self._trained = params, grads, decays, trained
+        self._blocks, self._frozen = [], []
+        end = 0
+        for span in (slice(0, len(params)),) if trained is None else trained:
+            self._frozen.append(grads[end : span.start])
+            end = span.stop
+            for start in range(span.start, end, _BLOCK):
+                part = slice(start, min(start + _BLOCK, end))
+                state = {name: vector[part] for name, vector in self.state.items()}
+                state["scratch"] = self._scratch[: part.stop - start]
+                self._blocks.append((params[part], grads[part], None if decays is None else decays[part], state))
+        self._frozen = [gradient for gradient in (*self._frozen, grads[end:]) if len(gradient)]
 
     def _round_to_zero(self) -> None:
         """Turn numbers below about 1e-28 in the kept vectors into 0, by rounding; other numbers stay the same.
@@ -118,6 +147,10 @@ class Optimizer:
         for vector in self.state.values():
             vector += 1e-20
             vector -= 1e-20
+
+    def __copy__(self) -> "Optimizer":
+        """A full copy: a shallow one would write into the original's vectors."""
+        return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copy the kept vectors once, and leave out the network's."""
@@ -133,7 +166,7 @@ class Optimizer:
         if (
             type(state["t"]) is not int
             or not 0 <= state["t"] < 2**53
-            or vectors.keys() != set(self._states if state["t"] else ())
+            or vectors.keys() != set(self._kept() if state["t"] else ())
         ):
             raise ValueError(f"not what {type(self).__name__} remembers: t = {state['t']}, {', '.join(vectors)}")
         kept = {name: copy_like(params, vectors[name]) for name in vectors}
@@ -205,13 +238,15 @@ class Adagrad(Optimizer):
 class RMSProp(Optimizer):
     """``s = rho * s + (1 - rho) * g^2``, ``w -= lr * g / (sqrt(s) + eps)`` (Tieleman and Hinton 2012).
 
-    With momentum ``v = momentum * v + g / (sqrt(s) + eps)``, ``w -= lr * v``.
+    With momentum ``v = momentum * v + g / (sqrt(s) + eps)``, ``w -= lr * v``. With ``centered`` the variance takes the
+    place of the mean square: ``m = rho * m + (1 - rho) * g``, ``sqrt(s - m^2)`` (Graves 2013, section 4.2).
     """
 
     _: KW_ONLY
     rho: float = 0.99
     momentum: float = 0.0
     eps: float = 1e-8
+    centered: bool = False
 
     _states = ("squares", "velocity")
 
@@ -220,14 +255,31 @@ class RMSProp(Optimizer):
         check_below_1(self, rho=self.rho, momentum=self.momentum)
         check_positive(self, eps=self.eps)
 
+    def _kept(self) -> tuple[str, ...]:
+        return (*self._states, "mean") if self.centered else self._states
+
     def _update(  # type: ignore[override]
-        self, params: Array, grads: Array, lr: float, squares: Array, velocity: Array, scratch: Array
+        self,
+        params: Array,
+        grads: Array,
+        lr: float,
+        squares: Array,
+        velocity: Array,
+        scratch: Array,
+        mean: Array | None = None,
     ) -> None:
         np.multiply(grads, grads, out=scratch)
         scratch *= 1 - self.rho
         squares *= self.rho
         squares += scratch
-        direction = _divide_by_root(grads, squares, self.eps, scratch)
+        spread = squares
+        if mean is not None:  # centered
+            mean *= self.rho
+            mean += np.multiply(grads, 1 - self.rho, out=scratch)
+            np.multiply(mean, mean, out=scratch)
+            spread = np.subtract(squares, scratch, out=scratch)
+            np.maximum(spread, 0, out=spread)  # rounding may have made it less
+        direction = _divide_by_root(grads, spread, self.eps, scratch)
         if self.momentum:
             velocity *= self.momentum
             velocity += direction
@@ -240,7 +292,8 @@ class Adam(Optimizer):
     """``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, ``w -= lr * mhat / (sqrt(vhat) + eps)``.
 
     b1 and b2 are ``beta1`` and ``beta2``; ``mhat = m / (1 - b1^t)`` and ``vhat = v / (1 - b2^t)`` correct for the start
-    from zero (Kingma and Ba 2015, algorithm 1).
+    from zero (Kingma and Ba 2015, algorithm 1). With ``amsgrad`` the largest v so far takes the place of v, so that the
+    steps for a number never grow again after a large gradient (Reddi et al. 2018, algorithm 2, in PyTorch's form).
 
     The code keeps ``M = m / (1 - b1)`` and ``V = v / (1 - b2)``, which saves two products for each number. The
     constants go into two numbers of the step: ``w -= a * M / (sqrt(V) + e)`` with ``c = sqrt((1 - b2^t) / (1 - b2))``,
@@ -251,6 +304,7 @@ class Adam(Optimizer):
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    amsgrad: bool = False
 
     _states = ("mean", "square")
 
@@ -259,8 +313,18 @@ class Adam(Optimizer):
         check_below_1(self, beta1=self.beta1, beta2=self.beta2)
         check_positive(self, eps=self.eps)
 
+    def _kept(self) -> tuple[str, ...]:
+        return (*self._states, "largest") if self.amsgrad else self._states
+
     def _update(  # type: ignore[override]
-        self, params: Array, grads: Array, lr: float, mean: Array, square: Array, scratch: Array
+        self,
+        params: Array,
+        grads: Array,
+        lr: float,
+        mean: Array,
+        square: Array,
+        scratch: Array,
+        largest: Array | None = None,
     ) -> None:
         b1, b2 = self.beta1, self.beta2
         c = math.sqrt((1 - b2**self.t) / (1 - b2))
@@ -269,6 +333,8 @@ class Adam(Optimizer):
         mean += grads
         square *= b2
         square += np.multiply(grads, grads, out=scratch)
+        if largest is not None:  # amsgrad
+            square = np.maximum(largest, square, out=largest)
         direction = _divide_by_root(mean, square, self.eps * c, scratch)
         direction *= a
         params -= direction

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .parts import check, check_below_1, check_positive, make, of_type
+from .parts import check, check_below_1, check_count, check_positive, make, of_type
 
 
 class Schedule:
@@ -75,6 +75,37 @@ class Cosine(Schedule):
 
     def factor(self, t: float, total: float) -> float:
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * t / total)) / 2
+
+
+class CosineRestarts(Schedule):
+    """``Cosine`` over a period of so many epochs, then again from 1 over the next: SGDR (Loshchilov and Hutter 2017).
+
+    ``factor = floor + (1 - floor) (1 + cos(pi s / n)) / 2`` after s epochs of a period of n. The first n is ``period``,
+    and each next one is ``growth`` times as long. The last period ends with the training, whole or not.
+    """
+
+    def __init__(self, period: int = 10, growth: int = 1, floor: float = 0.0) -> None:
+        check_count(self, period=period, growth=growth)
+        self.period, self.growth, self.cosine = period, growth, Cosine(floor)
+        self.floor = floor
+
+    def factor(self, t: float, total: float) -> float:
+        n: float = self.period
+        while self.growth > 1 and t >= n:
+            t, n = t - n, n * self.growth
+        return self.cosine.factor(t % n, n)
+
+
+class Polynomial(Schedule):
+    """``factor = floor + (1 - floor) (1 - t / total)^power``; a power of 1 is a straight line down."""
+
+    def __init__(self, power: float = 1.0, floor: float = 0.0) -> None:
+        check_positive(self, power=power)
+        check(0 <= floor <= 1, self, f"floor must be at least 0 and at most 1, got {floor}")
+        self.power, self.floor = power, floor
+
+    def factor(self, t: float, total: float) -> float:
+        return float(self.floor + (1 - self.floor) * max(1 - t / total, 0.0) ** self.power)
 
 
 class OneCycle(Schedule):
@@ -179,6 +210,8 @@ SCHEDULES: dict[str, type[Schedule]] = {
     "step": Step,
     "exponential": Exponential,
     "cosine": Cosine,
+    "cosine_restarts": CosineRestarts,
+    "polynomial": Polynomial,
     "one_cycle": OneCycle,
     "reduce_on_plateau": ReduceOnPlateau,
     "warmup": Warmup,

@@ -1,8 +1,9 @@
 """Saved networks: ``network.npz`` holds the arrays, ``network.json`` how to make the network. Neither can run code.
 
 The json file has the version of the format, the dtype, the shape of a sample, the classes, the layers as ``make_layer``
-takes them, and ``extra``, which belongs to the caller. The npz file has an array for each parameter and each state,
-named ``layer.name``: ``linear1.W``, ``batchnorm1.mean``. Equal networks give equal bytes.
+takes them, the names of frozen layers if there are any, and ``extra``, which belongs to the caller. The npz file has an
+array for each parameter and each state, named ``layer.name``: ``linear1.W``, ``batchnorm1.mean``. Equal networks give
+equal bytes.
 """
 
 import json
@@ -53,6 +54,8 @@ def network_files(network: Network, extra: Mapping[str, Any] | None = None) -> d
         "layers": [layer_spec(layer) for layer in network.layers],
         "extra": dict(extra or {}),
     }
+    if frozen := [layer.name for layer in network.walk() if not layer.trainable]:
+        description["frozen"] = frozen
     text = json.dumps(description, indent=2, allow_nan=False, default=_plain) + "\n"
     return {"network.npz": npz_bytes(dict(_arrays(network))), "network.json": text.encode()}
 
@@ -79,6 +82,7 @@ def load(folder: Path | str) -> tuple[Network, dict[str, Any]]:
         network = Network(description["layers"], dtype=description["dtype"], rng=np.random.default_rng(0))
         network.chain.build(tuple(description["shape_in"]))
         classes = _classes(description["classes"], network.n_outputs)
+        _freeze(network, description.get("frozen", []))
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise StorageError(f"{folder / 'network.json'}: {error}") from None
     try:
@@ -107,6 +111,14 @@ def _fill(network: Network, shape_in: Shape, arrays: Mapping[str, Array]) -> Non
             raise NpzError(f"the array {name} holds numbers less than 0")
 
 
+def _freeze(network: Network, names: list[str]) -> None:
+    layers = {layer.name: layer for layer in network.walk()}
+    for name in names:
+        if name not in layers:
+            raise ValueError(f"frozen must list layers of this network, got {name!r}")
+        layers[name]._trainable = False
+
+
 def _classes(classes: list[Any] | None, n_outputs: int) -> Array | None:
     if classes is None:
         return None
@@ -118,9 +130,7 @@ def _classes(classes: list[Any] | None, n_outputs: int) -> Array | None:
 def _arrays(network: Network) -> Iterator[tuple[str, Array]]:
     """The name and a view of every array of the network, in the order of its layers."""
     for layer in network.walk():
-        for name in layer.parameters:
-            yield f"{layer.name}.{name}", getattr(layer, name)
-        for name, array in layer.state.items():
+        for name, array in layer.arrays().items():
             yield f"{layer.name}.{name}", array
 
 

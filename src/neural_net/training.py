@@ -3,6 +3,7 @@
 One step is four lines of ``_train_epoch``: outputs, loss, gradients, and the optimizer's change of the parameters.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -11,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from .callbacks import Callback, Record, StateError, restore
+from .checks import check_end, check_norms, checked_weights, labels_or_rows, mean_weight, total
 from .layer import Layer
 from .layers import Chain
-from .losses import Loss, Targets, make_loss
+from .losses import ROWS_GATHERED, Loss, Targets, make_loss
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
-from .parts import Array, as_numbers, check_count, of_type
+from .over_steps import loss_for, right
+from .parts import Array, check_count, of_type
 from .schedules import Schedule, make_schedule
 
 Augment = Callable[[Array, np.random.Generator], Array]
@@ -52,11 +55,8 @@ class Tally:
     rows: int = 0  # rows trained on; the next step begins with this one
     loss: float = 0.0  # the weighted sum of the losses of these rows
     mass: float = 0.0  # the sum of the weights of these rows
-    hits: int = 0  # right predictions
+    hits: float = 0  # right predictions; with weights of rows, the sum of theirs
     factor: float = 1.0  # the schedule's factor of the learning rate in the latest step
-
-
-_ROWS_GATHERED = 8192
 
 
 class Training:
@@ -65,15 +65,19 @@ class Training:
     Args:
         network: changed in place.
         X, y: rows (rows, *shape_in), and targets as the loss takes them.
-        loss, optimizer, schedule: objects, names or ``{"name": {option: value}}``.
+        loss, optimizer, schedule: objects, names or ``{"name": {option: value}}``. An optimizer object that has trained
+            this network goes on where it ended; one that has trained another network starts anew.
         epochs: the number of passes over the rows.
         batch_size: the number of rows in a step; None: all of them, which is full-batch gradient descent.
         rng: draws the order of the rows for every epoch, and serves dropout and augmentation.
-        validation: (X, y) to measure after each epoch, or None.
-        sample_weight: (rows,) the weight of each row in the training loss.
+        validation: (X, y) or (X, y, sample_weight) to measure after each epoch, or None.
+        sample_weight: (rows,) how much each row counts in loss and accuracy: one of weight 2 as a row given twice. The
+            loss of a batch is the weighted sum of its rows' losses, over their number times the mean weight of all
+            rows of the training; the same holds for class weights.
         augment: ``augment(X, rng) -> X`` makes the rows of each epoch from the given ones.
         callbacks: see ``Callback``.
-        accuracy: also measure the share of right predictions. A network with a single output has no accuracy.
+        accuracy: also measure the share of right predictions. A network with a single output has no accuracy,
+            unless the loss is binary cross-entropy.
 
     Attributes:
         epoch: the number of the running epoch, from 1.
@@ -97,32 +101,40 @@ class Training:
         schedule: Any = "constant",
         epochs: int = 100,
         batch_size: int | None = 64,
-        validation: tuple[Any, Any] | None = None,
+        validation: Sequence[Any] | None = None,
         sample_weight: Any = None,
         augment: Augment | None = None,
         callbacks: Sequence[Callback] = (),
         accuracy: bool = True,
     ) -> None:
         self.network, self.rng = network, of_type(np.random.Generator, "rng", rng)
-        self.loss: Loss = make_loss(loss)
         self.optimizer: Optimizer = make_optimizer(optimizer)
         self.schedule: Schedule = make_schedule(schedule)
         self.X = network.check_inputs(X).view()
+        self.loss: Loss = loss_for(network.shape_out, loss)
         self.X.flags.writeable = False  # it may be the caller's own array, which ``augment`` must not change
-        self.y = _labels_or_rows(y, len(self.X), "y")
+        self.y = labels_or_rows(y, len(self.X), "y")
         if not len(self.X):
             raise ValueError("training needs at least one row, got none")
         check_count(self, epochs=epochs, batch_size=len(self.X) if batch_size is None else batch_size)
         self.epochs, self.batch_size = epochs, min(batch_size or len(self.X), len(self.X))
-        self.validation = None
+        self.validation: dict[str, Any] | None = None
         if validation is not None:
+            if len(validation) not in (2, 3):
+                raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} of them")
             X_val = network.check_inputs(validation[0])
-            self.validation = (X_val, _labels_or_rows(validation[1], len(X_val), "the validation's y"))
+            y_val = labels_or_rows(validation[1], len(X_val), "the validation's y")
+            self.validation = {"X": X_val, "y": y_val, "sample_weight": (*validation, None)[2]}
             if not len(X_val):
                 raise ValueError("validation needs at least one row, got none")
-        self.sample_weight = _weights(sample_weight, len(self.X), network.dtype)
-        self.augment, self.accuracy = augment, accuracy and network.n_outputs > 1
+            checked_weights(
+                self.validation["sample_weight"], len(X_val), network.dtype, "the validation's sample_weight"
+            )
+        self.sample_weight = checked_weights(sample_weight, len(self.X), network.dtype)
+        self.augment, self.accuracy = augment, accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", callback) for callback in callbacks]
+        check_end(network, self.loss)
+        check_norms(network, self.batch_size if len(self.X) > 1 else 2)
         self.history, self.tally = History(), Tally()
         self.epoch = self.step = 0
         self.stopping = False
@@ -143,8 +155,14 @@ class Training:
             DivergedError: at the first NaN or infinity.
             StateError: if the state does not belong to such a training.
         """
+        with self.network.lock:
+            return self._run(state)
+
+    def _run(self, state: Mapping[str, Any] | None) -> History:
         self.network.set_rng(self.rng)
+        self.optimizer.belong(self.network.identity)
         self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
+        self._mean_weight = mean_weight(self.loss, self.targets, self.sample_weight, len(self.X))
         self.schedule.start()
         self._tell("on_train_begin")
         if state is not None:
@@ -152,8 +170,11 @@ class Training:
         try:
             self._run_epochs()
         except DivergedError:
+            self._tell("on_divergence")
             self._tell("on_train_end")  # early stopping puts the best weights back
             raise
+        finally:
+            self._weigh_rows(None)
         self._tell("on_train_end")
         return self.history
 
@@ -177,21 +198,32 @@ class Training:
     def _train_epoch(self) -> Record:
         network, n, tally = self.network, len(self.X), self.tally
         steps, watched = self.steps_per_epoch, bool(self.callbacks)
+        trained = network.trained_parts()
+        parts: dict[str, Any] = {} if trained is None else {"trained": trained}
         for X, targets, classes, weight in self._batches():
             if watched:
                 self._tell("on_batch_begin")
+            row_weight = None
+            if self._mean_weight is not None:
+                row_weight = self.loss.row_weights(targets, weight)
+                self._weigh_rows(row_weight)
             outputs = network.forward(X, training=True)
             value = self.loss.forward(outputs, targets, weight)
             if not math.isfinite(value):
                 self._explain_divergence(X, training=True)
             if classes is not None:
-                tally.hits += int(np.count_nonzero(outputs.argmax(axis=1) == classes))
-            network.backward_parameters(self.loss.backward())
+                hits = right(outputs, classes)
+                weighed = hits if weight is None else hits * weight
+                tally.hits += int(np.count_nonzero(hits)) if weighed.dtype == bool else total(weighed)
+            grad, mass = self.loss.backward(), float(len(X))
+            if row_weight is not None and self._mean_weight is not None:
+                mass = total(row_weight)
+                grad *= mass / (len(X) * self._mean_weight)
+            network.backward_parameters(grad)
             tally.factor = self.schedule.during(self.step / steps, 1 / steps, self.epochs)
-            self.optimizer.step(network.params, network.grads, network.decays, tally.factor)
+            self.optimizer.step(network.params, network.grads, network.decays, tally.factor, **parts)
             self.step += 1
             tally.rows += len(X)
-            mass = len(X) if weight is None else float(weight.sum())
             tally.loss += value * mass
             tally.mass += mass
             if watched:
@@ -201,14 +233,18 @@ class Training:
         self._tell("on_validation_begin")
         record = {"epoch": self.epoch, "lr": self.optimizer.lr * tally.factor, "train_loss": tally.loss / tally.mass}
         if self.accuracy:
-            record["train_accuracy"] = tally.hits / n
+            record["train_accuracy"] = tally.hits / (n if self.sample_weight is None else total(self.sample_weight))
         if self.validation is not None:
-            record["val_loss"], val_accuracy = evaluate(network, *self.validation, self.loss)
+            record["val_loss"], val_accuracy = evaluate(network, **self.validation, loss=self.loss)
             if not math.isfinite(record["val_loss"]):
-                self._explain_divergence(self.validation[0], training=False)
+                self._explain_divergence(self.validation["X"], training=False)
             if self.accuracy:
                 record["val_accuracy"] = val_accuracy
         return record
+
+    def _weigh_rows(self, weight: Array | None) -> None:
+        for layer in self.network.walk() if self._mean_weight is not None else ():
+            layer.row_weight = weight
 
     def _batches(self) -> Iterator[tuple[Array, Array, Array | None, Array | None]]:
         """The epoch's batches of rows, targets, classes and weights, in a new order; the last two may be None.
@@ -219,9 +255,11 @@ class Training:
         self._drawn_from = self.rng.bit_generator.state
         order = self.rng.permutation(n) if size < n else None
         all_rows = self.X if self.augment is None else self.network.check_inputs(self.augment(self.X, self.rng))
+        if len(all_rows) != n:
+            raise ValueError(f"augment must return as many rows as it is given, {n}, and returned {len(all_rows)}")
         if done:  # resumed: order and rows were drawn as before; the steps continue with the numbers after theirs
             self.rng.bit_generator.state = self._goes_on_from
-        at_once = max(_ROWS_GATHERED // size, 1) * size
+        at_once = max(ROWS_GATHERED // size, 1) * size
         for first in range(done, n, at_once):
             rows = slice(None) if order is None else order[first : first + at_once]
             X = all_rows if order is None else all_rows.take(order[first : first + at_once], axis=0)
@@ -285,6 +323,7 @@ class Training:
 
     def _explain_divergence(self, rows: Array, training: bool) -> None:
         """Raise DivergedError with the first place of NaN or infinity: gradient, weights, or outputs for these rows."""
+        self._weigh_rows(None)
         network, when = self.network, f"after step {self.step}" if self.step else "from the start"
         parameters = [(layer, name) for layer, name, _ in network.parameters()]
         bad_weights = [place for place in parameters if not _finite(*place)]
@@ -311,22 +350,28 @@ def fit(network: Network, X: Any, y: Any, **options: Any) -> History:
     return Training(network, X, y, **options).run()
 
 
-def evaluate(network: Network, X: Any, y: Any, loss: Any = "cross_entropy") -> tuple[float, float]:
-    """Loss and accuracy of a network on any rows, with targets as the loss takes them.
+def evaluate(
+    network: Network, X: Any, y: Any, loss: Any = "cross_entropy", sample_weight: Any = None
+) -> tuple[float, float]:
+    """Loss and accuracy of a network on any rows, with targets as the loss takes them, and weights of the rows.
 
-    If targets are rows of numbers, the index of the largest is the class. A network with a single output has no
-    classes, and its accuracy is NaN.
+    If targets are rows of numbers, the index of the largest is the class; binary cross-entropy takes each number for a
+    yes or a no, and a positive output for a yes. In paths, each step counts. A network with a single output has no
+    classes for other losses, and its accuracy is NaN.
     """
     loss = make_loss(loss)
+    check_end(network, loss)
     outputs = network.outputs(X)
-    y = _labels_or_rows(y, len(outputs), "y")
+    loss = loss_for(network.shape_out, copy.copy(loss))
+    y = labels_or_rows(y, len(outputs), "y")
     if not len(outputs):
         raise ValueError("evaluation needs at least one row, got none")
-    targets = loss.targets(y, network.n_outputs, network.dtype)
-    value = loss.forward(outputs, targets)
-    if network.n_outputs == 1:
+    targets = Targets(loss, y, network.n_outputs, network.dtype)
+    weight = checked_weights(sample_weight, len(outputs), network.dtype)
+    value = loss.forward(outputs, targets[:], weight)
+    if network.n_outputs == 1 and not loss.binary:
         return value, math.nan
-    return value, float(np.mean(outputs.argmax(axis=1) == targets.argmax(axis=1)))
+    return value, float(np.average(right(outputs, targets.classes(slice(None))), weights=weight))
 
 
 def _outputs(layers: Sequence[Layer], rows: Array, training: bool) -> Iterator[tuple[str, Array]]:
@@ -357,26 +402,11 @@ def _check_place(training: Training, callbacks: list[str]) -> None:
 def _check_tally(tally: Tally, training: Training) -> None:
     """Raise StateError for sums that this number of rows cannot give."""
     rows, mass, finite = tally.rows, tally.mass, all(abs(x) < 1e300 for x in (tally.loss, tally.mass, tally.factor))
-    weighed = mass == rows if training.sample_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
-    if not finite or not weighed or not 0 <= tally.hits <= rows:
+    weighed = mass == rows if training._mean_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
+    most = rows if training.sample_weight is None else total(training.sample_weight) * (1 + 1e-12)
+    if not finite or not weighed or not 0 <= tally.hits <= most:
         raise StateError("the running epoch's sums are not those of its rows")
 
 
 def _finite(layer: Any, name: str) -> bool:
     return bool(np.isfinite(getattr(layer, name)).all())
-
-
-def _labels_or_rows(y: Any, n: int, name: str) -> Array:
-    y = as_numbers(y, name)
-    if y.ndim == 0 or len(y) != n:
-        raise ValueError(f"X has {n} rows and {name} has {len(y) if y.ndim else 'no'}")
-    return y
-
-
-def _weights(weight: Any, n: int, dtype: Any) -> Array | None:
-    if weight is None:
-        return None
-    weight = np.ascontiguousarray(as_numbers(weight, "sample_weight"), dtype)
-    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
-        raise ValueError(f"sample_weight must be {n} numbers of at least 0 that are not all 0")
-    return weight

@@ -113,7 +113,7 @@ def load_recognizer(folder: Path) -> Recognizer:
     known = FEATURE_SETS.get(features) if isinstance(features, str) else None
     if known is None:
         raise RecognizerError(f"{folder} holds a network over features that are not known: {one_line(features, 60)}")
-    if network.shape_in != (known.size,) or network.n_outputs != len(CLASSES) or not isinstance(dataset, str):
+    if network.shape_in != (known.size,) or network.shape_out != (len(CLASSES),) or not isinstance(dataset, str):
         raise RecognizerError(f"{folder} holds a network that does not read the {known.size} numbers of a digit")
     if not isinstance(temperature, int | float) or not 0.001 <= temperature <= 1000:
         said = one_line(repr(temperature), 60)

@@ -94,4 +94,6 @@ def _network(params: Params, rng: np.random.Generator) -> Network:
     if size > MOST_PARAMETERS:
         raise ValueError(f"a network may have {MOST_PARAMETERS:,} parameters at most, got {size:,}")
     network.build(shape_in)
+    if len(network.shape_out) != 1:
+        raise ValueError(f"the network ends in paths, {network.shape_out}, and a digit has one class; add flatten")
     return network

@@ -73,6 +73,12 @@ def test_a_network_of_everything_is_right_and_left_as_it_was(rng: np.random.Gene
     assert all(layer.rng is rng for layer in network.walk())
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_network_that_ends_in_paths_is_right_with_every_loss(loss: str, rng: np.random.Generator) -> None:
+    network = Network([*EVERYTHING[:5], {"linear": {"n_out": 2}}], 16, rng=rng, dtype=np.float64)
+    assert check_network(network, rng.normal(size=(5, 16)), rng.integers(2, size=(5, 8)), loss) < TOLERANCE
+
+
 def test_a_wrong_network_or_loss_is_found_and_float32_refused(rng: np.random.Generator) -> None:
     network = Network([Linear(4), WrongFactor(), Linear(3)], 2, rng=rng, dtype=np.float64)
     assert check_network(network, rng.normal(size=(6, 2)), [0, 1, 2, 0, 1, 2]) > TOLERANCE

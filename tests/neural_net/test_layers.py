@@ -31,12 +31,20 @@ def test_linear() -> None:
     assert (linear.dW.tolist(), linear.db.tolist()) == ([[1, 0, 2], [2, 1, 4]], [1, 1, 2])
 
 
+def test_linear_on_the_points_of_a_path_and_without_bias() -> None:
+    linear = ready(Linear(3, use_bias=False), 2, 2, W=[[1, 2, 3], [4, 5, 6]])
+    assert linear.forward(np.array([[[1.0, 2], [0, 1]]])).tolist() == [[[9, 12, 15], [4, 5, 6]]]
+    assert linear.backward(np.array([[[1.0, 0, 2], [0, 1, 0]]])).tolist() == [[[7, 16], [2, 5]]]
+    assert (linear.dW.tolist(), list(linear.parameters)) == ([[1, 0, 2], [2, 1, 4]], ["W"])
+
+
 @pytest.mark.parametrize(("options", "y"), [
     ({"padding": "valid"}, [-2, -2]),  # 1 - 3, 2 - 4
     ({"padding": "same"}, [-2, -2, -2, 3]),  # 0 - 2, 1 - 3, 2 - 4, 3 - 0
     ({"padding": "valid", "stride": 2}, [-2]),
     ({"padding": "same", "stride": 2}, [-2, 3]),  # windows 1 2 3 and 3 4 0: the zero that is missing comes last
     ({"padding": "same", "stride": 3}, [-2, 3]),  # windows 0 1 2 and 3 4 0
+    ({"padding": "same", "dilation": 2}, [-3, -4, 1, 2]),  # 0 - 3, 0 - 4, 1 - 0, 2 - 0
 ])  # fmt: skip
 def test_conv1d(options: dict[str, Any], y: list[int]) -> None:
     conv = ready(Conv1D(1, 3, **options), 4, 1, W=np.reshape([1, 0, -1], (3, 1, 1)))
@@ -58,6 +66,17 @@ def test_pools_leave_out_the_rest_and_the_first_of_equals_gets_the_gradient() ->
     pool = ready(nn.AveragePool1D(3), 7, 1)
     assert pool.forward(path(1, 2, 3, 4, 5, 9, 100)).ravel().tolist() == [2, 6]
     assert pool.backward(path(3, 6)).ravel().tolist() == [1, 1, 1, 2, 2, 2, 0]
+
+
+@pytest.mark.parametrize(("pool", "y", "gradient"), [
+    (MaxPool1D(2, stride=1), [5, 5, 3, 3], [0, 30, 0, 70, 0]),  # windows 1 5, 5 2, 2 3, 3 0
+    (MaxPool1D(3, padding="same"), [5, 3], [0, 10, 0, 20, 0]),  # windows . 1 5 and 2 3 0: a point . comes before them
+    (nn.AveragePool1D(3, stride=2, padding="same"), [3, 10 / 3, 1.5], [5, 5 + 20 / 3, 20 / 3, 20 / 3 + 15, 15]),
+    (nn.AveragePool1D(2, stride=3), [3, 1.5], [5, 5, 0, 10, 10]),
+])  # fmt: skip
+def test_pools_with_stride_and_padding(pool: Any, y: list[float], gradient: list[float]) -> None:
+    assert ready(pool, 5, 1).forward(path(1, 5, 2, 3, 0)).ravel().tolist() == pytest.approx(y)
+    assert pool.backward(path(*[10, 20, 30, 40][: len(y)])).ravel().tolist() == pytest.approx(gradient)
 
 
 def test_batch_norm_of_two_samples_and_by_the_running_statistics() -> None:
@@ -90,6 +109,7 @@ def test_flatten_and_reshape_are_inverse_and_residual_adds_its_input() -> None:
     filled = ready(make_layer({"reshape": {"shape": [3, -1]}}), 6)
     assert np.array_equal(filled.forward(rows), x)
     assert layer_spec(filled) == {"reshape": {"shape": [3, 2]}}
+    assert filled.build((12,)) == (3, 4)
     residual = ready(Residual([Linear(2)]), 2)
     residual.layers[0].W[...], residual.layers[0].b[...] = [[2, 0], [0, 3]], [1, 1]
     assert residual.forward(np.array([[1.0, 10]])).tolist() == [[4, 41]]
@@ -120,15 +140,17 @@ def test_dropout_that_does_nothing(rate: float, training: bool) -> None:
 # What does not fit
 @pytest.mark.parametrize(("layers", "n_in", "message"), [
     ([Linear(3), Linear(2, n_in=5)], 4, "Linear: linear2 expects 5 inputs, got 3"),
-    ([Linear(3)], (8, 2), r"linear1 expects rows of numbers, got samples of shape \(8, 2\); put flatten before"),
+    ([Linear(3, n_in=8)], (8, 2), "Linear: linear1 expects 8 inputs, got 2"),
+    ([Conv1D(3, dilation=4, padding="valid")], (8, 2), "conv1d1 has a kernel of 9 points, longer than a path of 8"),
     ([Conv1D(3)], 16, r"conv1d1 expects samples of shape \(length, channels\), got \(16,\); put reshape before"),
     ([Conv1D(3, 9, padding="valid")], (8, 2), "conv1d1 has a kernel of 9 points, longer than a path of 8"),
+    ([Conv1D(3, dilation=8)], (8, 2), "conv1d1 has a dilation of 8 on a path of 8 points"),
+    ([MaxPool1D(9, padding="same")], (8, 2), "maxpool1d1 pools 9 points of a path of 8"),
     ([MaxPool1D()], 16, r"maxpool1d1 expects samples of shape \(length, channels\), got \(16,\)"),
     ([nn.AveragePool1D(9)], (8, 2), "averagepool1d1 pools 9 points of a path of 8"),
     ([{"reshape": {"shape": [-1, 3]}}], 16, r"reshape1 cannot make samples of shape \(5, 3\) out of \(16,\)"),
     ([{"reshape": {"shape": [8, 3]}}], 16, r"reshape1 cannot make samples of shape \(8, 3\) out of \(16,\)"),
     ([Residual([Linear(3)])], 4, r"residual1 must keep the shape of its samples, \(4,\), .* make it \(3,\)"),
-    ([Conv1D(3)], (8, 2), r"a network must end in rows of numbers, got samples of shape \(8, 3\); add flatten"),
 ])  # fmt: skip
 def test_shapes_that_do_not_fit_are_named(layers: list[Any], n_in: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -143,6 +165,10 @@ def test_shapes_that_do_not_fit_are_named(layers: list[Any], n_in: Any, message:
     ({"linear": {"n_outs": 3}}, "the option of layer linear must be one of .*did you mean n_out?"),
     ({"conv1d": {"filters": 1, "padding": "full"}}, "Conv1D: padding must be same or valid, got 'full'"),
     ({"max_pool1d": {"size": 0}}, "MaxPool1D: size must be a whole number"),
+    ({"max_pool1d": {"stride": 0}}, "MaxPool1D: stride must be a whole number of at least 1, got 0"),
+    ({"average_pool1d": {"padding": "full"}}, "AveragePool1D: padding must be same or valid, got 'full'"),
+    ({"conv1d": {"filters": 1, "dilation": 0}}, "Conv1D: dilation must be a whole number of at least 1, got 0"),
+    ({"linear": {"n_out": 1, "use_bias": 1}}, "layer linear: use_bias must be true or false, got 1"),
     ({"reshape": {"shape": [-1, -1]}}, r"Reshape: shape may hold one -1 at most, got \[-1, -1\]"),
     ({"dropout": {"rate": 1.0}}, "Dropout: rate must be at least 0 and less than 1, got 1.0"),
     ({"batch_norm": {"momentum": 1}}, "BatchNorm: momentum must be at least 0 and less than 1, got 1"),
@@ -159,7 +185,7 @@ def test_faulty_options_are_named(spec: Any, message: str) -> None:
 
 # What holds for all
 EXAMPLES: dict[str, Any] = {
-    "linear": {"n_out": 3, "init": "orthogonal"}, "conv1d": {"filters": 3, "kernel_size": 2, "stride": 2},
+    "linear": {"n_out": 3, "init": "orthogonal"}, "conv1d": {"filters": 3, "kernel_size": 2, "dilation": 2},
     "reshape": {"shape": [3, 4]}, "dropout": {"rate": 0.25},
     "residual": {"layers": [{"linear": {"n_out": 12}}, "tanh"]},
 }  # fmt: skip
@@ -203,8 +229,10 @@ def test_a_second_network_of_the_same_objects_leaves_the_first_alone(rng: np.ran
     first = Network(layers, 4, rng=rng)
     X = rng.normal(size=(5, 4))
     before = first.outputs(X)
-    second = Network(layers, 6, rng=rng)
+    with pytest.warns(UserWarning, match=r"linear1 draws new weights: those it has do not fit here, W \(4, 3\), b"):
+        second = Network(layers, 6, rng=rng)
     assert second.outputs(np.ones((1, 6))).shape == (1, 2)
     assert np.array_equal(first.outputs(X), before)
+    assert np.array_equal(second.layers[2].get_weights()[0], first.layers[2].get_weights()[0])
     twice = Network([layers[0], layers[1], Linear(3), layers[1]], 4, rng=rng)
     assert (len({id(layer) for layer in twice.walk()}), twice.n_parameters) == (4, 15 + 12)

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from neural_net import LOSSES, CrossEntropy, FocalLoss, Loss, MeanSquaredError, make_loss
+from neural_net import (
+    LOSSES,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    FocalLoss,
+    Huber,
+    Loss,
+    MeanAbsoluteError,
+    MeanSquaredError,
+    make_loss,
+)
 
 LOG2, LOG3 = math.log(2), math.log(3)
 LOGITS = arrays(np.float64, (6, 4), elements=st.floats(-30, 30))
@@ -33,6 +43,12 @@ def value(loss: Loss, outputs: Any, y: Any, weight: Any = None) -> float:
     (MeanSquaredError(), [[1, 2], [3, 4]], [[1, 0], [0, 4]], 13 / 4, [[0, 1], [1.5, 0]]),
     (MeanSquaredError(), [[3], [5]], [1, 2], 13 / 2, [[2], [3]]),
     (MeanSquaredError(), [[0.5, 0.5]], [1], 0.25, [[0.5, -0.5]]),  # a class number is a row with a 1
+    (MeanAbsoluteError(), [[1, 2], [3, 4]], [[1, 0], [5, 4]], 1, [[0, 0.25], [-0.25, 0]]),
+    (Huber(), [[0.5, 4]], [[0, 1]], (0.125 + 2.5) / 2, [[0.25, 0.5]]),
+    (Huber(delta=2), [[1], [-5]], [0, 0], (0.5 + 2 * 4) / 2, [[0.5], [-1]]),
+    (BinaryCrossEntropy(), [[0], [LOG3]], [1, 0], 1.5 * LOG2, [[-0.25], [0.375]]),
+    (BinaryCrossEntropy(), [[LOG3, -LOG3]], [[1, 1]], 2 * LOG2 - LOG3 / 2, [[-0.125, -0.375]]),
+    (BinaryCrossEntropy(label_smoothing=0.5), [[LOG3, 0]], [0], (2 * LOG2 - 0.75 * LOG3 + LOG2) / 2, [[0, 0.125]]),
     (FocalLoss(), [[0, 0]], [0], LOG2 / 4, None),  # (1 - 1/2)^2 log 2
     (FocalLoss(), [[0, LOG3]], [0], 9 / 16 * 2 * LOG2, None),
     (FocalLoss(gamma=1), [[0, LOG3]], [1], (2 * LOG2 - LOG3) / 4, None),
@@ -54,6 +70,7 @@ def test_focal_loss_lies_between_nothing_and_the_cross_entropy(z: np.ndarray, y:
 @pytest.mark.parametrize(("loss", "wrong", "slope"), [
     (CrossEntropy(), 2000, 1), (CrossEntropy(label_smoothing=0.5), 1500, 0.75), (FocalLoss(), 2000, 1),
     (FocalLoss(gamma=0.5), 2000, 1), (FocalLoss(gamma=0), 2000, 1), (MeanSquaredError(), 1_000_000, 1000),
+    (BinaryCrossEntropy(), 1000, 0.5), (MeanAbsoluteError(), 1000, 0.5), (Huber(0.5), 500, 0.25),
 ])  # fmt: skip
 def test_stable_far_from_zero(loss: Loss, wrong: float, slope: float, dtype: type) -> None:
     z = np.array([[1000, -1000]], dtype)
@@ -86,12 +103,18 @@ def test_targets_in_all_their_forms_are_the_same(name: str, y: Any) -> None:
     (CrossEntropy(), [[0], [1]], r"expects targets of shape \(rows, 3\), or class numbers, got shape \(2, 1\)"),
     (CrossEntropy(), [[1, 1, 0]], "rows of targets must be probabilities that add up to 1"),
     (CrossEntropy(), [[2, -1, 0]], "rows of targets must be probabilities that add up to 1"),
+    (BinaryCrossEntropy(), [[1, 1.5, 0]], "BinaryCrossEntropy: the targets must be numbers from 0 to 1"),
     (MeanSquaredError(), [[1, math.inf, 0]], "MeanSquaredError: the targets hold NaN or infinity"),
     (CrossEntropy(class_weights=[1, 2]), [0, 1], "CrossEntropy has 2 class_weights for 3 outputs"),
 ])  # fmt: skip
 def test_targets_that_do_not_fit_are_named(loss: Loss, y: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         loss.targets(y, 3)
+
+
+def test_weights_of_classes_are_a_list() -> None:
+    with pytest.raises(ValueError, match=r"class_weights must list a number for each class in order, got \{1: 5"):
+        CrossEntropy(class_weights={1: 5.0, 2: 1.0, 3: 1.0})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -106,6 +129,8 @@ def test_arguments_of_two_shapes_do_not_broadcast(name: str, shape: tuple[int, .
     ({"cross_entropy": {"class_weights": [1, 0]}}, r"class_weights must be numbers greater than 0, got \[1, 0\]"),
     ({"cross_entropy": {"class_weights": []}}, "class_weights must be numbers greater than 0"),
     ({"focal": {"gamma": -1}}, "FocalLoss: gamma must be at least 0, got -1"),
+    ({"huber": {"delta": 0}}, "Huber: delta must be greater than 0, got 0"),
+    ({"binary_cross_entropy": {"label_smoothing": 1}}, "label_smoothing must be at least 0 and less than 1, got 1"),
     ("crossentropy", r"loss must be one of .*did you mean cross_entropy\?"),
 ])  # fmt: skip
 def test_faulty_options_are_named(spec: Any, message: str) -> None:
@@ -116,6 +141,7 @@ def test_faulty_options_are_named(spec: Any, message: str) -> None:
 # Weights of samples
 EVERY_LOSS = [
     *LOSSES, {"cross_entropy": {"label_smoothing": 0.2, "class_weights": [1, 2, 3, 4]}}, {"focal": {"gamma": 0.5}},
+    {"huber": {"delta": 0.2}},
 ]  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """Networks: one vector of parameters, data in any form, and what does not fit."""
 
 import copy
+import io
 import math
 import pickle
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +40,32 @@ def test_parameters_and_gradients_are_views_into_two_vectors(rng: np.random.Gene
     assert start == network.n_parameters == len(network.params)
 
 
+def test_assigned_arrays_are_copied_to_where_the_network_computes_and_saves(rng: np.random.Generator) -> None:
+    network, X = Network(ALL_KINDS, 16, rng=rng, dtype=np.float64), rng.normal(size=(4, 16))
+    places = [(network, "params"), (network, "grads"), (network, "decays")]
+    places += [(part, f"{d}{name}") for part, name, _ in network.parameters() for d in ("", "d")]
+    places += [(network.layers[-1], name) for name in ("Wb", "WbT", "dWb")]
+    for owner, name in places:
+        place, before = getattr(owner, name), network.outputs(X)
+        setattr(owner, name, rng.normal(size=place.shape).tolist())
+        assert getattr(owner, name) is place
+        assert np.array_equal(network.outputs(X), before) == (name in ("grads", "decays") or name.startswith("d"))
+        for wrong in (0, np.ones((*place.shape, 2)), place[:-1]):
+            with pytest.raises(ValueError, match=rf"{name} has shape \(.*\), got an array of shape \("):
+                setattr(owner, name, wrong)
+    network.layers[-1].W *= 2
+    assert np.array_equal(network.params[-network.layers[-1].n_parameters : -3], network.layers[-1].W.ravel())
+
+
+def test_arrays_assigned_before_their_place_exists_are_not_lost(rng: np.random.Generator) -> None:
+    linear = Linear(3)
+    linear.W = np.ones((4, 3))
+    with pytest.raises(ValueError, match="W cannot be assigned before the sizes are known"):
+        Network([linear], 4, rng=rng)
+    with pytest.raises(ValueError, match=r"Network\.params cannot be assigned before the sizes are known"):
+        Network([Linear(3)], rng=rng).params = np.ones(15)
+
+
 def test_backward_fills_the_gradient_vector(rng: np.random.Generator) -> None:
     network = Network(ALL_KINDS, 16, rng=rng)
     network.set_rng(rng)
@@ -50,7 +78,23 @@ def test_backward_fills_the_gradient_vector(rng: np.random.Generator) -> None:
     assert np.array_equal(network.grads, without)
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])  # noqa: S301
+def by_joblib(network: Network) -> Any:
+    file = io.BytesIO()
+    joblib.dump(network, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
+TWINS = [copy.copy, copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network)), by_joblib]  # noqa: S301
+
+
+@pytest.mark.parametrize("twin", TWINS)
+def test_deep_networks_can_be_copied(twin: Any, rng: np.random.Generator) -> None:
+    network = Network([layer for _ in range(150) for layer in (Linear(2), Tanh())], 2, rng=rng)
+    assert np.array_equal(twin(network).outputs(np.eye(2)), network.outputs(np.eye(2)))
+
+
+@pytest.mark.parametrize("twin", TWINS)
 def test_a_copy_predicts_alike_and_trains_by_itself(twin: Any, blobs: Any) -> None:
     X, y = blobs
     original = Network(dense_layers([5], 3, normalization="batch_norm"), rng=np.random.default_rng(0))
@@ -75,6 +119,14 @@ def test_a_copy_holds_the_parameters_once_and_no_batch(rng: np.random.Generator)
 
 
 # Sizes
+
+
+def test_parameters_are_counted_for_any_samples_without_touching_the_network(rng: np.random.Generator) -> None:
+    network, X = Network(ALL_KINDS, 16, rng=rng), rng.normal(size=(4, 16))
+    before, longer = network.outputs(X), [{"reshape": {"shape": [-1, 2]}}, *ALL_KINDS[1:-3], Linear(3)]
+    assert network.count_parameters((16,)) == network.n_parameters == len(network.params)
+    assert np.array_equal(network.outputs(X), before)
+    assert [Network(longer, 16, rng=rng).count_parameters((n,)) for n in (16, 32)] == [87, 135]
 
 
 def test_without_a_number_of_inputs_the_first_data_decide() -> None:
@@ -119,6 +171,15 @@ def test_predictions_are_the_largest_probability(rng: np.random.Generator) -> No
     assert probabilities.dtype == np.float32
     named = small(classes=["x", "y", "z"])
     assert np.array_equal(named.predict(X), np.array(["x", "y", "z"])[network.predict(X)])
+
+
+def test_a_single_output_is_a_number_unless_it_has_a_class(rng: np.random.Generator) -> None:
+    network, X = Network([Linear(1)], 4, rng=rng), rng.normal(size=(5, 4))
+    assert np.array_equal(network.predict(X), network.outputs(X)[:, 0])
+    with pytest.raises(ValueError, match="a network with a single output has no classes"):
+        network.predict_proba(X)
+    network.classes = np.array(["only"])
+    assert (network.predict(X).tolist(), network.predict_proba(X).tolist()) == (["only"] * 5, [[1]] * 5)
 
 
 def test_any_number_of_rows_and_outputs_are_the_callers_to_keep(rng: np.random.Generator) -> None:

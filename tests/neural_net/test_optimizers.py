@@ -9,6 +9,8 @@ import pytest
 from neural_net import OPTIMIZERS, Network, make_optimizer
 from neural_net.parts import arguments
 
+EVERY = [*((name, {}) for name in OPTIMIZERS), ("adam", {"amsgrad": True}), ("rmsprop", {"centered": True})]
+
 
 def steps(spec: Any, start: Any, gradients: Any, decays: Any = None, factor: float = 1.0) -> list[list[float]]:
     """Where the parameters are after each step."""
@@ -32,6 +34,8 @@ def steps(spec: Any, start: Any, gradients: Any, decays: Any = None, factor: flo
     ({"adam": {"lr": 1}}, [5, 5, 5], [9, 8, 7]),  # of a gradient that stays, the step is lr
     ({"adam": {"lr": 1, "beta1": 0, "beta2": 0.5}}, [1, 7], [9, 9 - 7 / math.sqrt(33)]),  # (1 + 2 * 49) / 3 = 33
     ({"adam": {"lr": 1, "beta1": 0.5, "beta2": 0}}, [3, 6], [9, 9 - 5 / 6]),  # (3 + 2 * 6) / 3 = 5
+    ({"adam": {"lr": 1, "beta1": 0, "beta2": 0.5, "amsgrad": True}}, [2, 0, 1], [9, 9, 9 - math.sqrt(7) / 4]),
+    ({"rmsprop": {"lr": 1, "rho": 0.75, "centered": True}}, [4, 0], [10 - 4 / math.sqrt(3)] * 2),  # 4 - 1^2
     ({"adamw": {"lr": 0.5}}, [1], [10 - 0.05 - 0.5]),  # a two-hundredth of 10, then lr
     ({"lion": {"lr": 1}}, [0.1, -0.001, -5], [9, 8, 9]),  # 0.9 of the memory outweighs -0.001, not -5
     ({"lion": {"lr": 1, "beta1": 0.5, "beta2": 0.75}}, [4, -2], [9, 10]),  # the memory of 4 is 1, less than 2
@@ -90,9 +94,16 @@ def test_clipping_hides_no_nan(clip: str) -> None:
     assert math.isnan(w)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_dtype_and_place_stay(name: str) -> None:
-    optimizer, w = make_optimizer({name: {"weight_decay": 0.1}}), np.ones(3, np.float32)
+def test_a_gradient_that_stays_leaves_no_variance_and_no_nan() -> None:
+    optimizer, w = make_optimizer({"rmsprop": {"centered": True}}), np.ones(9, np.float32)
+    for _ in range(2000):
+        optimizer.step(w, np.linspace(0.1, 1, 9, dtype=np.float32))
+    assert np.isfinite(w).all()
+
+
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_dtype_and_place_stay(name: str, options: Any) -> None:
+    optimizer, w = make_optimizer({name: {"weight_decay": 0.1} | options}), np.ones(3, np.float32)
     place = w.__array_interface__["data"]
     for _ in range(3):
         optimizer.step(w, np.ones(3, np.float32))
@@ -117,9 +128,9 @@ def test_reset_forgets_the_steps_and_the_number_of_parameters(name: str) -> None
 @pytest.mark.parametrize(("spec", "options"), [
     ("sgd", {"lr": 0.01, "momentum": 0.0, "nesterov": False}),
     ("adagrad", {"lr": 0.01, "eps": 1e-10}),
-    ("rmsprop", {"lr": 0.001, "rho": 0.99, "momentum": 0.0, "eps": 1e-8}),
-    ("adam", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}),
-    ("adamw", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.01}),
+    ("rmsprop", {"lr": 0.001, "rho": 0.99, "momentum": 0.0, "eps": 1e-8, "centered": False}),
+    ("adam", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False}),
+    ("adamw", {"lr": 0.001, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "amsgrad": False, "weight_decay": 0.01}),
     ("lion", {"lr": 1e-4, "beta1": 0.9, "beta2": 0.99}),
 ])  # fmt: skip
 def test_the_options_and_their_defaults(spec: str, options: dict[str, Any]) -> None:
@@ -158,11 +169,11 @@ def test_faulty_options_are_named(spec: Any, message: str) -> None:
         make_optimizer(spec)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_long_vector_is_treated_as_many_short_ones(name: str, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize(("name", "options"), EVERY)
+def test_a_long_vector_is_treated_as_many_short_ones(name: str, options: Any, rng: np.random.Generator) -> None:
     long, decays = rng.normal(size=70_000).astype(np.float32), np.arange(70_000) % 2
     ends = [slice(0, 9), slice(32_760, 32_780), slice(69_990, 70_000)]
-    optimizers = [make_optimizer({name: {"weight_decay": 0.1}}) for _ in range(4)]
+    optimizers = [make_optimizer({name: {"weight_decay": 0.1} | options}) for _ in range(4)]
     short = [long[end].copy() for end in ends]
     for _ in range(3):
         gradient = rng.normal(size=70_000).astype(np.float32)

@@ -61,6 +61,7 @@ CASES: dict[str, dict[str, Any]] = {
     "no validation": {"validation": None},
     "watched": {"watch": True, "layers": {"dropout": 0.2}},
     **{name: {"optimizer": name} for name in ("adagrad", "rmsprop", "adamw", "lion")},
+    **{flag: {"optimizer": {name: {flag: True}}} for name, flag in (("adam", "amsgrad"), ("rmsprop", "centered"))},
 }
 
 

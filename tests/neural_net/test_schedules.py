@@ -11,7 +11,14 @@ from neural_net import ReduceOnPlateau, Schedule, Step, Warmup, make_schedule
 
 TOTALS = st.floats(1, 1000)
 SHARES = st.floats(0, 1)
-PLAIN = ["constant", {"exponential": {"rate": 0.9}}, {"cosine": {"floor": 0.25}}, "one_cycle"]
+PLAIN = [
+    "constant",
+    {"exponential": {"rate": 0.9}},
+    {"cosine": {"floor": 0.25}},
+    "one_cycle",
+    "polynomial",
+    "cosine_restarts",
+]
 
 
 @pytest.mark.parametrize(("spec", "factors"), [
@@ -20,6 +27,9 @@ PLAIN = ["constant", {"exponential": {"rate": 0.9}}, {"cosine": {"floor": 0.25}}
     ({"exponential": {"rate": 0.25}}, {0: 1, 0.5: 0.5, 1: 0.25, 2: 0.0625}),
     ("cosine", {0: 1, 50: 0.5, 100: 0}),
     ({"cosine": {"floor": 0.2}}, {0: 1, 50: 0.6, 100: 0.2}),
+    ({"polynomial": {"power": 2, "floor": 0.2}}, {0: 1, 50: 0.4, 100: 0.2}),
+    ({"cosine_restarts": {"period": 20, "floor": 0.2}}, {0: 1, 10: 0.6, 20: 1, 30: 0.6, 80: 1, 90: 0.6, 100: 1}),
+    ({"cosine_restarts": {"period": 10, "growth": 3}}, {0: 1, 5: 0.5, 10: 1, 25: 0.5, 40: 1, 85: 0.5}),
     ({"one_cycle": {"rise": 0.2, "start_divisor": 5, "end_divisor": 2}}, {0: 0.2, 10: 0.6, 20: 1, 60: 0.55, 100: 0.1}),
     ({"warmup": {"epochs": 4}}, {0: 0, 1: 0.25, 3: 0.75, 4: 1, 100: 1}),
     ({"warmup": {"epochs": 20, "schedule": "cosine"}}, {0: 0, 10: 0.5, 20: 1, 60: 0.5, 100: 0}),
@@ -92,6 +102,10 @@ def test_a_step_comes_at_the_start_of_its_epoch(every: int, steps: int) -> None:
     ({"step": {"rate": 1.5}}, "Step: rate must be greater than 0 and at most 1, got 1.5"),
     ({"exponential": {"rate": 0}}, "Exponential: rate must be greater than 0 and at most 1, got 0"),
     ({"cosine": {"floor": 2}}, "Cosine: floor must be at least 0 and at most 1, got 2"),
+    ({"cosine_restarts": {"period": 2.5}}, "CosineRestarts: period must be a whole number of at least 1, got 2.5"),
+    ({"cosine_restarts": {"floor": 2}}, "floor must be at least 0 and at most 1, got 2"),
+    ({"polynomial": {"power": 0}}, "Polynomial: power must be greater than 0, got 0"),
+    ({"polynomial": {"floor": 2}}, "Polynomial: floor must be at least 0 and at most 1, got 2"),
     ({"one_cycle": {"rise": 1}}, "OneCycle: rise must lie strictly between 0 and 1, got 1"),
     ({"one_cycle": {"start_divisor": 0.5}}, "OneCycle: start_divisor must be at least 1, got 0.5"),
     ({"one_cycle": {"end_divisor": 0}}, "OneCycle: end_divisor must be at least 1, got 0"),

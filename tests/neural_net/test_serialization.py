@@ -18,7 +18,8 @@ LAYERS = [
     {"reshape": {"shape": [8, 2]}}, {"conv1d": {"filters": 3, "kernel_size": 2, "stride": 2, "padding": "valid"}},
     "batch_norm", {"leaky_relu": {"slope": 0.3}},
     {"residual": {"layers": [{"residual": {"layers": [{"conv1d": {"filters": 3}}, "batch_norm"]}}, "layer_norm"]}},
-    "max_pool1d", "flatten", {"dropout": {"rate": 0.2}}, {"linear": {"n_out": 3, "bias_init": "ones"}},
+    {"max_pool1d": {"stride": 1}}, {"linear": {"n_out": 2, "use_bias": False}}, {"gelu": {"approximate": False}},
+    "flatten", {"dropout": {"rate": 0.2}}, {"linear": {"n_out": 3, "bias_init": "ones"}},
 ]  # fmt: skip
 
 
@@ -54,6 +55,14 @@ def test_a_loaded_network_is_the_same_and_equal_networks_have_equal_bytes(
     first, *others = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert others == [first, first]
     assert sorted(first) == ["network.json", "network.npz"]
+
+
+def test_options_that_came_later_are_left_out_at_their_defaults() -> None:
+    """Files of networks without them stay the same bytes, and earlier versions read them."""
+    layers = [{"conv1d": {"filters": 2}}, "gelu", "max_pool1d", "flatten", {"linear": {"n_out": 2}}]
+    names = [key for layer in Network(layers, (4, 1), rng=np.random.default_rng(0)).layers for key in layer.config()]
+    conv = ["filters", "kernel_size", "stride", "padding", "init", "bias_init"]
+    assert names == [*conv, "size", "n_out", "n_in", "init", "bias_init"]
 
 
 def test_saving_replaces_the_files_and_takes_text_and_numpys_numbers(folder: Path, tmp_path: Path) -> None:
@@ -96,6 +105,7 @@ def rewrite_json(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     ({"classes": ["a", "b"]}, "classes must be 3 labels, one for each output, got"),
     ({"classes": [[1], [2, 3], [4]]}, "classes must be 3 labels"),
     ({"layers": [None]}, "got None"),
+    ({"frozen": ["linear9"]}, "frozen must list layers of this network, got 'linear9'"),
     ({"layers": [{"reshape": {"shape": [float("inf")]}}]}, "shape must be a whole number"),
     ({"layers": ["flatten"]}, "the array conv1d1.W belongs to no layer of this network"),
 ])  # fmt: skip
@@ -116,17 +126,17 @@ def test_a_missing_key_is_named(key: str, folder: Path) -> None:
 # The npz file
 
 
-FULL = np.zeros((6, 3), np.float32)  # the shape of linear1.W
+FULL = np.zeros((6, 3), np.float32)  # the shape of linear2.W
 
 
 @pytest.mark.parametrize(("name", "array", "message"), [
-    ("linear1.W", None, "the array linear1.W is missing"),
+    ("linear2.W", None, "the array linear2.W is missing"),
     ("batchnorm2.mean", None, "the array batchnorm2.mean is missing"),
-    ("linear2.W", FULL, "the array linear2.W belongs to no layer of this network"),
-    ("linear1.W", FULL.T, r"the array linear1.W must have shape \(6, 3\), got \(3, 6\)"),
+    ("linear3.W", FULL, "the array linear3.W belongs to no layer of this network"),
+    ("linear2.W", FULL.T, r"the array linear2.W must have shape \(6, 3\), got \(3, 6\)"),
     ("batchnorm2.mean", np.zeros(4, "f4"), r"batchnorm2.mean must have shape \(3,\), got \(4,\)"),
-    ("linear1.W", FULL.astype("f8"), "the array linear1.W must have dtype float32, got float64"),
-    ("linear1.W", FULL + np.float32(np.inf), "the array linear1.W holds NaN or infinity"),
+    ("linear2.W", FULL.astype("f8"), "the array linear2.W must have dtype float32, got float64"),
+    ("linear2.W", FULL + np.float32(np.inf), "the array linear2.W holds NaN or infinity"),
     ("batchnorm1.variance", np.full(3, -1, "f4"), "batchnorm1.variance holds numbers less than 0"),
 ])  # fmt: skip
 def test_a_changed_array_is_rejected(name: str, array: Any, message: str, folder: Path) -> None:

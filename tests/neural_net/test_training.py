@@ -1,5 +1,6 @@
 """Training: what it learns, in which order it does things, and when and how it stops."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def network(*layers: Any, dtype: Any = np.float64, seed: int = 0) -> Network:
 
 
 # Learning
-@pytest.mark.parametrize("loss", ["cross_entropy", "focal", "mean_squared_error"])
+@pytest.mark.parametrize("loss", [name for name, kind in nn.LOSSES.items() if kind.__module__.startswith("neural_net")])
 def test_every_loss_can_be_learned(loss: str, blobs: Data) -> None:
     net = network()
     before, _ = evaluate(net, *blobs, loss)
@@ -40,6 +41,80 @@ def test_one_step_by_head_one_row_and_one_class() -> None:
     assert fit(net, [[1, 2, 3, 4]], [2], rng=RNG(0), epochs=50, optimizer={"adam": {"lr": 0.1}})["train_loss"][-1] < 0.1
     assert net.predict([[1, 2, 3, 4]]) == [2]
     assert fit(network(Linear(1)), np.ones((5, 4)), [0] * 5, rng=RNG(0), epochs=2)["train_loss"] == [0, 0]
+
+
+class Doubles(nn.Layer):
+    """``y = 2 x`` by a NumPy float64, which makes arrays float64."""
+
+    def forward(self, x: np.ndarray, training: bool = False) -> np.ndarray:
+        return np.float64(2) * x
+
+    def backward(self, grad_out: np.ndarray) -> np.ndarray:
+        return np.float64(2) * grad_out
+
+
+class InDouble(nn.MeanSquaredError):
+    def backward(self) -> np.ndarray:
+        return super().backward().astype(np.float64)
+
+
+def test_parts_of_ones_own_may_calculate_in_float64(blobs: Data) -> None:
+    class Tenfold:
+        def Forward_prop(self, Z: np.ndarray) -> np.ndarray:
+            return np.float64(10) * Z
+
+        Backward_prop = Forward_prop
+
+    X, y = blobs
+    nets = [network(Linear(3), *middle, Linear(3), dtype=np.float32) for middle in ([Doubles(), Tenfold()], [])]
+    nets[1].layers[1].W *= 20
+    for net in nets:
+        fit(net, X, y, rng=RNG(0), loss=InDouble(), epochs=1, batch_size=None, optimizer=SGD(1e-4))
+    assert nets[0].outputs(X).dtype == np.float32
+    np.testing.assert_allclose(nets[0].grads[:15], nets[1].grads[:15], rtol=1e-4)
+
+
+# Paths at the end
+PATH_END = [{"reshape": {"shape": [4, 1]}}, Linear(8), "tanh", Linear(3)]
+
+
+def test_a_network_that_ends_in_paths_learns_a_class_for_each_step() -> None:
+    X = RNG(0).normal(size=(60, 4))
+    steps = np.digitize(X, [-0.5, 0.5])  # of each number: low, middle or high
+    net = Network(PATH_END, 4, rng=RNG(0), dtype=np.float64, classes=["low", "middle", "high"])
+    options: dict[str, Any] = {"optimizer": {"adam": {"lr": 0.05}}, "validation": (X, steps)}
+    history = fit(net, X, steps, rng=RNG(0), epochs=60, **options)
+    assert net.outputs(X).shape == net.predict_proba(X).shape == (60, 4, 3)
+    right = float(np.mean(net.predict(X) == np.array(["low", "middle", "high"])[steps]))
+    assert 0.95 < history.last["train_accuracy"] <= 1
+    assert (history.last["val_loss"], right) == (evaluate(net, X, steps)[0], pytest.approx(evaluate(net, X, steps)[1]))
+    assert right == history.last["val_accuracy"] > 0.95
+    with pytest.raises(ValueError, match=r"CrossEntropy expects targets of shape \(rows, 4, 3\), or class .* flatten"):
+        fit(net, X, steps[:, 0], rng=RNG(0))
+
+
+@pytest.mark.parametrize("loss", ["huber", {"cross_entropy": {"class_weights": [1, 2, 3]}}], ids=str)
+def test_a_weight_of_a_path_is_as_good_as_repeated_paths(loss: Any) -> None:
+    X, weight, trained = RNG(0).normal(size=(12, 4)), np.arange(12) % 3, []
+    steps = np.digitize(X, [-0.5, 0.5])
+    for repeats, weights in ((1, weight), (weight, None)):
+        net, rows = Network(PATH_END, 4, rng=RNG(0), dtype=np.float64), np.repeat(X, repeats, 0)
+        options: dict[str, Any] = {"batch_size": None, "epochs": 5, "optimizer": SGD(0.1), "loss": loss}
+        history = fit(net, rows, np.repeat(steps, repeats, 0), rng=RNG(0), sample_weight=weights, **options)
+        trained.append([*net.params, *history["train_loss"], *history["train_accuracy"]])
+    np.testing.assert_allclose(trained[0], trained[1], rtol=1e-9, atol=1e-12)
+
+
+def test_several_labels_a_row_and_one_output_for_yes_or_no() -> None:
+    X = RNG(0).normal(size=(80, 4))
+    for labels in (X[:, :2] > 0, X[:, 0] > 0):
+        net = network(Linear(labels.ndim))
+        history = fit(
+            net, X, labels, rng=RNG(0), loss="binary_cross_entropy", epochs=80, optimizer={"adam": {"lr": 0.1}}
+        )
+        found = (net.outputs(X) > 0).reshape(labels.shape)
+        assert evaluate(net, X, labels, "binary_cross_entropy")[1] == np.mean(found == labels) > 0.95
+        assert 0.95 < history.last["train_accuracy"] <= 1
 
 
 # Batches
@@ -91,16 +166,58 @@ def test_augmentation_makes_each_epochs_rows_from_the_given_ones_and_cannot_chan
 
 
 # Weights of rows
-@pytest.mark.parametrize("loss", ["cross_entropy", {"cross_entropy": {"label_smoothing": 0.1}}, "focal"])
-def test_sample_weights_are_as_good_as_repeated_rows(loss: Any, blobs: Data) -> None:
+BY_CLASS = {"cross_entropy": {"class_weights": [1, 2, 3]}}
+PATH = [{"reshape": {"shape": [2, 2]}}, {"conv1d": {"filters": 3}}, "batch_norm", "tanh", "flatten", Linear(3)]
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", BY_CLASS, "focal"], ids=["cross entropy", "by class", "focal"])
+@pytest.mark.parametrize("layers", [[], dense_layers([8], 3, normalization="batch_norm"), PATH], ids=len)
+def test_a_row_of_weight_2_is_a_row_given_twice(layers: Any, loss: Any, blobs: Data) -> None:
+    """By weights of rows and of classes; in the weights, the running statistics, and what is measured."""
     X, y = blobs
-    weight = np.arange(32) % 4
-    once, repeated = network(), network()
-    options: dict[str, Any] = {"loss": loss, "batch_size": None, "epochs": 20, "optimizer": SGD(0.1)}
-    a = fit(once, X, y, rng=RNG(0), sample_weight=pd.Series(weight), **options)
-    b = fit(repeated, np.repeat(X, weight, 0), np.repeat(y, weight), rng=RNG(0), **options)
+    weight, held_out = np.arange(32) % 4, np.arange(9) % 3
+    by_class = np.array([1, 2, 3])[y] if loss is BY_CLASS else np.ones(32, int)
+    plain = "cross_entropy" if loss is BY_CLASS else loss
+    once, repeated = network(*layers), network(*layers)
+    options: dict[str, Any] = {"batch_size": None, "epochs": 20, "optimizer": SGD(0.1)}
+    a = fit(once, X, y, rng=RNG(0), loss=loss, sample_weight=pd.Series(weight), **options,
+            validation=(X[:9], y[:9], held_out))  # fmt: skip
+    b = fit(repeated, *(np.repeat(rows, weight * by_class, 0) for rows in (X, y)), rng=RNG(0), loss=plain, **options,
+            validation=[np.repeat(rows[:9], held_out * by_class[:9], 0) for rows in (X, y)])  # fmt: skip
     np.testing.assert_allclose(once.params, repeated.params, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(a["train_loss"], b["train_loss"], rtol=1e-9)
+    np.testing.assert_allclose(once.outputs(X), repeated.outputs(X), rtol=1e-9, atol=1e-12)
+    losses_alone = loss is BY_CLASS  # weights of classes do not count in the accuracy
+    for key in ("train_loss", "val_loss") if losses_alone else a.last:
+        np.testing.assert_allclose(a[key], b[key], rtol=1e-9)
+
+
+@pytest.mark.parametrize("size", [1, 5, 32])
+@pytest.mark.parametrize("loss", ["mean_squared_error", BY_CLASS], ids=["squared", "by class"])
+def test_the_batches_of_an_epoch_pull_as_all_rows_together(loss: Any, size: int, blobs: Data) -> None:
+    pulls = []
+
+    class Pull(Callback):
+        def on_batch_end(self, training: Training) -> None:
+            rows = min(size, 32 - (training.step - 1) * size)
+            pulls.append(training.network.grads * rows / 32)
+
+    options: dict[str, Any] = {"epochs": 1, "optimizer": SGD(1e-300), "loss": loss, "sample_weight": np.arange(32) % 4}
+    net = network()
+    fit(net, *blobs, rng=RNG(0), batch_size=size, callbacks=[Pull()], **options)
+    fit(net, *blobs, rng=RNG(0), batch_size=None, **options)
+    np.testing.assert_allclose(sum(pulls), net.grads, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [64, 32, 1])
+def test_rare_rows_of_great_weight_balance_in_small_batches(size: int) -> None:
+    """Of rows that are all alike, 1 % have the weight 99: half of the weight."""
+    y, found = np.arange(100) == 0, []
+    for seed in range(8):
+        net = network(Linear(2))
+        fit(net, np.ones((100, 4)), y, rng=RNG(seed), batch_size=size, epochs=2000 // (100 // size), schedule="cosine",
+            optimizer=SGD(0.02 if size > 1 else 0.005), sample_weight=np.where(y, 99, 1), accuracy=False)  # fmt: skip
+        found.append(net.predict_proba(np.ones((1, 4)))[0, 1])
+    assert np.mean(found) == pytest.approx(0.5, abs=0.02)
 
 
 def test_the_training_loss_of_batches_counts_each_row_by_its_weight(blobs: Data) -> None:
@@ -247,6 +364,39 @@ def test_weight_average_of_two_steps_by_head() -> None:
     assert average.average.tolist() == pytest.approx([-2, -2])  # the training's own weights, kept aside
 
 
+@pytest.mark.parametrize("poisoned", [3, 4, 6])
+def test_weight_average_is_what_a_divergence_leaves(poisoned: int, blobs: Data) -> None:
+    """In batches of 8, an epoch has 4 steps; the average of the poisoned step is NaN too, and the one before is not."""
+    nets = [network(Linear(8), nn.BatchNorm(), Poison(step), Linear(3)) for step in (poisoned, 99)]
+    averages: list[np.ndarray] = []
+    average = nn.WeightAverage(0.9)
+
+    class Note(Callback):
+        def on_batch_end(self, training: Training) -> None:
+            averages.append(average.average.copy())
+
+    fit(nets[1], *blobs, rng=RNG(0), batch_size=8, epochs=2, callbacks=[average, Note()])
+    with pytest.raises(nn.DivergedError):
+        fit(nets[0], *blobs, rng=RNG(0), batch_size=8, epochs=2, callbacks=[nn.WeightAverage(0.9)])
+    assert np.array_equal(nets[0].params, averages[poisoned - 2])
+    assert np.isfinite(nets[0].outputs(blobs[0])).all()
+
+
+def test_an_optimizer_goes_on_with_its_network_and_starts_anew_with_another(blobs: Data) -> None:
+    options: dict[str, Any] = {"rng": RNG(0), "epochs": 2, "batch_size": None}
+    once, again, other = network(), network(), network(seed=1)
+    fit(once, *blobs, **options | {"epochs": 4}, optimizer=nn.Adam())
+    adam, unused = nn.Adam(), nn.Adam()
+    for _ in range(2):
+        again, adam = copy.deepcopy((again, adam))  # both together: the pair stays one
+        fit(again, *blobs, **options, optimizer=adam)
+    assert np.array_equal(again.params, once.params)
+    fit(copied := copy.deepcopy(other), *blobs, **options, optimizer=adam)
+    fit(other, *blobs, **options, optimizer=unused)
+    assert np.array_equal(copied.params, other.params)
+    assert (unused.t, adam.t) == (2, 2)
+
+
 def test_weight_average_is_what_is_validated_and_kept_by_early_stopping(blobs: Data) -> None:
     X, y = blobs
     net, remember = network(), Remember()
@@ -313,6 +463,39 @@ def test_equal_seeds_give_equal_bytes_and_both_seeds_matter(blobs: Data) -> None
     assert len(set(weights)) == 3
 
 
+# Networks that do not fit the training
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_a_softmax_is_not_applied_twice(loss: str, blobs: Data) -> None:
+    net = network(Linear(3), "softmax")
+    for call in (lambda: fit(net, *blobs, rng=RNG(0), loss=loss), lambda: evaluate(net, *blobs, loss)):
+        with pytest.raises(ValueError, match="itself; leave out softmax1, the last layer, or it is applied twice"):
+            call()
+    fit(net, *blobs, rng=RNG(0), loss="mean_squared_error", optimizer=SGD(1.0), epochs=50)
+    assert np.array_equal(net.predict_proba(blobs[0]), net.outputs(blobs[0]))
+    assert evaluate(net, *blobs, "mean_squared_error")[1] > 0.9
+
+
+def test_batch_normalization_of_single_rows(blobs: Data) -> None:
+    """A last batch of one row is normalised as predictions are; batches that all have one row are refused."""
+    X, y = blobs
+    net = network(*dense_layers([8], 3, normalization="batch_norm"))
+    with pytest.raises(ValueError, match="batchnorm1 needs the statistics of at least two rows, and batch_size is 1"):
+        fit(net, X, y, rng=RNG(0), batch_size=1)
+    fit(net, X[:1], y[:1], rng=RNG(0), epochs=50, optimizer=SGD(0.1))
+    assert evaluate(net, X[:1], y[:1])[0] < 0.1
+    fit(network(*PATH), X, y, rng=RNG(0), batch_size=1, epochs=1)  # a path has several points
+    net, means = network(nn.BatchNorm(), Linear(3)), []
+
+    class Means(Callback):
+        def on_batch_end(self, training: Training) -> None:
+            means.append(net.layers[0].state["mean"].copy())
+            pulls = training.network.grads[8:-3]
+            assert np.abs(pulls).max() > 1e-3  # the weights of a row that is normalised by itself get none
+
+    fit(net, X[:9], y[:9], rng=RNG(0), batch_size=8, epochs=1, callbacks=[Means()])
+    assert np.array_equal(*means)
+
+
 # Bad input
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"X": np.ones((0, 4)), "y": []}, "training needs at least one row, got none"),
@@ -326,17 +509,29 @@ def test_equal_seeds_give_equal_bytes_and_both_seeds_matter(blobs: Data) -> None
     ({"sample_weight": [1, 1]}, "sample_weight must be 3 numbers of at least 0 that are not all 0"),
     ({"sample_weight": [1, -1, 1]}, "sample_weight must be 3 numbers of at least 0"),
     ({"sample_weight": [0, 0, 0]}, "that are not all 0"),
+    ({"validation": (np.ones((2, 4)), [0, 1], [1, 1, 1])}, "the validation's sample_weight must be 2 numbers"),
+    ({"validation": (np.ones((2, 4)),)}, r"validation must be \(X, y\) or \(X, y, sample_weight\), got 1 of them"),
     ({"sample_weight": [1, np.nan, 1]}, "sample_weight must be 3 numbers of at least 0"),
     ({"loss": 5}, "loss must be of type Loss, got 5"),
     ({"callbacks": [print]}, "a callback must be of type Callback, got <built-in function print>"),
-    ({"callbacks": [EarlyStopping()]}, "EarlyStopping watches val_loss, and the training measures epoch, lr"),
+    ({"callbacks": [EarlyStopping()]}, r"EarlyStopping watches val_loss, which needs validation=\(X, y\)"),
+    ({"callbacks": [EarlyStopping(monitor="train_accuracy")], "accuracy": False},
+     "EarlyStopping watches train_accuracy, which needs accuracy=True and several outputs"),
+    ({"augment": lambda X, rng: X[:2]}, "augment must return as many rows as it is given, 3, and returned 2"),
+    ({"augment": lambda X, rng: np.repeat(X, 2, 0)}, "as it is given, 3, and returned 6"),
+    ({"rng": 0}, "rng must be of type Generator, got 0"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
+    net = network()
+    before = net.params.copy()
     with pytest.raises(ValueError, match=message):
-        fit(network(), **{"X": np.ones((3, 4)), "y": [0, 1, 2], "rng": RNG(0), "epochs": 1} | arguments)
+        fit(net, **{"X": np.ones((3, 4)), "y": [0, 1, 2], "rng": RNG(0), "epochs": 1} | arguments)
+    assert np.array_equal(net.params, before)
 
 
 @pytest.mark.parametrize(("call", "message"), [
+    (lambda: fit(network(), [[1, 2, 3, 4]], [0], rng=RNG(0), callbacks=[EarlyStopping(monitor="los")]),
+     "EarlyStopping watches los, and the training measures epoch, lr"),
     (lambda: EarlyStopping(2.5), "EarlyStopping: patience must be a whole number of at least 1, got 2.5"),
     (lambda: EarlyStopping(min_delta=-1), "EarlyStopping: min_delta must be at least 0, got -1"),
     (lambda: nn.WeightAverage(1), "WeightAverage: decay must be at least 0 and less than 1, got 1"),

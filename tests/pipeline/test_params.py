@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.configure import configure
 from pipeline.params import ParamsError, check_params, load_params
 
 SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
@@ -55,6 +56,16 @@ def test_shipped_params_are_accepted_and_all_faults_said_at_once() -> None:
 ])  # fmt: skip
 def test_fault_is_said_with_key_range_and_value(key: str, value: Any, line: str) -> None:
     assert refusal(**{key: value}).startswith(f"params.yaml: {line}")
+
+
+def test_a_network_that_ends_in_paths_is_refused_and_a_loss_for_yes_or_no_smooths_its_labels() -> None:
+    layers = [{"reshape": {"shape": [8, 2]}}, {"conv1d": {"filters": 4}}]
+    with pytest.raises(
+        ParamsError, match=r"the network ends in paths, \(8, 10\), and a digit has one class; add flatten"
+    ):
+        configure(check_params(SHIPPED | {"hidden_layers": layers}))
+    loss: Any = configure(check_params(SHIPPED | {"loss": "binary_cross_entropy", "label_smoothing": 0.1})).loss
+    assert (type(loss).__name__, loss.label_smoothing) == ("BinaryCrossEntropy", 0.1)
 
 
 @pytest.mark.parametrize("written", ["1e-05", "1e-5", "1E-05", "+1e-05"])
