@@ -12,7 +12,7 @@ import numpy as np
 
 from .layer import Layer
 from .normal import normal_tail
-from .parts import Array, Shape, arguments, check_below_1, check_positive, make
+from .parts import Array, Shape, arguments, call, check_below_1, check_positive, make
 
 
 class Activation(Layer):
@@ -376,6 +376,10 @@ class UserActivation(Activation):
         twin = super().twin()
         twin.user = copy.copy(self.user)  # it keeps its latest batch
         return twin
+
+    def __repr__(self) -> str:
+        own: Any = type(self.user).__repr__
+        return call(self.user) if own is object.__repr__ else repr(self.user)
 
     def _value(self, z: Array, y: Array) -> None:
         self._write(y, self.user.Forward_prop(z.copy()), "Forward_prop")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .network import Network
-from .parts import Array, check, check_below_1, check_count, copy_like
+from .parts import Array, Shown, check, check_below_1, check_count, copy_like
 
 if TYPE_CHECKING:
     from .training import Training
@@ -20,7 +20,7 @@ class StateError(ValueError):
     """A state does not belong to this training; the message says what does not fit."""
 
 
-class Callback:
+class Callback(Shown):
     """The contract of all callbacks: a subclass overrides the events that it needs.
 
     ``training`` is the running ``Training``.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from .parts import Array, Shape, Views, arguments, as_numbers, check, options
+from .parts import Array, Shape, Shown, Views, arguments, as_numbers, check, options
 
 
 class Parameter(NamedTuple):
@@ -26,7 +26,7 @@ class Parameter(NamedTuple):
         return math.prod(self.shape)
 
 
-class Layer(Views):
+class Layer(Views, Shown):
     """A differentiable function from a batch of arrays to a batch of arrays.
 
     A layer is used in this order:

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .parts import Array, as_numbers, check, check_below_1, check_positive, make, of_type
+from .parts import Array, Shown, as_numbers, check, check_below_1, check_positive, make, of_type
 
 
-class Loss:
+class Loss(Shown):
     """The contract of all losses: ``forward(outputs, targets)`` is the value, ``backward()`` its gradient by outputs.
 
     Both arguments are (batch, n_outputs); ``targets`` makes the second. The gradient is a buffer that holds until

@@ -13,15 +13,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .parts import Array, check, check_below_1, check_positive, copy_like, make, of_type
+from .parts import Array, Shown, check, check_below_1, check_positive, copy_like, make, of_type
 
 _BLOCK = 32768  # numbers: five float32 vectors of these fit into a processor's second cache
 _STEPS_UNTIL_ROUNDING = 100
 _VECTORS = ("_params", "_grads", "_decays", "_blocks", "_frozen")
 
 
-@dataclass(eq=False)
-class Optimizer:
+@dataclass(eq=False, repr=False)
+class Optimizer(Shown):
     """The base of all optimizers, and the options that they share.
 
     Args:
@@ -178,7 +178,7 @@ class Optimizer:
         self.t, self.state = 0, {}
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class SGD(Optimizer):
     """``w -= lr * g``; with momentum ``v = momentum * v + g``, ``w -= lr * v`` (Sutskever et al. 2013).
 
@@ -211,7 +211,7 @@ class SGD(Optimizer):
         params -= np.multiply(direction, lr, out=scratch)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Adagrad(Optimizer):
     """``s += g^2``, ``w -= lr * g / (sqrt(s) + eps)`` (Duchi et al. 2011)."""
 
@@ -234,7 +234,7 @@ class Adagrad(Optimizer):
         params -= direction
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class RMSProp(Optimizer):
     """``s = rho * s + (1 - rho) * g^2``, ``w -= lr * g / (sqrt(s) + eps)`` (Tieleman and Hinton 2012).
 
@@ -287,7 +287,7 @@ class RMSProp(Optimizer):
         params -= np.multiply(direction, lr, out=scratch)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Adam(Optimizer):
     """``m = b1 m + (1 - b1) g``, ``v = b2 v + (1 - b2) g^2``, ``w -= lr * mhat / (sqrt(vhat) + eps)``.
 
@@ -340,7 +340,7 @@ class Adam(Optimizer):
         params -= direction
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class AdamW(Adam):
     """``w -= lr * weight_decay * w``, then Adam's step (Loshchilov and Hutter 2019, algorithm 2).
 
@@ -351,7 +351,7 @@ class AdamW(Adam):
     weight_decay: float = 0.01
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Lion(Optimizer):
     """``w -= lr * sign(b1 m + (1 - b1) g)``, then ``m = b2 m + (1 - b2) g`` (Chen et al. 2023, algorithm 2).
 

@@ -45,6 +45,38 @@ def arguments(part: object) -> dict[str, Any]:
     return {name: getattr(part, name) for name in options(type(part))}
 
 
+class Shown:
+    """The base of all parts: ``repr`` is the call that makes the part again, without the options left at defaults."""
+
+    def __repr__(self) -> str:
+        return call(self)
+
+
+def call(part: object) -> str:
+    """The code that makes ``part`` again: ``Linear(32, init='he_normal')``.
+
+    Options without a default come first and by position. An option that the part keeps in no attribute is ``...``.
+    """
+    kind, shown = type(part), []
+    for name, default in options(kind).items():
+        value = _code(getattr(part, name, ...))
+        if default is inspect.Parameter.empty:
+            shown.append(value if _by_position(kind, name) else f"{name}={value}")
+        elif value != _code(default):
+            shown.append(f"{name}={value}")
+    return f"{kind.__name__}({', '.join(shown)})"
+
+
+def _by_position(kind: type, name: str) -> bool:
+    return inspect.signature(kind).parameters[name].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+
+
+def _code(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return repr(value.tolist())  # without gaps, however long
+    return "..." if value is ... else repr(value)
+
+
 def same_class(a: type, b: type) -> bool:
     """Whether two classes are the same object, or come from the same lines of the same file.
 

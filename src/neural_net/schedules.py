@@ -8,10 +8,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .parts import check, check_below_1, check_count, check_positive, make, of_type
+from .parts import Shown, check, check_below_1, check_count, check_positive, make, of_type
 
 
-class Schedule:
+class Schedule(Shown):
     """The contract of all schedules."""
 
     def factor(self, t: float, total: float) -> float:
