@@ -24,7 +24,7 @@ def scale_features(X: ArrayLike, low: float = 0.0, high: float = 100.0) -> NDArr
 
 
 def split_data(
-    X: ArrayLike, y: ArrayLike, test_size: float = 0.2, *, rng: np.random.Generator
+    X: ArrayLike, y: ArrayLike, test_size: float = 0.2, *, rng: np.random.Generator | int
 ) -> tuple[NDArray, NDArray, NDArray, NDArray]:
     """Split rows at random, class by class, so that each class has its share on both sides.
 
@@ -32,7 +32,7 @@ def split_data(
         X: (rows, ...); y: (rows,) labels.
         test_size: the share of rows held out, strictly between 0 and 1; each class holds out the nearest whole number
             of its rows, and never its last one.
-        rng: the generator that shuffles.
+        rng: the generator that shuffles, or its seed.
 
     Returns:
         ``X_train, X_test, y_train, y_test``, copies, in shuffled order.
@@ -45,7 +45,7 @@ def split_data(
         raise ValueError(f"split_data: X has {len(X)} rows and y has {len(y)}")
     if not 0 < test_size < 1:
         raise ValueError(f"split_data: test_size must lie strictly between 0 and 1, got {test_size}")
-    held_out = np.zeros(len(y), dtype=bool)
+    rng, held_out = np.random.default_rng(rng), np.zeros(len(y), dtype=bool)
     for label in np.unique(y):
         rows = rng.permutation(np.flatnonzero(y == label))
         held_out[rows[: min(round(test_size * len(rows)), len(rows) - 1)]] = True

@@ -34,7 +34,7 @@ def test_split_gives_each_class_its_share_and_the_seed_decides() -> None:
     y = np.repeat([0, 1], [100, 20])
     *_, y_test = split_data(y, y, 0.25, rng=RNG(0))
     assert np.bincount(y_test).tolist() == [25, 5]
-    first, second, other = (split_data(range(50), [0] * 50, rng=RNG(seed))[1] for seed in (1, 1, 2))
+    first, second, other = (split_data(range(50), [0] * 50, rng=rng)[1] for rng in (1, RNG(1), 2))
     assert first.tolist() == second.tolist() != other.tolist()
 
 

@@ -20,7 +20,7 @@ from .layers import LAYERS, make_layer, setup
 from .losses import LOSSES, Loss, make_loss
 from .network import Network
 from .over_steps import loss_for
-from .parts import Array, Shape, needed_options
+from .parts import Array, Rng, Shape, generator, needed_options
 
 STEP = 1e-4
 TOLERANCE = 1e-6
@@ -52,10 +52,9 @@ def relative_error(ours: Array, reference: Array) -> float:
     return float((np.abs(ours - reference) / np.maximum(size, max(1e-3 * size.max(), 1e-9))).max())
 
 
-def check_layer(
-    layer: Layer, shape_in: Shape, rng: np.random.Generator, batch: int = 4, training: bool = True
-) -> float:
+def check_layer(layer: Layer, shape_in: Shape, rng: Rng, batch: int = 4, training: bool = True) -> float:
     """The worst relative error of a layer's gradients by its inputs and by every parameter."""
+    rng = generator(rng)
     setup(layer, shape_in, rng)
     for name in layer.parameters:  # avoid special values such as zero biases
         place = getattr(layer, name)
@@ -76,8 +75,9 @@ def check_layer(
     return _worst(relative_error(ours, numerical_gradient(f, place)) for ours, place in pairs)
 
 
-def check_loss(loss: Loss, rng: np.random.Generator, batch: int = 5, n_outputs: int = 4) -> float:
+def check_loss(loss: Loss, rng: Rng, batch: int = 5, n_outputs: int = 4) -> float:
     """The worst relative error of a loss's gradient: for class numbers, soft targets, and both with sample weights."""
+    rng = generator(rng)
     outputs = rng.normal(0, 2, (batch, n_outputs))
     labels = rng.integers(n_outputs, size=batch)
     soft = rng.dirichlet(np.ones(n_outputs), batch)

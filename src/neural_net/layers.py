@@ -16,7 +16,7 @@ from .convolution import AveragePool1D, Conv1D, MaxPool1D, as_rows_of_channels
 from .initializers import check_initializer, initialize
 from .layer import Layer
 from .normalization import BatchNorm, LayerNorm
-from .parts import Array, Shape, check, check_below_1, check_count, make, same_class
+from .parts import Array, Rng, Shape, check, check_below_1, check_count, generator, make, same_class
 
 
 class Linear(Layer):
@@ -328,14 +328,14 @@ def layer_spec(layer: Layer) -> dict[str, Any]:
     raise ValueError(f"{kind_name} is not registered, so a network with it cannot be saved; register it under a name")
 
 
-def setup(layer: Layer, shape_in: Shape, rng: np.random.Generator, dtype: DTypeLike = np.float64) -> Shape:
+def setup(layer: Layer, shape_in: Shape, rng: Rng, dtype: DTypeLike = np.float64) -> Shape:
     """Make a layer usable without a network: with sizes, two vectors of its own and initial values.
 
     Returns:
         the shape of the output.
     """
     shape_out = layer.build(shape_in)
-    layer.rng = rng
+    layer.rng = rng = generator(rng)
     layer.bind(np.zeros(layer.n_parameters, dtype), np.zeros(layer.n_parameters, dtype))
     initialize(layer, rng)
     return shape_out

@@ -14,7 +14,7 @@ from .activations import Softmax, UserActivation, make_activation, softmax
 from .initializers import initialize
 from .layer import Layer, Parameter, assign_weights, batch_array
 from .layers import Chain, Linear, Residual, make_layer
-from .parts import Array, Shape, Views, as_numbers, check, check_count
+from .parts import Array, Rng, Shape, Views, as_numbers, check, check_count, generator
 
 
 class Network(Views):
@@ -31,7 +31,7 @@ class Network(Views):
         layers: layers and activations, as objects, names or specs that ``make_layer`` takes. A layer that belongs to
             a network already is copied with its weights, and the other network stays as it is.
         n_in: the number of inputs, or the shape of one sample; None: taken from the first data.
-        rng: draws the initial weights.
+        rng: draws the initial weights: a generator, or a whole number as its seed.
         dtype: float32 to train fast, float64 to check gradients.
         classes: the labels of the outputs, which ``predict`` returns; None: 0, 1, 2, ...
 
@@ -49,7 +49,7 @@ class Network(Views):
         layers: Sequence[Any],
         n_in: int | Sequence[int] | None = None,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
         dtype: DTypeLike = np.float32,
         classes: Sequence[Any] | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class Network(Views):
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"a network's dtype must be float32 or float64, got {self.dtype}")
-        self.rng, self.lock = rng, threading.RLock()
+        self.rng, self.lock = generator(rng), threading.RLock()
         self.classes = None if classes is None else np.asarray(classes)
         self.chain = Chain([make_layer(layer) for layer in layers])
         self._part_users()
@@ -270,11 +270,11 @@ class Network(Views):
         """All layers, with those inside others."""
         yield from _walk(self.chain.layers)
 
-    def set_rng(self, rng: np.random.Generator) -> None:
+    def set_rng(self, rng: Rng) -> None:
         """Give a generator to the layers that draw at random."""
-        self.rng = rng
+        self.rng = generator(rng)
         for layer in self.walk():
-            layer.rng = rng
+            layer.rng = self.rng
 
     def summary(self) -> str:
         """A table of the layers, the shapes of their outputs, and their numbers of parameters."""

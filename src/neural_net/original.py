@@ -4,11 +4,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from .network import Network, dense_layers
 from .optimizers import SGD
-from .parts import Array
+from .parts import Array, Rng, generator
 from .training import Training
 
 
@@ -19,15 +17,14 @@ class Neural_Net:  # noqa: N801 (the original's name)
         layers_dim: the numbers of inputs, of units in each hidden layer, and of classes: ``[16, 48, 32, 10]``.
         activations: an object or a name for each hidden layer; the output layer is always softmax. An object only needs
             ``Forward_prop(Z)`` and ``Backward_prop(dA)``.
-        rng: draws the initial weights; None: a generator with seed 0, so that a program always gives the same numbers.
+        rng: draws the initial weights; a generator or its seed; None: 0, so that a program always gives the same
+            numbers.
 
     Raises:
         ValueError: if the number of activations is neither that of the hidden layers nor one more.
     """
 
-    def __init__(
-        self, layers_dim: Sequence[int], activations: Sequence[Any], rng: np.random.Generator | None = None
-    ) -> None:
+    def __init__(self, layers_dim: Sequence[int], activations: Sequence[Any], rng: Rng | None = None) -> None:
         if len(layers_dim) < 2:
             raise ValueError(f"layers_dim must hold the inputs' and the classes' number at least, got {layers_dim}")
         n_in, *hidden, n_out = layers_dim
@@ -39,7 +36,7 @@ class Neural_Net:  # noqa: N801 (the original's name)
             activations.pop()
         if len(activations) != len(hidden):
             raise ValueError(f"{len(hidden)} hidden layers need {len(hidden)} activations, got {len(activations)}")
-        self.rng = np.random.default_rng(0) if rng is None else rng
+        self.rng = generator(0 if rng is None else rng)
         self.network = Network(dense_layers(hidden, n_out, activations), n_in, rng=self.rng)
 
     def train(self, X: Any, y: Any, lr: float, n_iters: int) -> list[float]:

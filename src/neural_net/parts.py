@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+Rng = np.random.Generator | int  # a generator, or the seed of a new one
 Part = TypeVar("Part")
 
 
@@ -233,6 +234,13 @@ def of_type(kind: type[Part], what: str, value: Any) -> Part:
     if not fits:
         raise ValueError(f"{what} must be of type {kind.__name__}, got {value!r}")
     return value
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """The generator ``rng``, or a new one with the whole number ``rng`` as its seed; ValueError for anything else."""
+    if not isinstance(rng, np.random.Generator) and not (_is_whole(rng) and rng >= 0):
+        raise ValueError(f"rng must be a numpy.random.Generator, or a whole number as its seed, got {rng!r}")
+    return np.random.default_rng(rng)
 
 
 def copy_like(model: Array, array: Any) -> Array:

@@ -19,7 +19,7 @@ from .losses import ROWS_GATHERED, Loss, Targets, make_loss
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .over_steps import loss_for, right
-from .parts import Array, check_count, of_type
+from .parts import Array, Rng, check_count, generator, of_type
 from .schedules import Schedule, make_schedule
 
 Augment = Callable[[Array, np.random.Generator], Array]
@@ -69,7 +69,8 @@ class Training:
             this network goes on where it ended; one that has trained another network starts anew.
         epochs: the number of passes over the rows.
         batch_size: the number of rows in a step; None: all of them, which is full-batch gradient descent.
-        rng: draws the order of the rows for every epoch, and serves dropout and augmentation.
+        rng: draws the order of the rows for every epoch, and serves dropout and augmentation; a generator, or a whole
+            number as its seed.
         validation: (X, y) or (X, y, sample_weight) to measure after each epoch, or None.
         sample_weight: (rows,) how much each row counts in loss and accuracy: one of weight 2 as a row given twice. The
             loss of a batch is the weighted sum of its rows' losses, over their number times the mean weight of all
@@ -95,7 +96,7 @@ class Training:
         X: Any,
         y: Any,
         *,
-        rng: np.random.Generator,
+        rng: Rng,
         loss: Any = "cross_entropy",
         optimizer: Any = "adam",
         schedule: Any = "constant",
@@ -107,7 +108,7 @@ class Training:
         callbacks: Sequence[Callback] = (),
         accuracy: bool = True,
     ) -> None:
-        self.network, self.rng = network, of_type(np.random.Generator, "rng", rng)
+        self.network, self.rng = network, generator(rng)
         self.optimizer: Optimizer = make_optimizer(optimizer)
         self.schedule: Schedule = make_schedule(schedule)
         self.X = network.check_inputs(X).view()
@@ -345,9 +346,26 @@ class Training:
         )
 
 
-def fit(network: Network, X: Any, y: Any, **options: Any) -> History:
-    """Train a network and return the history; the options are those of ``Training``, and ``rng`` is required."""
-    return Training(network, X, y, **options).run()
+def fit(
+    network: Network,
+    X: Any,
+    y: Any,
+    *,
+    rng: Rng,
+    loss: Any = "cross_entropy",
+    optimizer: Any = "adam",
+    schedule: Any = "constant",
+    epochs: int = 100,
+    batch_size: int | None = 64,
+    validation: Sequence[Any] | None = None,
+    sample_weight: Any = None,
+    augment: Augment | None = None,
+    callbacks: Sequence[Callback] = (),
+    accuracy: bool = True,
+) -> History:
+    """Train a network and return the history. The arguments are those of ``Training``, which explains them."""
+    arguments = locals()
+    return Training(**arguments).run()
 
 
 def evaluate(

@@ -1,6 +1,7 @@
 """Training: what it learns, in which order it does things, and when and how it stops."""
 
 import copy
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import neural_net as nn
 from neural_net import SGD, Callback, EarlyStopping, Identity, Linear, Network, Training, dense_layers, evaluate, fit
 from neural_net.callbacks import Record
+from neural_net.gradcheck import check_layer, check_loss
+from neural_net.layers import setup
 
 RNG = np.random.default_rng
 Data = tuple[np.ndarray, np.ndarray]
@@ -17,6 +20,25 @@ Data = tuple[np.ndarray, np.ndarray]
 
 def network(*layers: Any, dtype: Any = np.float64, seed: int = 0) -> Network:
     return Network(list(layers) or dense_layers([16], 3), 4, rng=RNG(seed), dtype=dtype)
+
+
+# Arguments
+def test_fit_shows_the_arguments_of_training_and_passes_them_on(blobs: Data) -> None:
+    of_fit, of_training = inspect.signature(fit).parameters, inspect.signature(Training).parameters
+    assert list(of_fit.values()) == list(of_training.values())
+    assert len(fit(network(), *blobs, rng=0, epochs=3)) == 3
+
+
+def test_a_seed_stands_for_its_generator(blobs: Data) -> None:
+    def numbers(make: Any) -> list[np.ndarray]:
+        net, layer = Network([{"dropout": {"rate": 0.4}}, Linear(3)], 4, rng=make(1)), Linear(2)
+        fit(net, *blobs, rng=make(2), epochs=1, augment=lambda X, rng: X + rng.normal(size=X.shape))
+        setup(layer, (3,), make(3))
+        old = nn.Neural_Net([4, 3], [], rng=make(4)).network
+        errors = [check_layer(Linear(2), (3,), make(5)), check_loss(nn.CrossEntropy(), make(6))]
+        return [net.params, layer.W, old.params, np.array(errors)]
+
+    assert all(map(np.array_equal, numbers(int), numbers(RNG)))
 
 
 # Learning
@@ -519,7 +541,8 @@ def test_batch_normalization_of_single_rows(blobs: Data) -> None:
      "EarlyStopping watches train_accuracy, which needs accuracy=True and several outputs"),
     ({"augment": lambda X, rng: X[:2]}, "augment must return as many rows as it is given, 3, and returned 2"),
     ({"augment": lambda X, rng: np.repeat(X, 2, 0)}, "as it is given, 3, and returned 6"),
-    ({"rng": 0}, "rng must be of type Generator, got 0"),
+    ({"rng": -1}, "rng must be a numpy.random.Generator, or a whole number as its seed, got -1"),
+    ({"rng": None}, "as its seed, got None"),
 ])  # fmt: skip
 def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> None:
     net = network()

@@ -118,7 +118,8 @@ def network(name: str) -> tuple[Network, np.ndarray]:
     """The network of a case with its weights, and its inputs."""
     layers, n_in, _, _ = NETWORKS[name]
     made = Network(layers, n_in, rng=np.random.default_rng(0), dtype=np.float64)
-    made.set_rng(FixedDraws())  # type: ignore[arg-type]
+    for layer in made.walk():
+        layer.rng = FixedDraws()  # type: ignore[assignment]
     made.params[:] = 0.6 * wave(made.n_parameters, phase=1)
     return made, wave(BATCH, n_in)
 
