@@ -5,10 +5,11 @@ Read in this order:
 - parts, layer: how parts are made by name, and the contract of a layer
 - activations, normal, initializers, layers, convolution, normalization: the layers
 - network, losses, over_steps, optimizers, schedules: the other parts of a training
-- training, checks, callbacks: the training itself
+- training, checks, callbacks, history: the training itself
 - gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
 - npz, serialization: saved networks
 - registry, original: parts of your own, and the project's first interface
+- display: how networks and histories are shown
 """
 
 from .activations import (
@@ -31,6 +32,7 @@ from .activations import (
 from .callbacks import Callback, EarlyStopping, StateError, WeightAverage
 from .convolution import AveragePool1D, Conv1D, MaxPool1D
 from .diagnostics import Diagnostics
+from .history import History
 from .initializers import INITIALIZERS
 from .layer import Layer
 from .layers import LAYERS, Chain, Dropout, Flatten, Linear, Reshape, Residual, make_layer
@@ -66,7 +68,7 @@ from .schedules import (
     make_schedule,
 )
 from .serialization import StorageError, load, save
-from .training import DivergedError, History, Training, evaluate, fit
+from .training import DivergedError, Training, evaluate, fit
 
 __all__ = [
     "ACTIVATIONS",

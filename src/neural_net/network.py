@@ -5,16 +5,17 @@ import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from .activations import Softmax, UserActivation, make_activation, softmax
+from .display import code, html_table, text_table
 from .initializers import initialize
 from .layer import Layer, Parameter, assign_weights, batch_array
 from .layers import Chain, Linear, Residual, make_layer
-from .parts import Array, Rng, Shape, Views, as_numbers, check, check_count, generator
+from .parts import Array, Rng, Shape, Views, as_numbers, check, check_count, generator, lookup
 
 
 class Network(Views):
@@ -59,6 +60,7 @@ class Network(Views):
         if self.dtype not in (np.float32, np.float64):
             raise ValueError(f"a network's dtype must be float32 or float64, got {self.dtype}")
         self.rng, self.lock = generator(rng), threading.RLock()
+        self._rng_code = "np.random.default_rng()" if rng is self.rng else repr(rng)
         self.classes = None if classes is None else np.asarray(classes)
         self.chain = Chain([make_layer(layer) for layer in layers])
         self._part_users()
@@ -194,6 +196,10 @@ class Network(Views):
                 self.lock.release()
         return result
 
+    def __call__(self, X: Any) -> Array:
+        """The same as ``outputs``."""
+        return self.outputs(X)
+
     def predict_proba(self, X: Any) -> Array:
         """The probabilities of the classes, (rows, *shape_out): the softmax of the outputs.
 
@@ -260,6 +266,24 @@ class Network(Views):
 
     # Layers
 
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, key: int | str) -> Layer: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> list[Layer]: ...
+
+    def __getitem__(self, key: int | str | slice) -> Layer | list[Layer]:
+        """Layers by their place, or one by its name, such as ``network["linear1"]``, also inside another layer."""
+        if isinstance(key, str):
+            return lookup("a layer of the network", {layer.name: layer for layer in self.walk()}, key)
+        return self.layers[key]
+
     def parameters(self) -> Iterator[tuple[Layer, str, Parameter]]:
         """Every parameter as (layer, name, declaration), in the order of the vector."""
         for layer in self.walk():
@@ -278,23 +302,39 @@ class Network(Views):
 
     def summary(self) -> str:
         """A table of the layers, the shapes of their outputs, and their numbers of parameters."""
-        rows = [("layer", "kind", "output shape", "parameters")]
+        return text_table(self._rows(), self._total())
+
+    def _repr_html_(self) -> str:
+        """The summary for notebooks."""
+        return html_table(self._rows(), self._total())
+
+    def __repr__(self) -> str:
+        """The code that makes such a network, with the same initial weights if ``rng`` was a seed."""
+        options = []
+        if self.built:
+            options.append(f"n_in={self.shape_in[0] if len(self.shape_in) == 1 else self.shape_in}")
+        options.append(f"rng={self._rng_code}")
+        if self.dtype != np.float32:
+            options.append(f"dtype='{self.dtype}'")
+        if self.classes is not None:
+            options.append(f"classes={self.classes.tolist()}")
+        return code("Network", self.layers, options)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = [("layer", "kind", "output shape", "parameters")]
         for layer, depth in _walk_deep(self.chain.layers):
             shape = str(tuple(layer.shape_out)) if self.built else "not built"
             count = f"{layer.n_parameters:,}" if self.built else "?"
             rows.append(("  " * depth + layer.name, type(layer).__name__, shape, count))
-        widths = [max(len(row[i]) for row in rows) for i in range(4)]
-        lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}" for a, b, c, d in rows]
-        rule = "-" * len(lines[0])
+        return rows
+
+    def _total(self) -> str:
+        if not self.built:
+            return "sizes are taken from the first data"
         parts = self.trained_parts()
         trained = self.n_parameters if parts is None else sum(part.stop - part.start for part in parts)
         frozen = f", {self.n_parameters - trained:,} of them frozen" if trained < self.n_parameters else ""
-        total = (
-            f"{self.n_parameters:,} parameters{frozen}, {self.dtype}"
-            if self.built
-            else "sizes are taken from the first data"
-        )
-        return "\n".join([lines[0], rule, *lines[1:], rule, total])
+        return f"{self.n_parameters:,} parameters{frozen}, {self.dtype}"
 
     def _part_users(self) -> None:
         """Copy a user's activation object that is in several places, because it remembers its latest batch."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from .callbacks import Callback, Record, StateError, restore
 from .checks import check_end, check_norms, checked_weights, labels_or_rows, mean_weight, total
+from .history import History
 from .layer import Layer
 from .layers import Chain
 from .losses import ROWS_GATHERED, Loss, Targets, make_loss
@@ -27,25 +28,6 @@ Augment = Callable[[Array, np.random.Generator], Array]
 
 class DivergedError(ArithmeticError):
     """Training met NaN or infinity; the message names the epoch, the layer and the quantity, and what usually helps."""
-
-
-class History:
-    """The measurements of all epochs, oldest first: ``records`` is a list of dictionaries with the same keys."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, key: str) -> list[float]:
-        """One quantity over all epochs."""
-        return [record[key] for record in self.records]
-
-    @property
-    def last(self) -> Record:
-        """The measurements of the latest epoch."""
-        return self.records[-1]
 
 
 @dataclass
