@@ -64,6 +64,17 @@ def test_reading_a_model_and_the_estimator_know_the_custom_parts(module: str) ->
 # Registering
 
 
+def test_a_registered_name_comes_before_the_fields_other_names() -> None:
+    class Logistic(Doubling):
+        pass
+
+    for name, kind in (("swish", Doubling), ("mine", Logistic)):
+        register_activation(name)(kind)
+    users = [make_activation(name).user for name in ("swish", "Swish", "logistic")]  # type: ignore[attr-defined]
+    assert [type(user) for user in users] == [Doubling, Doubling, Logistic]
+    assert repr(make_activation("SiLU")) == "SiLU()"
+
+
 TAKEN = [(register_activation, "relu"), (register_activation, "linear"), (register_activation, "squareplus")]
 TAKEN += [(register_layer, "linear"), (register_layer, "gelu")]
 TAKEN += [(nn.register_loss, "cross_entropy"), (nn.register_optimizer, "adam")]

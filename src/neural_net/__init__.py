@@ -2,7 +2,7 @@
 
 Read in this order:
 
-- parts, layer: how parts are made by name, and the contract of a layer
+- parts, names, layer: how parts are made by name, and the contract of a layer
 - activations, normal, initializers, layers, convolution, normalization: the layers
 - network, losses, over_steps, optimizers, schedules: the other parts of a training
 - training, checks, callbacks, history: the training itself

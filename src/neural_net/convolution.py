@@ -64,10 +64,9 @@ class Conv1D(Layer):
         super().__init__()
         check_count(self, filters=filters, kernel_size=kernel_size, stride=stride, dilation=dilation)
         check(padding in ("same", "valid"), self, f"padding must be same or valid, got {padding!r}")
-        check_initializer(init)
-        check_initializer(bias_init)
         self.filters, self.kernel_size, self.stride, self.padding = filters, kernel_size, stride, padding
-        self.init, self.bias_init, self.dilation, self.use_bias = init, bias_init, dilation, use_bias
+        self.init, self.bias_init = check_initializer(init), check_initializer(bias_init)
+        self.dilation, self.use_bias = dilation, use_bias
 
     def _shapes(self, shape_in: Shape) -> Shape:
         check(

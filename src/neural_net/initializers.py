@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from .layer import Layer
+from .names import own_name
 from .parts import Array, lookup
 
 Initializer = Callable[[Array, int, int, np.random.Generator], None]
@@ -94,9 +95,12 @@ INITIALIZERS: dict[str, Initializer] = {
 }
 
 
-def check_initializer(name: str) -> None:
-    """Raise UnknownNameError unless ``name`` is ``auto`` or an initializer's."""
-    lookup("init", {**INITIALIZERS, "auto": None}, name)
+def check_initializer(name: str) -> str:
+    """The own name of an initializer or ``auto``; UnknownNameError unless ``name`` is one of their names."""
+    table = {**INITIALIZERS, "auto": None}
+    name = own_name(table, name)
+    lookup("init", table, name)
+    return name
 
 
 def initialize(layer: Layer, rng: np.random.Generator, following: Sequence[Layer] = ()) -> None:
@@ -105,8 +109,9 @@ def initialize(layer: Layer, rng: np.random.Generator, following: Sequence[Layer
     ``following`` are the layers after this one in its chain.
     """
     for name, parameter in layer.parameters.items():
-        init = suited_to(following) if parameter.init == "auto" else parameter.init
-        lookup("init", INITIALIZERS, init)(getattr(layer, name), parameter.fan_in, parameter.fan_out, rng)
+        init = check_initializer(parameter.init)
+        fill = INITIALIZERS[suited_to(following) if init == "auto" else init]
+        fill(getattr(layer, name), parameter.fan_in, parameter.fan_out, rng)
     children = list(layer.children())
     for i, child in enumerate(children):
         initialize(child, rng, children[i + 1 :])

@@ -63,10 +63,8 @@ class Linear(Layer):
         check_count(self, n_out=n_out)
         if n_in is not None:
             check_count(self, n_in=n_in)
-        check_initializer(init)
-        check_initializer(bias_init)
-        self.n_out, self.n_in, self.init, self.bias_init = int(n_out), n_in, init, bias_init
-        self.use_bias = use_bias
+        self.n_out, self.n_in, self.use_bias = int(n_out), n_in, use_bias
+        self.init, self.bias_init = check_initializer(init), check_initializer(bias_init)
 
     def _shapes(self, shape_in: Shape) -> Shape:
         n_in = shape_in[-1]

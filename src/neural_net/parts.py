@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get
 import numpy as np
 from numpy.typing import NDArray
 
+from .names import own_name
+
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Rng = np.random.Generator | int  # a generator, or the seed of a new one
@@ -107,13 +109,15 @@ def lookup(kind: str, table: Mapping[str, Part], name: str) -> Part:
     """
     if name in table:
         return table[name]
-    near = difflib.get_close_matches(str(name), table, n=1)
+    near = difflib.get_close_matches(str(name).lower(), table, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     raise UnknownNameError(f"{kind} must be one of {', '.join(sorted(table))}, got {name!r}{hint}")
 
 
 def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any) -> Part:
     """Make a part from ``"name"`` or ``{"name": {option: value}}``. A ``spec`` that is an object is returned as it is.
+
+    Names are understood in any case, and so are the field's other names for a part (``names.OTHER_NAMES``).
 
     ``defaults`` are options to use if the part has them and ``spec`` does not set them.
 
@@ -130,6 +134,7 @@ def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any)
     if len(spec) != 1:
         raise ValueError(f"{kind} must be a name, or one name with its options, got {dict(spec)!r}")
     name, given = next(iter(spec.items()))
+    name = own_name(table, name)
     part = lookup(kind, table, name)
     if not (given is None or isinstance(given, Mapping)):
         raise ValueError(f"the options of {kind} {name} must be given by name, as {{option: value}}, got {given!r}")

@@ -1,10 +1,17 @@
 """Make network, loss, optimizer and schedule from checked parameters, once for each training."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from neural_net import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    LAYERS,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
     Loss,
     Network,
     Optimizer,
@@ -18,6 +25,7 @@ from neural_net import (
     make_schedule,
 )
 from neural_net.initializers import check_initializer
+from neural_net.names import own_name
 from pen.features import FEATURE_SETS
 from pen.recognizer import CLASSES
 
@@ -42,6 +50,7 @@ def configure(params: Params) -> Configured:
     Raises:
         ParamsError: with one line for each unknown name and each invalid option, all at once.
     """
+    params = with_own_names(params)
     faults, made, rng = Faults(), dict[str, Any](), np.random.default_rng(params.seed)
     _check_names(params, faults)
     if not faults.lines:
@@ -64,6 +73,38 @@ def configure(params: Params) -> Configured:
         made["schedule"] = Warmup(schedule, params.warmup_epochs) if params.warmup_epochs else schedule
     faults.refuse()
     return Configured(**made, rng=rng)
+
+
+def with_own_names(params: Params) -> Params:
+    """The same parameters, in which every part has its own name: ``relu`` for ``ReLU``. Unknown names stay."""
+    named = {key: getattr(params, key) for key in _TABLES if key in Params.model_fields}
+    return params.model_copy(update=_with_own_names(named))
+
+
+def _with_own_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _renamed(_TABLES[key], value) if key in _TABLES else value for key, value in options.items()}
+
+
+def _renamed(tables: Sequence[Mapping[str, Any]], value: Any) -> Any:
+    """A name, a name with options, or a list of these, with own names also inside the options."""
+    if isinstance(value, list):
+        return [_renamed(tables, inner) for inner in value]
+    if isinstance(value, dict):
+        return {_renamed(tables, name): given and _with_own_names(given) for name, given in value.items()}
+    return own_name({name: part for table in tables for name, part in table.items()}, value)
+
+
+_LAYERS = (LAYERS, ACTIVATIONS, {"activation": None})
+_TABLES: dict[str, Sequence[Mapping[str, Any]]] = {  # where the names come from that a key or an option may have
+    "hidden_layers": _LAYERS,
+    "layers": _LAYERS,
+    "activation": (ACTIVATIONS,),
+    "init": (INITIALIZERS, {"auto": None}),
+    "bias_init": (INITIALIZERS,),
+    "loss": (LOSSES,),
+    "optimizer": (OPTIMIZERS,),
+    "schedule": (SCHEDULES,),
+}
 
 
 def _check_names(params: Params, faults: Faults) -> None:

@@ -35,6 +35,12 @@ def _numbers_inside(value: Any) -> Any:
     return [_numbers_inside(inner) for inner in value] if isinstance(value, list) else _number(value)
 
 
+def _normalization(value: Any) -> Any:
+    """The own name of a normalization, also from ``BatchNorm`` or ``layernorm``; other values stay."""
+    names = {name.replace("_", ""): name for name in ("none", "batch_norm", "layer_norm")}
+    return names.get(value.lower().replace("_", ""), value) if isinstance(value, str) else value
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -65,7 +71,7 @@ class Params(BaseModel):
     hidden_layers: list[Width | Spec]
     activation: Spec | list[Spec]
     init: str
-    normalization: Literal["none", "batch_norm", "layer_norm"]
+    normalization: Annotated[Literal["none", "batch_norm", "layer_norm"], BeforeValidator(_normalization)]
     dropout: Annotated[Number, Field(ge=0, lt=1)]
     residual: Annotated[bool, Field(strict=True)]
 

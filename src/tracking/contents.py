@@ -19,10 +19,13 @@ from utils import one_line
 
 def read_params(folder: Path) -> dict[str, Any]:
     """A run's parameters as checked values; unchecked, if they belong to another version of the code."""
+    from pipeline.configure import with_own_names
+
     try:
-        return load_params(folder / paths.PARAMS_FILE).model_dump(mode="json")
+        params = load_params(folder / paths.PARAMS_FILE)
     except ParamsError:
         return read_values(folder / paths.PARAMS_FILE)
+    return with_own_names(params).model_dump(mode="json")
 
 
 def flat(params: Mapping[str, Any]) -> dict[str, str]:

@@ -36,6 +36,9 @@ def training(params: Params) -> Iterator["Reporter"]:
     Write the train stage's files before the block ends: the run is completed from them. If the block ends by an
     exception, the run is FAILED; if it ends by Ctrl-C, the run is KILLED.
     """
+    from pipeline.configure import with_own_names  # here: the other stages load less
+
+    params = with_own_names(params)
     with _reported({"stage": "train", "params": params.model_dump(mode="json"), "time": now()}) as reporter:
         yield reporter
 

@@ -4,11 +4,25 @@ import ast
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import neural_net
-from neural_net import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES
+from neural_net import (
+    ACTIVATIONS,
+    INITIALIZERS,
+    LAYERS,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+    UnknownNameError,
+    make_layer,
+    make_loss,
+    make_optimizer,
+    make_schedule,
+)
+from neural_net.names import OTHER_NAMES, own_name
 
 FOLDER = Path(neural_net.__file__).parent
 TREES = {path.name: ast.parse(path.read_text()) for path in sorted(FOLDER.glob("*.py"))}
@@ -27,6 +41,36 @@ def imports(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("name", TREES)
 def test_it_imports_numpy_and_the_standard_library_only(name: str) -> None:
     assert set(imports(TREES[name])) <= {"numpy", *sys.stdlib_module_names}
+
+
+# Names
+SPECS = {
+    make_layer: ["leaky_relu LeakyReLU leakyrelu LEAKY-RELU", "silu swish SiLU Swish", "sigmoid logistic",
+                 "max_pool1d MaxPool1D MaxPooling1D", "batch_norm BatchNorm batchnorm BatchNorm1d"],
+    make_loss: ["mean_squared_error mse MSE MSELoss MeanSquaredError", "focal FocalLoss",
+                "mean_absolute_error mae MAE L1Loss", "binary_cross_entropy BCE BCEWithLogitsLoss",
+                "cross_entropy nll softmax_cross_entropy CrossEntropyLoss", "huber SmoothL1Loss"],
+    make_optimizer: ["adamw AdamW", "rmsprop RMSProp rms_prop"],
+    make_schedule: ["one_cycle OneCycle onecycle", "cosine CosineAnnealingLR", "reduce_on_plateau ReduceLROnPlateau"],
+    lambda init: make_layer({"linear": {"n_out": 3, "init": init}}): ["he_normal HeNormal kaiming_normal", "auto Auto"],
+    lambda dense: make_layer({dense: {"n_out": 3}}): ["linear Linear dense Dense"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "names"), [(make, line.split()) for make, lines in SPECS.items() for line in lines])
+def test_a_part_goes_by_its_own_name_in_any_case_and_by_the_fields_others(make: Any, names: list[str]) -> None:
+    assert len({repr(make(name)) for name in names}) == 1
+
+
+def test_every_other_name_is_of_one_part_and_hides_none() -> None:
+    pairs = [(other, name) for name, others in OTHER_NAMES.items() for other in others]
+    assert [(other, own_name(PARTS, other)) for other, _ in pairs] == pairs
+
+
+@pytest.mark.parametrize("name", ["", "_", "lin ear2", 5, "mse"])
+def test_no_other_name_is_understood(name: Any) -> None:
+    with pytest.raises(UnknownNameError, match=f"layer must be one of average_pool1d, .*, got {name!r}"):
+        make_layer({name: {}})
 
 
 # Documentation

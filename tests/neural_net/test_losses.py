@@ -131,7 +131,8 @@ def test_arguments_of_two_shapes_do_not_broadcast(name: str, shape: tuple[int, .
     ({"focal": {"gamma": -1}}, "FocalLoss: gamma must be at least 0, got -1"),
     ({"huber": {"delta": 0}}, "Huber: delta must be greater than 0, got 0"),
     ({"binary_cross_entropy": {"label_smoothing": 1}}, "label_smoothing must be at least 0 and less than 1, got 1"),
-    ("crossentropy", r"loss must be one of .*did you mean cross_entropy\?"),
+    ("crossentrpy", r"loss must be one of .*did you mean cross_entropy\?"),
+    (CrossEntropy, "loss must be a name, a name with its options, or an object, got <class"),
 ])  # fmt: skip
 def test_faulty_options_are_named(spec: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):

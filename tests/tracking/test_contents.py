@@ -4,10 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
+from tests.conftest import ROOT
 
 from neural_net.npz import read_npz
+from neural_net.serialization import network_files
 from pipeline import paths
+from pipeline.configure import configure
 from pipeline.errors import StageError
+from pipeline.params import load_params
 from tracking.contents import data_checksum, files_checksum, flat, model_checksum, model_file_checksum, read_params
 
 CHECKSUMS = [(data_checksum, paths.SPLIT_FILES), (model_checksum, paths.MODEL_FILES[:1])]
@@ -52,3 +57,27 @@ def test_parameters_become_strings_also_those_of_another_version_of_the_code(tmp
     (tmp_path / "params.yaml").write_text(text)
     expected = {"lr": "1e-05", "layers": "[64, 32]", "name": "gelu", "none": "null", "yes_": "true"}
     assert flat(read_params(tmp_path)) == expected | {"nested.deep.er": "[1, 2]"}
+
+
+def test_the_parts_in_parameters_have_their_own_names(tmp_path: Path) -> None:
+    """However params.yaml names them; the run is that of the own names."""
+    written = {
+        "hidden_layers": [{"Dense": {"n_out": 8, "init": "GlorotUniform"}}, "Activation",
+                          {"Residual": {"layers": ["ELU"]}}, 64],
+        "activation": ["ReLU", {"LeakyReLU": {"slope": 0.2}}], "init": "Kaiming_Normal", "normalization": "BatchNorm",
+        "loss": "CrossEntropyLoss", "optimizer": "AdamW", "schedule": {"WarmUp": {"schedule": "CosineAnnealing"}},
+    }  # fmt: skip
+    own = {
+        "hidden_layers": [{"linear": {"n_out": 8, "init": "xavier_uniform"}}, "activation",
+                          {"residual": {"layers": ["elu"]}}, 64],
+        "activation": ["relu", {"leaky_relu": {"slope": 0.2}}], "init": "he_normal", "normalization": "batch_norm",
+        "loss": "cross_entropy", "optimizer": "adamw", "schedule": {"warmup": {"schedule": "cosine"}},
+    }  # fmt: skip
+    shipped = yaml.safe_load((ROOT / "params.yaml").read_text())
+    files = [tmp_path / name / "params.yaml" for name in ("written", "own")]
+    for file, changes in zip(files, (written, own), strict=True):
+        file.parent.mkdir()
+        file.write_text(yaml.safe_dump(shipped | changes))
+    assert read_params(files[0].parent) == read_params(files[1].parent) == shipped | own
+    first, second = (configure(load_params(file)) for file in files)
+    assert network_files(first.network) == network_files(second.network)

@@ -41,7 +41,8 @@ def evaluate(error: BaseException | None = None) -> None:
 
 
 def train(epochs: int = 1) -> None:
-    with reporter.training(load_params(ROOT / "params.yaml")) as run:
+    params = load_params(ROOT / "params.yaml").model_copy(update={"activation": "Swish"})
+    with reporter.training(params) as run:
         for _ in range(epochs):
             run.epoch(RECORDS[0] | {"val_loss": np.float64(0.5)})
 
@@ -61,6 +62,7 @@ def test_what_the_recorder_is_sent_and_what_it_answers(recorder_is: Recorder, ca
     train()
     begin, epoch, end = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert (begin["stage"], begin["params"]["dataset"]) == ("train", "pendigits")
+    assert begin["params"]["activation"] == "silu"  # its own name
     assert epoch["epoch"] == RECORDS[0] | {"val_loss": 0.5}
     assert abs(begin["time"] / 1000 - time.time()) < 600
     assert end == {"end": "FINISHED"}
