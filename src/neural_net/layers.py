@@ -4,9 +4,10 @@ Shapes leave out the batch axis: ``(16,)`` is a row of 16 numbers, ``(8, 2)`` a 
 """
 
 import copy
+import functools
 import math
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, ParamSpec
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,7 +17,7 @@ from .convolution import AveragePool1D, Conv1D, MaxPool1D, as_rows_of_channels
 from .initializers import check_initializer, initialize
 from .layer import Layer
 from .normalization import BatchNorm, LayerNorm
-from .parts import Array, Rng, Shape, check, check_below_1, check_count, generator, make, same_class
+from .parts import Array, Rng, Shape, check, check_below_1, check_count, generator, listed, make, same_class
 
 
 class Linear(Layer):
@@ -208,14 +209,33 @@ class Dropout(Layer):
         return np.multiply(grad_out, self.scale, out=self.buffer("grad_in", grad_out.shape))
 
 
+Given = ParamSpec("Given")
+
+
+def takes_a_list(init: Callable[Given, None]) -> Callable[Given, None]:
+    """For an ``__init__`` whose first argument is the layers: refuse layers that are given one by one."""
+
+    @functools.wraps(init)
+    def checked(*args: Given.args, **options: Given.kwargs) -> None:
+        owner, *given = args
+        single = [layer for layer in (*given, options.get("layers")) if isinstance(layer, Layer)]
+        if single:
+            raise ValueError(f"{type(owner).__name__} takes its layers in one list: [{single[0]!r}, ...]")
+        init(*args, **options)
+
+    return checked
+
+
 class Chain(Layer):
     """Layers one after the other: ``y = f_n(... f_2(f_1(x)))``. Its parameters are those of the layers, in order.
 
     A layer object that already has a place in a chain is copied, so that each place has its own state.
     """
 
+    @takes_a_list
     def __init__(self, layers: Sequence[Any]) -> None:
         super().__init__()
+        layers = listed("layers", layers)
         check(len(layers) > 0, self, "needs at least one layer")
         self.layers: list[Layer] = []
         for spec in layers:
@@ -308,6 +328,11 @@ LAYERS: dict[str, type[Layer]] = {
 
 def make_layer(spec: Any) -> Layer:
     """A layer or an activation from its name, from ``{"name": {option: value}}``, or the object itself."""
+    number = isinstance(spec, int | np.integer)
+    if number:
+        raise ValueError(
+            f"a layer cannot be the number {spec}; {spec} units are Linear({spec}), or a width in dense_layers"
+        )
     part: Any = make("layer", {**LAYERS, **ACTIVATIONS}, spec)
     return part if isinstance(part, Layer) else make_activation(part)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .parts import Array, Shown, as_numbers, check, check_below_1, check_positive, make, of_type
+from .parts import Array, Shown, as_numbers, check, check_below_1, check_positive, make, not_finite, of_type
 
 
 class Loss(Shown):
@@ -49,9 +49,10 @@ class Loss(Shown):
             raise ValueError(
                 f"{name} expects targets of shape (rows, {n_outputs}), or class numbers, got shape {y.shape}"
             )
-        rows = y.astype(dtype, order="C")
+        with np.errstate(over="ignore"):  # reported below
+            rows = y.astype(dtype, order="C")
         if not np.isfinite(rows).all():
-            raise ValueError(f"{name}: the targets hold NaN or infinity")
+            raise ValueError(f"{name}: the targets hold {not_finite(y, dtype)}")
         return self._rows(rows)
 
     def table(self, n_outputs: int, dtype: Any = np.float64) -> Array:

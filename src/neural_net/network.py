@@ -14,8 +14,19 @@ from .activations import Softmax, UserActivation, make_activation, softmax
 from .display import code, html_table, text_table
 from .initializers import initialize
 from .layer import Layer, Parameter, assign_weights, batch_array
-from .layers import Chain, Linear, Residual, make_layer
-from .parts import Array, Rng, Shape, Views, as_numbers, check, check_count, generator, lookup
+from .layers import Chain, Linear, Residual, make_layer, takes_a_list
+from .parts import (
+    Array,
+    Rng,
+    Shape,
+    Views,
+    as_rows,
+    check,
+    check_count,
+    generator,
+    listed,
+    lookup,
+)
 
 
 class Network(Views):
@@ -45,6 +56,7 @@ class Network(Views):
     grads: Array
     decays: Array
 
+    @takes_a_list
     def __init__(
         self,
         layers: Sequence[Any],
@@ -54,6 +66,7 @@ class Network(Views):
         dtype: DTypeLike = np.float32,
         classes: Sequence[Any] | None = None,
     ) -> None:
+        layers = listed("layers", layers)
         if not layers:
             raise ValueError("a network needs at least one layer")
         self.dtype = np.dtype(dtype)
@@ -157,7 +170,11 @@ class Network(Views):
 
         This and ``backward`` are for training, in one thread; ``outputs`` is for predictions.
         """
-        if X.shape[1:] != self.shape_in or X.dtype != self.dtype or not self.shape_in:
+        try:
+            fits = X.shape[1:] == self.shape_in and X.dtype == self.dtype
+        except AttributeError:  # a list, or a table with a dtype for each column
+            fits = False
+        if not fits or not self.shape_in:
             X = self.check_inputs(X)
         return self.chain.forward(X, training)
 
@@ -364,7 +381,6 @@ def _keep(layer: Layer, weights: Mapping[str, Array]) -> None:
 
 
 _ROWS_AT_ONCE = 1024
-_ROWS_CHECKED = 65536
 
 
 def _walk_deep(layers: Sequence[Layer], depth: int = 0) -> Iterator[tuple[Layer, int]]:
@@ -375,28 +391,6 @@ def _walk_deep(layers: Sequence[Layer], depth: int = 0) -> Iterator[tuple[Layer,
 
 def _walk(layers: Sequence[Layer]) -> Iterator[Layer]:
     return (layer for layer, _ in _walk_deep(layers))
-
-
-def as_rows(X: Any, dtype: DTypeLike) -> Array:
-    """Anything array-like with one row per sample, as an array of finite numbers of that dtype.
-
-    Raises:
-        ValueError: for values that are not numbers, not in rows, or not finite.
-    """
-    X = as_numbers(X, "X")
-    if X.ndim < 2:
-        raise ValueError(
-            f"expected one row a sample, got an array of shape {X.shape}; a single sample is X.reshape(1, -1)"
-        )
-    if X.dtype != dtype or not X.flags.c_contiguous:
-        with np.errstate(over="ignore"):  # reported below
-            X = X.astype(dtype, order="C")  # always this order, so that sums round alike for any memory layout
-    for start in range(0, len(X), _ROWS_CHECKED):
-        finite = np.isfinite(X if len(X) <= _ROWS_CHECKED else X[start : start + _ROWS_CHECKED])
-        if not finite.all():
-            row = start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
-            raise ValueError(f"expected finite numbers, got NaN or infinity in row {row} of X, counted from 0")
-    return X
 
 
 def dense_layers(

@@ -5,13 +5,13 @@ import inspect
 import math
 import reprlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from numbers import Integral, Real
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .names import own_name
 
@@ -128,7 +128,8 @@ def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any)
     if isinstance(spec, str):
         spec = {spec: {}}
     if spec is None or isinstance(spec, type):
-        raise ValueError(f"{kind} must be a name, a name with its options, or an object, got {spec!r}")
+        hint = "" if spec is None else f"; write {spec.__name__}(...)"
+        raise ValueError(f"{kind} must be a name, a name with its options, or an object, got {spec!r}{hint}")
     if not isinstance(spec, Mapping):
         return spec
     if len(spec) != 1:
@@ -248,6 +249,21 @@ def generator(rng: Any) -> np.random.Generator:
     return np.random.default_rng(rng)
 
 
+def listed(what: str, values: Any) -> list[Any]:
+    """The values in a list; ValueError for a single value that is in none."""
+    single = not isinstance(values, Iterable) or isinstance(values, str | Mapping)
+    if single:
+        raise ValueError(f"{what} must be in a list, [{values!r}], got {values!r}")
+    return list(values)
+
+
+def not_finite(values: Array, dtype: Any) -> str:
+    """What keeps these numbers from being finite ones of ``dtype``, in words."""
+    if not np.isfinite(values).all():
+        return "NaN or infinity"
+    return f"{np.abs(values).max():.3g} (too large for {np.dtype(dtype)})"
+
+
 def copy_like(model: Array, array: Any) -> Array:
     """A copy of ``array``; ValueError unless it is an array with the model's shape and dtype."""
     if not isinstance(array, np.ndarray) or array.shape != model.shape or array.dtype != model.dtype:
@@ -272,6 +288,32 @@ def as_numbers(values: Any, what: str) -> Array:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{what} must be an array of numbers, got dtype {array.dtype}")
     return array
+
+
+_ROWS_CHECKED = 65536  # at once
+
+
+def as_rows(X: Any, dtype: DTypeLike) -> Array:
+    """Anything array-like with one row per sample, as an array of finite numbers of that dtype.
+
+    Raises:
+        ValueError: for values that are not numbers, not in rows, or not finite.
+    """
+    given = X = as_numbers(X, "X")
+    if X.ndim < 2:
+        raise ValueError(
+            f"expected one row a sample, got an array of shape {X.shape}; a single sample is X.reshape(1, -1)"
+        )
+    if X.dtype != dtype or not X.flags.c_contiguous:
+        with np.errstate(over="ignore"):  # reported below
+            X = X.astype(dtype, order="C")  # always this order, so that sums round alike for any memory layout
+    for start in range(0, len(X), _ROWS_CHECKED):
+        finite = np.isfinite(X if len(X) <= _ROWS_CHECKED else X[start : start + _ROWS_CHECKED])
+        if not finite.all():
+            row = start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
+            found = not_finite(given[row], dtype)
+            raise ValueError(f"expected finite numbers, got {found} in row {row} of X, counted from 0")
+    return X
 
 
 _set = object.__setattr__  # looked up once: layers assign in every step

@@ -20,7 +20,7 @@ from .losses import ROWS_GATHERED, Loss, Targets, make_loss
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .over_steps import loss_for, right
-from .parts import Array, Rng, check_count, generator, of_type
+from .parts import Array, Rng, check_count, generator, listed, of_type
 from .schedules import Schedule, make_schedule
 
 Augment = Callable[[Array, np.random.Generator], Array]
@@ -115,7 +115,7 @@ class Training:
             )
         self.sample_weight = checked_weights(sample_weight, len(self.X), network.dtype)
         self.augment, self.accuracy = augment, accuracy and (network.n_outputs > 1 or self.loss.binary)
-        self.callbacks = [of_type(Callback, "a callback", callback) for callback in callbacks]
+        self.callbacks = [of_type(Callback, "a callback", given) for given in listed("callbacks", callbacks)]
         check_end(network, self.loss)
         check_norms(network, self.batch_size if len(self.X) > 1 else 2)
         self.history, self.tally = History(), Tally()

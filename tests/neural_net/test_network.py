@@ -161,6 +161,25 @@ def test_faulty_arguments_are_named(arguments: dict[str, Any], message: str) -> 
         Network(**{"layers": [Linear(3)], "n_in": 4, "rng": np.random.default_rng(0)} | arguments)
 
 
+ONE_BY_ONE = [  # as in other libraries
+    (lambda: Network(Linear(3), ReLU()), r"Network takes its layers in one list: \[Linear\(3\), \.\.\.\]"),
+    (lambda: Network(Linear(3), ReLU(), Linear(2), rng=0), "Network takes its layers in one list"),
+    (lambda: Network([Linear(3)], ReLU(), rng=0), r"one list: \[ReLU\(\), "),
+    (lambda: Network(layers=Linear(3), rng=0), "Network takes its layers in one list"),
+    (lambda: Residual(Linear(3), ReLU()), "Residual takes its layers in one list"),
+    (lambda: Residual("relu"), r"layers must be in a list, \['relu'\], got 'relu'"),
+    (lambda: Network({"linear": {"n_out": 3}}, rng=0), r"layers must be in a list, \[{'linear': {'n_out': 3}}\]"),
+    (lambda: Network([64, "relu"], rng=0), r"a layer cannot be the number 64; 64 units are Linear\(64\), or a width"),
+    (lambda: Network([Linear(3), ReLU], rng=0), r"layer must be a name, .*; write ReLU\(\.\.\.\)"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), ONE_BY_ONE)
+def test_layers_in_another_form_are_refused_in_words(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 # Predictions
 def test_predictions_are_the_largest_probability(rng: np.random.Generator) -> None:
     network, X = small(), rng.normal(size=(50, 4))
@@ -260,12 +279,21 @@ def test_sums_round_alike_in_any_memory_layout(layout: Any, rng: np.random.Gener
     assert params[0] == params[1]
 
 
+def test_forward_takes_what_outputs_takes_and_keeps_the_dtype() -> None:
+    for layers in STACKS:
+        network = Network(layers, 4, rng=np.random.default_rng(0))
+        for X in (WHOLE, WHOLE.tolist(), pd.DataFrame(WHOLE), np.asfortranarray(WHOLE, dtype=np.float32)):
+            outputs = network.forward(X)  # type: ignore[arg-type]
+            assert outputs.dtype == np.float32
+            np.testing.assert_allclose(outputs, network.outputs(WHOLE), rtol=1e-6)
+
+
 BAD_INPUTS = [
     ([1, 2, 3, 4], r"expected one row a sample, got an array of shape \(4,\); a single sample is X.reshape\(1, -1\)"),
     (np.ones((2, 5)), r"linear1, the first layer, expects samples of shape \(4,\), got \(5,\)"),
     ([[1, 2, 3, 4], [1, 2, math.nan, 4]], "expected finite numbers, got NaN or infinity in row 1 of X"),
     ([[-math.inf, 2, 3, 4]], "expected finite numbers, got NaN or infinity in row 0 of X"),
-    (np.full((1, 4), 1e300), "expected finite numbers, got NaN or infinity in row 0"),  # too large for float32
+    (np.full((1, 4), -1e300), r"expected finite numbers, got 1e\+300 \(too large for float32\) in row 0"),
     ([[1, 2, 3, None]], "expected finite numbers, got NaN or infinity in row 0"),
     ([["a", "b", "c", "d"]], "X must be an array of numbers: .*'a'"),
     (np.ones((1, 4), complex), "X must be real numbers, got complex ones"),

@@ -535,6 +535,7 @@ def test_batch_normalization_of_single_rows(blobs: Data) -> None:
     ({"validation": (np.ones((2, 4)),)}, r"validation must be \(X, y\) or \(X, y, sample_weight\), got 1 of them"),
     ({"sample_weight": [1, np.nan, 1]}, "sample_weight must be 3 numbers of at least 0"),
     ({"loss": 5}, "loss must be of type Loss, got 5"),
+    ({"callbacks": EarlyStopping(2)}, r"callbacks must be in a list, \[EarlyStopping\(patience=2\)\], got Early"),
     ({"callbacks": [print]}, "a callback must be of type Callback, got <built-in function print>"),
     ({"callbacks": [EarlyStopping()]}, r"EarlyStopping watches val_loss, which needs validation=\(X, y\)"),
     ({"callbacks": [EarlyStopping(monitor="train_accuracy")], "accuracy": False},
