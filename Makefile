@@ -40,7 +40,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help run ui serve compare plots champion sync doctor test test-slow lint gradcheck oracle torture lies determinism \
-	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs setup install lock clean
+	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs wheel setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -125,6 +125,9 @@ bench-pipeline: $(INSTALLED)  ## measure the time that the pipeline adds to the 
 docs: $(DOCS)  ## build a site from docs/ and the docstrings: site/index.html; fails on broken links
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml && echo "site/index.html"
 
+wheel: $(INSTALLED)  ## build dist/*.whl: neural_net and the estimators without the pipeline, for environments of your own
+	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . && ls dist/*.whl
+
 debugging: $(INSTALLED)  ## draw the pictures and print the tables of docs/debugging.md again
 	@PYTHONPATH=src $(BIN)/python docs/make_debugging.py
 
@@ -133,14 +136,14 @@ setup: $(INSTALLED)  ## create .venv; the other targets do this by themselves
 lock:  ## pin the newest versions of all dependencies in requirements.lock
 	@$(call ENVIRONMENT,.venv-lock) && .venv-lock/bin/pip install -q uv
 	@.venv-lock/bin/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
-		--no-emit-index-url --no-header --upgrade --group dev pyproject.toml -o requirements.lock
+		--no-emit-index-url --no-header --upgrade --group pipeline --group dev pyproject.toml -o requirements.lock
 	@rm -rf .venv-lock
 
 clean:  ## remove environments, data, models and caches; experiments and MLflow's store stay
 	@for venv in .venv .venv-*; do \
 		if [ ! -L $$venv ] && { [ -e $$venv/$(MARK) ] || [ -e $$venv/installed-from-lock ] || [ -e $$venv/installed ]; }; then rm -rf $$venv; fi; \
 	done
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis site data/raw data/processed data/split models .dvc/tmp/exps
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site data/raw data/processed data/split models .dvc/tmp/exps
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .dvc/plots.html: src/commands/plots_page.py $(INSTALLED)

@@ -70,6 +70,8 @@ from .schedules import (
 from .serialization import StorageError, load, save
 from .training import DivergedError, Training, evaluate, fit
 
+__version__ = "0.2.0"
+
 __all__ = [
     "ACTIVATIONS",
     "ELU",
