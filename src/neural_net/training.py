@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .blas import suited_blas_threads
 from .callbacks import Callback, Record, StateError, restore
 from .checks import check_end, check_norms, checked_weights, labels_or_rows, mean_weight, total
 from .history import History
@@ -43,6 +44,8 @@ class Tally:
 
 class Training:
     """One training of one network. ``run`` trains; callbacks may read the attributes.
+
+    BLAS works with one thread meanwhile, unless the network is large (see ``blas``).
 
     Args:
         network: changed in place.
@@ -151,7 +154,8 @@ class Training:
         if state is not None:
             self._restore(state)
         try:
-            self._run_epochs()
+            with suited_blas_threads(self.network.n_parameters):
+                self._run_epochs()
         except DivergedError:
             self._tell("on_divergence")
             self._tell("on_train_end")  # early stopping puts the best weights back
