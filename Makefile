@@ -39,7 +39,7 @@ endef
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve compare plots champion sync doctor test test-slow lint gradcheck oracle torture lies determinism \
+.PHONY: help run ui serve compare plots champion export sync doctor test test-slow lint gradcheck oracle torture lies determinism \
 	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs wheel setup install lock clean
 
 help:  ## list these targets
@@ -63,6 +63,9 @@ champion: $(INSTALLED)  ## register the model of the best run, or of RUN=name; a
 
 serve: $(INSTALLED)  ## serve the model over HTTP: make serve MODEL=models PORT=5050
 	@$(RUN_PY) serve $(or $(MODEL),models) $(if $(PORT),--port $(PORT))
+
+export: $(INSTALLED)  ## write the model as dist/pendigits.onnx, for other runtimes: make export MODEL=models
+	@$(RUN_PY) export $(or $(MODEL),models)
 
 sync: $(INSTALLED)  ## log to MLflow the DVC experiments, and the workspace, that have no run there
 	@$(RUN_PY) sync

@@ -5,9 +5,9 @@ Read in this order:
 - parts, names, layer: how parts are made by name, and the contract of a layer
 - activations, normal, initializers, layers, convolution, normalization: the layers
 - network, losses, over_steps, optimizers, schedules: the other parts of a training
-- training, checks, callbacks, history: the training itself
+- training, checks, callbacks, history, blas: the training itself
 - gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
-- npz, serialization: saved networks
+- npz, serialization, onnx_export: saved networks
 - registry, original: parts of your own, and the project's first interface
 - display: how networks and histories are shown
 """
@@ -49,6 +49,7 @@ from .losses import (
 )
 from .network import Network, dense_layers
 from .normalization import BatchNorm, LayerNorm
+from .onnx_export import to_onnx
 from .optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSProp, make_optimizer
 from .original import Neural_Net
 from .parts import UnknownNameError
@@ -154,4 +155,5 @@ __all__ = [
     "register_loss",
     "register_optimizer",
     "save",
+    "to_onnx",
 ]

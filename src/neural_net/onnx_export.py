@@ -1,0 +1,224 @@
+"""Networks in the ONNX format, which other runtimes and languages read.
+
+Each layer becomes one or a few nodes of the graph: see ``_EXPORTS``. A part of your own exports itself: give it the
+method ``to_onnx(graph, x) -> name``, which adds its nodes to ``graph`` and returns the name of its output. Only
+``to_onnx`` needs the package ``onnx``, and imports it only when called.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .activations import (
+    ELU,
+    GELU,
+    SELU,
+    Identity,
+    LeakyReLU,
+    Mish,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+from .convolution import AveragePool1D, Conv1D, MaxPool1D, Pool1D
+from .layer import Layer
+from .layers import Chain, Dropout, Flatten, Linear, Reshape, Residual
+from .network import Network
+from .normalization import BatchNorm, LayerNorm
+from .parts import Array
+
+OPSET = 20  # the operators of ONNX 1.15, of which GELU is the newest
+IR_VERSION = 9
+
+
+class Graph:
+    """The nodes and constants of an ONNX graph under construction. Everything is known by its name."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def constant(self, values: Any, dtype: Any = np.float32) -> str:
+        """Add an array; returns its name."""
+        from onnx import numpy_helper
+
+        name = f"constant{len(self.constants) + 1}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values, dtype), name))
+        return name
+
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node with one output; returns the output's name."""
+        from onnx import helper
+
+        name = f"{operator.lower()}{len(self.nodes) + 1}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
+        return name
+
+
+def to_onnx(
+    network: Network,
+    path: str | Path | None = None,
+    *,
+    scaling: tuple[float, float] = (0.0, 1.0),
+    temperature: float = 1.0,
+    probabilities: bool = True,
+) -> Any:
+    """A built network as an ONNX model (``onnx.ModelProto``), in float32.
+
+    Its input ``X`` is (rows, *shape_in). Its output is ``probabilities``, (rows, n_outputs): softmax(logits /
+    temperature).
+
+    Args:
+        network: its parameters and running statistics are copied.
+        path: also write the model to this file.
+        scaling: the middle and the half width of the inputs' range, for networks trained on (X - middle) / half.
+        temperature: see ``probabilities``.
+        probabilities: False: the output is ``outputs``, without softmax, as a regression has it.
+
+    Raises:
+        ImportError: if the package onnx is not installed.
+        ValueError: if the network is not built, or a part in it cannot be exported; the message names the part.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise ImportError("to_onnx needs the package onnx: pip install onnx") from None
+    if not network.built:
+        raise ValueError("the network has no sizes yet; build it, or give it its first data, and export it then")
+    graph = Graph()
+    name = "X"
+    if scaling != (0.0, 1.0):
+        middle, half = scaling
+        name = graph.node("Div", graph.node("Sub", name, graph.constant(middle)), graph.constant(half))
+    name = _export(graph, network.chain, name)
+    if temperature != 1:
+        name = graph.node("Div", name, graph.constant(temperature))
+    name = graph.node("Softmax" if probabilities else "Identity", name, **({"axis": -1} if probabilities else {}))
+    result = "probabilities" if probabilities else "outputs"
+    graph.nodes[-1].output[0] = result
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(
+            graph.nodes,
+            "network",
+            [onnx.helper.make_tensor_value_info("X", onnx.TensorProto.FLOAT, ["rows", *network.shape_in])],
+            [onnx.helper.make_tensor_value_info(result, onnx.TensorProto.FLOAT, ["rows", *network.chain.shape_out])],
+            graph.constants,
+        ),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="neural_net",
+    )
+    if network.classes is not None:
+        onnx.helper.set_model_props(model, {"classes": ",".join(map(str, network.classes))})
+    onnx.checker.check_model(model, full_check=True)
+    if path is not None:
+        Path(path).write_bytes(model.SerializeToString())
+    return model
+
+
+def _export(graph: Graph, layer: Layer, x: str) -> str:
+    """Add the nodes of one layer, whose input has the name ``x``; returns the name of its output."""
+    part = getattr(layer, "user", layer)
+    if hasattr(part, "to_onnx"):
+        return str(part.to_onnx(graph, x))
+    if type(part) not in _EXPORTS:  # a subclass may compute something else than its base
+        remedy = f"give {type(part).__name__} the method to_onnx(graph, x)"
+        raise ValueError(f"{layer.name} cannot be exported to ONNX; {remedy}")
+    return _EXPORTS[type(part)](graph, layer, x)
+
+
+def _chain(graph: Graph, layer: Chain, x: str) -> str:
+    for inner in layer.layers:
+        x = _export(graph, inner, x)
+    return x
+
+
+def _linear(graph: Graph, layer: Linear, x: str) -> str:
+    return graph.node("Add", graph.node("MatMul", x, graph.constant(layer.W)), graph.constant(layer.b))
+
+
+def _reshape(graph: Graph, layer: Layer, x: str) -> str:
+    return graph.node("Reshape", x, graph.constant([-1, *layer.shape_out], np.int64))
+
+
+def _channels_first(graph: Graph, operator: str, x: str, *constants: str, **attributes: Any) -> str:
+    """A node that wants (batch, channels, length) between two exchanges of the axes."""
+    path = graph.node("Transpose", x, perm=[0, 2, 1])
+    return graph.node("Transpose", graph.node(operator, path, *constants, **attributes), perm=[0, 2, 1])
+
+
+def _conv1d(graph: Graph, layer: Conv1D, x: str) -> str:
+    after = layer._length_padded - layer._before - layer.shape_in[0]
+    return _channels_first(
+        graph,
+        "Conv",
+        x,
+        graph.constant(layer.W.transpose(2, 1, 0)),
+        graph.constant(layer.b),
+        strides=[layer.stride],
+        pads=[layer._before, after],
+    )
+
+
+def _pool(operator: str) -> Callable[[Graph, Pool1D, str], str]:
+    def export(graph: Graph, layer: Pool1D, x: str) -> str:
+        return _channels_first(graph, operator, x, kernel_shape=[layer.size], strides=[layer.size])
+
+    return export
+
+
+def _batch_norm(graph: Graph, layer: BatchNorm, x: str) -> str:
+    slope: Array = layer.gamma / np.sqrt(layer.state["variance"] + layer.eps)
+    shift = layer.beta - layer.state["mean"] * slope
+    return graph.node("Add", graph.node("Mul", x, graph.constant(slope)), graph.constant(shift))
+
+
+def _layer_norm(graph: Graph, layer: LayerNorm, x: str) -> str:
+    gamma, beta = graph.constant(layer.gamma), graph.constant(layer.beta)
+    return graph.node("LayerNormalization", x, gamma, beta, axis=-1, epsilon=layer.eps)
+
+
+def _unchanged(graph: Graph, layer: Layer, x: str) -> str:
+    return x
+
+
+def _as(operator: str, **attributes: Any) -> Callable[[Graph, Any, str], str]:
+    """An activation that is an operator of ONNX. ``slope="alpha"`` passes the option ``slope`` on as ``alpha``."""
+
+    def export(graph: Graph, layer: Any, x: str) -> str:
+        values = {theirs: getattr(layer, ours) for theirs, ours in attributes.items()}
+        return graph.node(operator, x, **values)
+
+    return export
+
+
+_EXPORTS: dict[type, Callable[[Graph, Any, str], str]] = {
+    Chain: _chain,
+    Residual: lambda graph, layer, x: graph.node("Add", x, _chain(graph, layer, x)),
+    Linear: _linear,
+    Reshape: _reshape,
+    Flatten: _reshape,
+    Dropout: _unchanged,
+    Conv1D: _conv1d,
+    MaxPool1D: _pool("MaxPool"),
+    AveragePool1D: _pool("AveragePool"),
+    BatchNorm: _batch_norm,
+    LayerNorm: _layer_norm,
+    Identity: _unchanged,
+    ReLU: _as("Relu"),
+    LeakyReLU: _as("LeakyRelu", alpha="slope"),
+    ELU: _as("Elu", alpha="alpha"),
+    SELU: _as("Selu", alpha="alpha", gamma="scale"),
+    Sigmoid: _as("Sigmoid"),
+    Tanh: _as("Tanh"),
+    Softplus: _as("Softplus"),
+    SiLU: lambda graph, layer, x: graph.node("Mul", x, graph.node("Sigmoid", x)),
+    GELU: lambda graph, layer, x: graph.node("Gelu", x, approximate="tanh"),
+    Mish: _as("Mish"),
+    Softmax: lambda graph, layer, x: graph.node("Softmax", x, axis=-1),
+}
