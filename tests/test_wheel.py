@@ -20,7 +20,7 @@ assert not importlib.util.find_spec("sklearn") and "site-packages" in neural_net
 rng = np.random.default_rng(0)
 X = rng.normal(size=(200, 4))
 network = Network(dense_layers([16], 2), n_in=4, rng=rng)
-fit(network, X, (X[:, 0] > 0).astype(int), rng=rng, epochs=30)
+fit(network, X, (X[:, 0] > 0).astype(int), rng=rng, epochs=30, optimizer={"adam": {"lr": 0.02}})
 save(network, "saved")
 assert (load("saved")[0].predict(X) == (X[:, 0] > 0)).mean() > 0.95
 try:
