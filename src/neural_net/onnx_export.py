@@ -139,7 +139,8 @@ def _chain(graph: Graph, layer: Chain, x: str) -> str:
 
 
 def _linear(graph: Graph, layer: Linear, x: str) -> str:
-    return graph.node("Add", graph.node("MatMul", x, graph.constant(layer.W)), graph.constant(layer.b))
+    product = graph.node("MatMul", x, graph.constant(layer.W))
+    return graph.node("Add", product, graph.constant(layer.b)) if layer.use_bias else product
 
 
 def _reshape(graph: Graph, layer: Layer, x: str) -> str:
@@ -153,21 +154,17 @@ def _channels_first(graph: Graph, operator: str, x: str, *constants: str, **attr
 
 
 def _conv1d(graph: Graph, layer: Conv1D, x: str) -> str:
-    after = layer._length_padded - layer._before - layer.shape_in[0]
-    return _channels_first(
-        graph,
-        "Conv",
-        x,
-        graph.constant(layer.W.transpose(2, 1, 0)),
-        graph.constant(layer.b),
-        strides=[layer.stride],
-        pads=[layer._before, after],
-    )
+    constants = [graph.constant(layer.W.transpose(2, 1, 0))]
+    constants += [graph.constant(layer.b)] if layer.use_bias else []
+    pads = [layer._before, layer._length_padded - layer._before - layer.shape_in[0]]
+    return _channels_first(graph, "Conv", x, *constants, strides=[layer.stride], dilations=[layer.dilation], pads=pads)
 
 
 def _pool(operator: str) -> Callable[[Graph, Pool1D, str], str]:
     def export(graph: Graph, layer: Pool1D, x: str) -> str:
-        return _channels_first(graph, operator, x, kernel_shape=[layer.size], strides=[layer.size])
+        padding = {"same": "SAME_UPPER", "valid": "VALID"}[layer.padding]
+        strides = [layer.stride or layer.size]
+        return _channels_first(graph, operator, x, kernel_shape=[layer.size], strides=strides, auto_pad=padding)
 
     return export
 
@@ -218,7 +215,7 @@ _EXPORTS: dict[type, Callable[[Graph, Any, str], str]] = {
     Tanh: _as("Tanh"),
     Softplus: _as("Softplus"),
     SiLU: lambda graph, layer, x: graph.node("Mul", x, graph.node("Sigmoid", x)),
-    GELU: lambda graph, layer, x: graph.node("Gelu", x, approximate="tanh"),
+    GELU: lambda graph, layer, x: graph.node("Gelu", x, approximate="tanh" if layer.approximate else "none"),
     Mish: _as("Mish"),
     Softmax: lambda graph, layer, x: graph.node("Softmax", x, axis=-1),
 }
