@@ -40,7 +40,8 @@ def imports(tree: ast.AST) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", TREES)
 def test_it_imports_numpy_and_the_standard_library_only(name: str) -> None:
-    assert set(imports(TREES[name])) <= {"numpy", *sys.stdlib_module_names}
+    optional = {"blas.py": {"threadpoolctl"}, "onnx_export.py": {"onnx"}}.get(name, set())
+    assert set(imports(TREES[name])) <= {"numpy", *sys.stdlib_module_names} | optional
 
 
 # Names
