@@ -20,7 +20,7 @@ from pipeline.params import Params
 from runtime.script import say
 from runtime.signals import handle_stops
 
-from .address import DATABASE_ERROR, ENVIRONMENT, store_shown
+from .address import DATABASE_ERROR, ENVIRONMENT, NO_ANSWER, store_shown
 from .messages import line, now
 
 WAIT_SECONDS = 120.0  # how long a stage waits in the end for its recorder,
@@ -167,7 +167,7 @@ class Reporter:
 def _print_not_logged(reason: str) -> None:
     """Print why nothing was logged, unless an earlier stage of this pipeline run has printed the same reason."""
     reason = ERROR_NAME.sub("", reason)
-    if re.match(r"API request to \S+ failed with (timeout )?exception|HTTPS?Connection|\('Conn", reason):
+    if NO_ANSWER.match(reason):
         reason = f"no answer from {store_shown()}"
     elif len(reason) > 200:
         reason = reason[:197] + "..."
