@@ -20,7 +20,7 @@ from pipeline.tables import read_table
 from runtime.git import NoGitError, git, git_text
 from runtime.script import say
 from tracking.contents import files_checksum, flat, model_checksum, model_file_checksum, read_params
-from tracking.mlflow_run import ensure_run, find_runs, follow_new_name
+from tracking.mlflow_run import ensure_run, find_runs, is_under_another_name
 from tracking.store import Store, one_line_faults, open_store
 
 from .experiments import Experiment, checkout, experiments_of
@@ -49,8 +49,8 @@ def sync(store: Store, root: Path) -> int:
             try:
                 lay_out(clone, root, experiment)
                 origin = origin_of(experiment)
-                follow_new_name(store, clone, origin, map(origin_of, experiments))
-                logged += log(store, clone, origin)
+                if not is_under_another_name(store, clone, origin, map(origin_of, experiments)):
+                    logged += log(store, clone, origin)
             except (StageError, OSError, ValueError, KeyError) as error:
                 say(f"{experiment.name}: not logged: {error}")
                 failures += 1
