@@ -112,9 +112,12 @@ def open_store(*, follow: bool = True) -> Store:
 
 def check_address() -> None:
     """Raise StageError if the store cannot be where its address says."""
-    root, uri = project_root(), store_uri()
-    if unquote(str(root)) != str(root):
-        raise StageError(f"MLflow would take a % with two digits, as in {root}, for another letter; rename that folder")
+    root, uri = str(project_root()), store_uri()
+    if unquote(root.encode(errors="ignore").decode()) != root:
+        raise StageError(
+            f"MLflow cannot work in {one_line(root)}: it would take a % with two digits, or a letter that is "
+            "not UTF-8, for another letter; rename that folder"
+        )
     if uri.startswith("sqlite") and not database_path():
         raise StageError(f"MLFLOW_TRACKING_URI={uri} keeps no run; name a file, as in sqlite:///mlflow.db, or unset it")
 
