@@ -51,13 +51,10 @@ def main() -> None:
     chosen = [named(runs, name) for name in sys.argv[1:]] or runs[:LATEST][::-1]
     if len(chosen) == 1:
         chosen = [next(run for run in runs if run is not chosen[0]), *chosen]
-    for line in table(chosen):
-        say(line)
-    say("")
     root = paths.project_root()
     here = flat(read_params(root))
     experiments = {experiment.name for experiment in experiments_of(root)}
-    for line in advice(chosen, here, experiments):
+    for line in [*table(chosen), "", *advice(chosen, here, experiments)]:
         say(line)
 
 

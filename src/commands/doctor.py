@@ -24,13 +24,14 @@ from runtime.script import say
 from tracking.address import database_path, store_shown
 from tracking.locations import moved_from
 from tracking.mlflow_run import abandoned_runs
-from tracking.store import EXPERIMENT, Store, connect, one_line_faults, open_store
+from tracking.store import EXPERIMENT, Store, check_address, connect, one_line_faults, open_store
 from utils import one_line
 
 from . import ui
 from .experiments import experiments_of, lacking_and_older, name_remote, remedy
 
 FIRST_COMMIT = 'git add . && git commit -m "Begin"'
+REMAKE = "rm -rf .venv && make setup"
 NAME_YOURSELF = "git config user.email you@example.com && git config user.name You"
 
 
@@ -91,7 +92,9 @@ def check_git(root: Path) -> list[Finding]:
 
 
 def check_environment(root: Path) -> list[Finding]:
-    """The installed packages must have the versions of requirements.lock."""
+    """The installed packages must have the versions of requirements.lock, and their scripts must find them."""
+    if place := moved_environment(Path(sys.executable).with_name("dvc")):
+        return [Finding(f"environment: moved from {place}, where its commands such as `dvc` look for it", REMAKE)]
     pinned = locked_versions((root / "requirements.lock").read_text(encoding="utf-8"))
     wrong = []
     for name, wanted in pinned.items():
@@ -103,8 +106,15 @@ def check_environment(root: Path) -> list[Finding]:
             wrong.append(f"{name} {installed} (lock: {wanted})")
     if wrong:
         shown = ", ".join(wrong[:5]) + " ..." * (len(wrong) > 5)
-        return [Finding(f"environment: differs from requirements.lock: {shown}", "rm -rf .venv && make setup")]
+        return [Finding(f"environment: differs from requirements.lock: {shown}", REMAKE)]
     return [Finding(f"environment: as in requirements.lock, Python {sys.version.split()[0]}")]
+
+
+def moved_environment(script: Path) -> str:
+    """Where the environment of a script was when pip wrote the script, if it is elsewhere now; else empty."""
+    start = script.read_text(encoding="utf-8", errors="replace").split("\n")[:2] if script.exists() else []
+    found = re.search("(/.*)/bin/python", "\n".join(start))  # in the first line, or after #!/bin/sh
+    return found[1] if found and Path(found[1]).resolve() != script.parents[1].resolve() else ""
 
 
 def locked_versions(text: str) -> dict[str, str]:
@@ -130,16 +140,19 @@ def check_params(root: Path) -> list[Finding]:
 
 def check_store(root: Path) -> list[Finding]:
     """The database must be intact, and fit the installed MLflow."""
-    if path := database_path():
-        if not path.exists():
-            return [Finding("MLflow's store: not made yet; the first run makes it")]
-        if (fault := database_fault(path)) is not None:
-            return [Finding(f"{path.name} is damaged: {fault}", f"mv {path} {path}.damaged && make sync")]
+    path = database_path()
     try:
+        check_address()
+        if path and not path.exists():
+            return [Finding("MLflow's store: not made yet; the first run makes it")]
+        if path and (fault := database_fault(path)) is not None:
+            return [Finding(f"{path.name} is damaged: {fault}", f"mv {path} {path}.damaged && make sync")]
         with one_line_faults():
             abandoned = abandoned_runs(open_store(follow=False))
     except StageError as error:
-        return [Finding(str(error), "unset MLFLOW_TRACKING_URI, or start the server; then make sync")]
+        own = path == root / "mlflow.db"
+        command = "see the message" if own else "unset MLFLOW_TRACKING_URI, or start the server; then make sync"
+        return [Finding(str(error), command)]
     found = [Finding(f"MLflow's store: intact, {store_shown()}")]
     if path == root / "mlflow.db":
         with connect(path) as database:

@@ -20,7 +20,7 @@ from pipeline.tables import read_table
 from runtime.git import NoGitError, git, git_text
 from runtime.script import say
 from tracking.contents import files_checksum, flat, model_checksum, model_file_checksum, read_params
-from tracking.mlflow_run import ensure_run, find_runs, follow_new_name
+from tracking.mlflow_run import ensure_run, find_runs, is_under_another_name
 from tracking.store import Store, one_line_faults, open_store
 
 from .experiments import Experiment, checkout, experiments_of
@@ -43,19 +43,19 @@ def main() -> None:
 def sync(store: Store, root: Path) -> int:
     """Log the missing runs and print the result; returns how many could not be logged."""
     experiments = experiments_of(root)
-    entered, failures = 0, 0
+    logged, failures = 0, 0
     with clone_of(root) as clone:
         for experiment in experiments:
             try:
                 lay_out(clone, root, experiment)
                 origin = origin_of(experiment)
-                follow_new_name(store, clone, origin, map(origin_of, experiments))
-                entered += enter(store, clone, origin)
+                if not is_under_another_name(store, clone, origin, map(origin_of, experiments)):
+                    logged += log(store, clone, origin)
             except (StageError, OSError, ValueError, KeyError) as error:
                 say(f"{experiment.name}: not logged: {error}")
                 failures += 1
     n = len(experiments)
-    say(f"{n} experiment{'s' * (n != 1)}: {entered} logged, {n - entered - failures} already there")
+    say(f"{n} experiment{'s' * (n != 1)}: {logged} logged, {n - logged - failures} already there")
     say(f"workspace: {sync_workspace(store, root)}")
     return failures
 
@@ -72,10 +72,10 @@ def sync_workspace(store: Store, root: Path) -> str:
         return f"nothing to log, {error}; run `dvc repro`"
     if run := shown(store, root):
         return f"already there, as {run.info.run_name}"
-    return "logged" if enter(store, root, {}) else "already there"
+    return "logged" if log(store, root, {}) else "already there"
 
 
-def enter(store: Store, folder: Path, origin: Mapping[str, str]) -> bool:
+def log(store: Store, folder: Path, origin: Mapping[str, str]) -> bool:
     """Log the results in ``folder``, and replace a run that has lost files; returns False if nothing was missing."""
     incomplete = []
     for run in find_runs(store, origin, folder):

@@ -14,6 +14,7 @@ from typing import Any
 from pipeline.errors import StageError
 from pipeline.params import PARAMS_FILE, read_values
 
+from . import UNDO_PARAMS
 from .files import write_bytes
 from .git import git, git_text
 
@@ -25,7 +26,8 @@ def undo_params() -> str:
     That stash holds the user's own edits. If no file has changed, params.yaml was as in HEAD. So the old params.yaml
     is taken from the stash or from HEAD, and is written only if
 
-    - all commits that look like a stash of HEAD, made since this DVC started, hold the same params.yaml, and
+    - all commits that look like a stash of HEAD, made since this DVC started, hold the same params.yaml (with
+      GIT_COMMITTER_DATE they do not say when they were made), and
     - it differs from the present one only in keys that `-S` names on DVC's command line.
     """
     if not os.environ.get("DVC_EXP_NAME") or Path(os.environ.get("DVC_ROOT", "")).resolve() != Path.cwd():
@@ -40,10 +42,7 @@ def undo_params() -> str:
             return ""
     except (StageError, OSError, ValueError):
         pass
-    return (
-        f"{PARAMS_FILE} still has the rejected values; edit it, or restore the committed file by "
-        f"`git checkout {PARAMS_FILE}`, which also drops your other edits of it"
-    )
+    return UNDO_PARAMS
 
 
 def start_of_dvc() -> float | None:
@@ -70,14 +69,16 @@ def _dvc_process() -> tuple[float, list[str]]:
 
 def _stashes_since(begun: float) -> list[str]:
     """The unreachable commits since then that look like a stash: their parents are HEAD and an index over HEAD."""
+    if "GIT_COMMITTER_DATE" in os.environ:
+        raise StageError("a stash has that date, too")
     head = git_text("rev-parse", "HEAD")
     lines = git_text("fsck", "--unreachable", "--no-reflogs", "--no-progress").splitlines()
     commits = [words[2] for words in map(str.split, lines) if words[:2] == ["unreachable", "commit"]]
     if not commits:
         return []
     known = {}
-    for line in git_text("log", "--no-walk", "--format=%H %ct %P", *commits).splitlines():
-        commit, when, *parents = line.split()
+    for line in git_text("rev-list", "--no-walk", "--timestamp", "--parents", *commits).splitlines():
+        when, commit, *parents = line.split()
         known[commit] = int(when), parents
     return [
         commit

@@ -48,7 +48,7 @@ def git(*arguments: str, folder: Path | str = ".") -> bytes:
 
 def git_text(*arguments: str, folder: Path | str = ".") -> str:
     """The output of a git command as text, without the last line end; errors as in ``git``."""
-    return git(*arguments, folder=folder).decode(errors="replace").strip()
+    return git(*arguments, folder=folder).decode(errors="replace").removesuffix("\n")
 
 
 def has_git(folder: Path | str = ".") -> bool:

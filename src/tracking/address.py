@@ -22,7 +22,8 @@ ENVIRONMENT = {  # what the user has set wins
 
 ARTIFACTS = "mlartifacts"  # in the main checkout
 SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?!file:|:memory:)([^?]*)(.*)", re.DOTALL)
-DATABASE_ERROR = re.compile(r"\([a-z]\w+\.\w*Error\) .+")  # what SQLAlchemy puts between its own sentences
+NO_ANSWER = re.compile(r"API request to \S+ failed with (timeout )?exception|HTTPS?Connection|\('Conn")  # of a server
+DATABASE_ERROR = re.compile(r"\([\w.]+\.\w*Error\) .+")  # what SQLAlchemy puts between its own sentences
 
 
 def store_uri() -> str:

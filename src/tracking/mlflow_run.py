@@ -110,16 +110,17 @@ def _runs_of_model(store: Store, folder: Path) -> list["entities.Run"]:
     return found
 
 
-def follow_new_name(
+def is_under_another_name(
     store: Store, folder: Path, origin: Mapping[str, str], present: Iterable[Mapping[str, str]]
-) -> None:
-    """After `dvc exp rename`: give the run of the experiment in ``folder`` the name that the experiment has now.
+) -> bool:
+    """Whether the experiment in ``folder`` has its run under another name, as after `dvc exp rename`.
 
-    It is known by its content and baseline, and by its old name, which no experiment ``present`` in the checkout has
-    any more. In a store that others use too, a name that is unknown here may be one of theirs; there nothing is done.
+    The run is known by its content and baseline, and by its name, which no experiment ``present`` in the checkout has.
+    In the project's own store, the run is given the experiment's new name, and the answer is no. In a store that others
+    use too, it may be the run of one of them, and keeps its name.
     """
-    if database_path() != paths.project_root() / "mlflow.db" or find_runs(store, origin, folder):
-        return
+    if find_runs(store, origin, folder):
+        return False
     names = {known["dvc.exp_name"] for known in present if known["dvc.baseline_rev"] == origin["dvc.baseline_rev"]}
     evaluated, params = files_checksum(folder, [paths.EVALUATE_METRICS]), flat(read_params(folder))
     for run in _runs_of_model(store, folder):
@@ -127,11 +128,15 @@ def follow_new_name(
         old = {tag: tags.get(tag, "") for tag in ORIGIN}
         same = tags.get("evaluate.sha256") == evaluated and run.data.params == params
         if same and old["dvc.baseline_rev"] == origin["dvc.baseline_rev"] and old["dvc.exp_name"] not in {"", *names}:
+            if database_path() != paths.project_root() / "mlflow.db":
+                say(f"MLflow: {run.info.run_name} has the results of {origin['dvc.exp_name']}")
+                return True
             store.client.set_tag(run.info.run_id, "dvc.exp_name", origin["dvc.exp_name"])
             if run.info.run_name == run_name(tags["dataset"], old):
                 store.client.update_run(run.info.run_id, name=run_name(tags["dataset"], origin))
             say(f"MLflow: {run.info.run_name} follows its experiment, which is called {origin['dvc.exp_name']} now")
-            return
+            return False
+    return False
 
 
 def run_name(dataset: str, origin: Mapping[str, str]) -> str:

@@ -20,12 +20,16 @@ from pipeline.params import Params
 from runtime.script import say
 from runtime.signals import handle_stops
 
-from .address import DATABASE_ERROR, ENVIRONMENT, store_shown
+from .address import DATABASE_ERROR, ENVIRONMENT, NO_ANSWER, store_shown
 from .messages import line, now
 
 WAIT_SECONDS = 120.0  # how long a stage waits in the end for its recorder,
 STOP_SECONDS = 30.0  # and how long when it is asked to stop meanwhile
 ERROR_NAME = re.compile(r"^[\w.]+(Exception|Error): ")  # as a traceback's last lines begin
+# PYTHONPATH would not do: a colon in the name of a folder ends a path in it.
+RECORD = (
+    "import runpy, sys; sys.path.insert(0, sys.argv[1]); runpy.run_module('tracking.recorder', run_name='__main__')"
+)
 REPORTED = Path(".dvc/tmp/not-logged")  # the reasons that this pipeline run has printed
 
 
@@ -78,17 +82,16 @@ class Reporter:
         mode = os.environ.get("PENDIGITS_TRACKING")
         if mode == "off":
             return
-        environment = ENVIRONMENT | os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[1])}
         self._errors = None
         try:
             if mode != "verbose":
                 self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed in ``end``)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tracking.recorder"],
+            self._process = subprocess.Popen(  # noqa: S603 (python, with words of ours)
+                [sys.executable, "-c", RECORD, str(Path(__file__).resolve().parents[1])],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                env=environment,
+                env=ENVIRONMENT | os.environ,
                 start_new_session=True,  # Ctrl-C on the terminal is for the stage alone
             )
         except OSError as error:  # such as a full disk
@@ -167,7 +170,7 @@ class Reporter:
 def _print_not_logged(reason: str) -> None:
     """Print why nothing was logged, unless an earlier stage of this pipeline run has printed the same reason."""
     reason = ERROR_NAME.sub("", reason)
-    if re.match(r"API request to \S+ failed with (timeout )?exception|HTTPS?Connection|\('Conn", reason):
+    if NO_ANSWER.match(reason):
         reason = f"no answer from {store_shown()}"
     elif len(reason) > 200:
         reason = reason[:197] + "..."

@@ -20,6 +20,7 @@ from .address import (
     ARTIFACTS,
     DATABASE_ERROR,
     ENVIRONMENT,
+    NO_ANSWER,
     database_path,
     sqlite_uri,
     store_shown,
@@ -88,8 +89,7 @@ def open_store(*, follow: bool = True) -> Store:
     Args:
         follow: whether the locations of the artifacts are rewritten if the checkout was moved; else they are not used.
     """
-    if unquote(str(root := project_root())) != str(root):
-        raise StageError(f"MLflow would take a % with two digits, as in {root}, for another letter; rename that folder")
+    check_address()
     os.environ.update(ENVIRONMENT | os.environ)  # before the import, which looks at them
     import mlflow
 
@@ -103,9 +103,32 @@ def open_store(*, follow: bool = True) -> Store:
                 relative = are_relative(database, EXPERIMENT)
             if relative:
                 os.chdir(project_root())
+    elif not uri.startswith("http"):
+        _ask_once(uri)
     mlflow.set_tracking_uri(uri)
     client = mlflow.MlflowClient(uri)
     return Store(client, _experiment(client))
+
+
+def check_address() -> None:
+    """Raise StageError if the store cannot be where its address says."""
+    root, uri = str(project_root()), store_uri()
+    if unquote(root.encode(errors="ignore").decode()) != root:
+        raise StageError(
+            f"MLflow cannot work in {one_line(root)}: it would take a % with two digits, or a letter that is "
+            "not UTF-8, for another letter; rename that folder"
+        )
+    if uri.startswith("sqlite") and not database_path():
+        raise StageError(f"MLFLOW_TRACKING_URI={uri} keeps no run; name a file, as in sqlite:///mlflow.db, or unset it")
+
+
+def _ask_once(uri: str) -> None:
+    """Connect to a database. MLflow itself would try ten times, in two minutes."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError
+
+    with contextlib.suppress(ArgumentError):  # no database
+        create_engine(uri).connect().close()
 
 
 @contextlib.contextmanager
@@ -121,11 +144,10 @@ def one_line_faults() -> Iterator[None]:
         if isinstance(error, OSError) and error.filename:  # of a file, which has a line of its own
             raise
         said = without_password(str(error))
-        reason = DATABASE_ERROR.search(said) or re.search(".+", said)
-        raise StageError(
-            f"MLflow at {store_shown()}: {one_line(reason[0] if reason else type(error).__name__, 200)}; "
-            f"{_remedy(error)}"
-        ) from None
+        found = DATABASE_ERROR.search(said) or re.search(".+", said)
+        reason = found[0] if found else type(error).__name__
+        reason = "no answer" if NO_ANSWER.match(reason) else one_line(reason, 200)
+        raise StageError(f"MLflow at {store_shown()}: {reason}; {_remedy(error)}") from None
 
 
 def _remedy(error: Exception) -> str:

@@ -62,6 +62,17 @@ def test_a_lock_is_read_as_pip_reads_it_and_other_versions_are_named(tmp_path: P
     assert "make setup" in finding.command
 
 
+@pytest.mark.parametrize("start", ["#!{}/bin/python", '#!/bin/sh\n\'\'\'exec\' "{}/bin/python3.11" "$0" "$@"'])
+def test_an_environment_that_was_moved_with_its_checkout_is_found(start: str, tmp_path: Path) -> None:
+    script = tmp_path / "a checkout/.venv/bin/dvc"
+    script.parent.mkdir(parents=True)
+    (tmp_path / "link").symlink_to("a checkout")
+    for place, found in ("a checkout", ""), ("link", ""), ("former", f"{tmp_path}/former/.venv"):
+        script.write_text(start.format(tmp_path / place / ".venv") + "\nprint('/else/bin/python')\n")
+        assert doctor.moved_environment(script) == found
+    assert not doctor.moved_environment(Path(sys.executable).with_name("dvc"))
+
+
 def test_params_that_cannot_be_run_are_found(workspace: Path) -> None:
     assert not commands(doctor.check_params(workspace))
     text = (workspace / "params.yaml").read_text()
@@ -76,6 +87,9 @@ def test_a_damaged_database_and_one_that_is_none_are_found(tmp_path: Path, monke
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     path = tmp_path / "mlflow.db"
     assert "not made yet" in doctor.check_store(tmp_path)[0].what
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "a%20b"))
+    assert "for another letter; rename that folder" in doctor.check_store(tmp_path / "a%20b")[0].what
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     with sqlite3.connect(path) as database:
         database.execute("CREATE TABLE runs (a)")
         database.executemany("INSERT INTO runs VALUES (?)", [("x" * 1000,)] * 100)

@@ -101,12 +101,16 @@ def test_only_what_the_command_line_names_is_undone(
     assert refused() == (before if came_back else changed)
 
 
-@pytest.mark.parametrize("doubt", ["two stashes", "another key", "no git", "no DVC"])
+@pytest.mark.parametrize("doubt", ["two stashes", "a stash with another date", "another key", "no git", "no DVC"])
 def test_in_doubt_they_are_left_alone(
     doubt: str, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for lr in ("0.25", "0.125") if doubt == "two stashes" else ():
         edit("lr", lr)
+        stash()
+    if doubt == "a stash with another date":
+        monkeypatch.setenv("GIT_COMMITTER_DATE", "2020-01-01T00:00:00Z")
+        edit("lr", "0.25")
         stash()
     if doubt == "another key":
         edit("seed", "9")
@@ -116,7 +120,7 @@ def test_in_doubt_they_are_left_alone(
         monkeypatch.setattr(experiment, "_dvc_process", FIND_DVC)
     changed = edit()
     assert refused() == changed
-    assert "params.yaml still has the rejected values; edit it, or restore" in capsys.readouterr().err
+    assert "params.yaml still has the experiment's values; edit it, or restore" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("fault", "undone"), [(FailedTrainingError, True), (StageError, False), (None, False)])

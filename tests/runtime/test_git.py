@@ -1,13 +1,14 @@
 """Git is asked about the folder at hand, whatever called us; test_doctor.py has a git that refuses."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 from runtime import git, script
 
 import pytest
-from tests.project_copy import make_repository
+from tests.project_copy import ROOT, make_repository
 
 
 def make(folder: Path) -> Path:
@@ -35,6 +36,16 @@ def test_a_script_that_a_hook_calls_leaves_the_hook_s_repository_alone(
         assert done.stdout.decode().strip() == ours
 
     script.run(main)
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+def test_a_clone_has_the_same_bytes_whatever_it_says_of_line_ends(ends: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    (tmp_path / "params.yaml").write_bytes(f"lr: 1{ends}".encode())
+    make(tmp_path)
+    clone = ["git", "clone", "-q", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", tmp_path, tmp_path / "clone"]
+    subprocess.run(clone, check=True)
+    assert (tmp_path / "clone/params.yaml").read_bytes() == f"lr: 1{ends}".encode()
 
 
 def test_a_shallow_clone_is_known(tmp_path: Path) -> None:

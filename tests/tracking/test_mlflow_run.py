@@ -14,7 +14,7 @@ from commands import sync
 from pipeline import paths
 from tracking.contents import data_checksum, files_checksum, model_checksum, model_file_checksum, read_params
 from tracking.messages import Epoch, now
-from tracking.mlflow_run import Run, ensure_run, find_runs, follow_new_name
+from tracking.mlflow_run import Run, ensure_run, find_runs, is_under_another_name
 
 pytestmark = MLFLOW_WARNS
 without_model = pytest.mark.usefixtures("without_model")
@@ -87,25 +87,25 @@ def test_the_run_of_a_renamed_experiment_follows_its_name(
     old, new = ({"dvc.exp_name": name, "dvc.baseline_rev": "5eed"} for name in ("first-name", "renamed"))
     runs, renamed = runs._replace(origin=old), runs._replace(origin=new)
     ensure_run(runs.store, folder, old)
-    follow_new_name(runs.store, folder, new, [old, new])  # another experiment with the same content
+    assert not is_under_another_name(runs.store, folder, new, [old, new])  # another experiment with the same content
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server")
-    follow_new_name(runs.store, folder, new, [new])  # in a store of many people
+    assert is_under_another_name(runs.store, folder, new, [new])  # in a store of many people
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    follow_new_name(runs.store, folder, new | {"dvc.baseline_rev": "another"}, [])
+    is_under_another_name(runs.store, folder, new | {"dvc.baseline_rev": "another"}, [])
     set_param(folder, "ece_bins", 10)
-    follow_new_name(runs.store, folder, new, [new])
+    is_under_another_name(runs.store, folder, new, [new])
     set_param(folder, "ece_bins", 15)
     assert not renamed.found()
     (before,) = map(runs.content, runs.found())
     before["tags"] |= {"dvc.exp_name": "renamed", "mlflow.runName": "renamed"}
-    follow_new_name(runs.store, folder, new, [new, old | {"dvc.baseline_rev": "another"}])
+    assert not is_under_another_name(runs.store, folder, new, [new, old | {"dvc.baseline_rev": "another"}])
     (run,) = renamed.found()
     assert run.info.run_name == "renamed"
     assert not runs.found()
     assert renamed.content(run) == before
     assert ensure_run(runs.store, folder, new) is None
     runs.store.client.update_run(run.info.run_id, name="by hand")
-    follow_new_name(runs.store, folder, old, [old])
+    is_under_another_name(runs.store, folder, old, [old])
     assert runs.found()[0].info.run_name == "by hand"
 
 

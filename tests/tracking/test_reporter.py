@@ -28,7 +28,7 @@ def recorder_is(tmp_path: Path, monkeypatch: Patch) -> Recorder:
     for name in ("PENDIGITS_TRACKING", "MLFLOW_TRACKING_URI", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    module = tmp_path / "src/tracking/recorder.py"
+    module = tmp_path / "src: ours/tracking/recorder.py"
     module.parent.mkdir(parents=True)
     monkeypatch.setattr(reporter, "__file__", str(module))
     return module.write_text

@@ -2,11 +2,14 @@
 
 import contextlib
 import sqlite3
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 from tests.mlflow_store import MLFLOW_WARNS
+from tests.runtime.test_script import raising
 
 from pipeline.errors import StageError
 from pipeline.paths import project_root
@@ -79,11 +82,12 @@ def test_another_store_may_be_named_whose_relative_path_counts_from_the_main_che
     assert "secret" not in store_shown()
 
 
+@pytest.mark.parametrize("name", ["a%20b", "caf\udce9"])
 def test_a_folder_whose_name_mlflow_would_read_as_another_is_refused(
-    tmp_path: Path, environment: pytest.MonkeyPatch
+    name: str, tmp_path: Path, environment: pytest.MonkeyPatch
 ) -> None:
-    environment.setenv("DVC_ROOT", str(tmp_path / "a%20b"))
-    with pytest.raises(StageError, match=r"as in .*/a%20b, .*; rename"):
+    environment.setenv("DVC_ROOT", str(tmp_path / name))
+    with pytest.raises(StageError, match=f"work in .*/{name[:3]}[^ ]*: it would take .*; rename"):
         open_store()
     assert not list(tmp_path.iterdir())
 
@@ -106,6 +110,13 @@ def test_a_new_store_is_made_in_a_folder_of_any_other_name(tmp_path: Path, envir
             "mssql+pymssql://me:secret@host/db",
             r"No module named 'pymssql'; install pymssql into the environment, or unset",
         ),
+        ("sqlite://", r"=sqlite:// keeps no run; name a file, as in sqlite:///mlflow\.db, or unset it$"),
+        ("sqlite:///:memory:", "=sqlite:///:memory: keeps no run; name a file"),
+        ("http://127.0.0.1:9", "^MLflow at http://127.0.0.1:9: no answer; see whether it can be reached, or unset"),
+        (
+            "mysql://me:secret@host/db",
+            r"\(MySQLdb.OperationalError\) \(2003, 'away'\); see whether it can be reached, or unset",
+        ),
         ("nothing://host", "; see whether it can be reached, or unset MLFLOW_TRACKING_URI$"),
     ],
 )
@@ -113,6 +124,11 @@ def test_any_fault_of_the_store_is_one_line_that_names_it_and_a_remedy(
     uri: str, line: str, environment: pytest.MonkeyPatch
 ) -> None:
     environment.setenv("MLFLOW_TRACKING_URI", uri)
+    environment.setattr("time.sleep", lambda seconds: seconds < 3 or pytest.fail("it would try for minutes"))
+    away = type("OperationalError", (Exception,), {"__module__": "MySQLdb"})
+    errors = dict.fromkeys(("Error", "OperationalError", "ProgrammingError", "InterfaceError", "InternalError"), away)
+    driver = SimpleNamespace(paramstyle="format", connect=lambda **_: raising(away(2003, "away")), **errors)
+    environment.setitem(sys.modules, "MySQLdb", driver)
     with pytest.raises(StageError, match=line) as caught, one_line_faults():
         open_store()
     assert "secret" not in str(caught.value)
