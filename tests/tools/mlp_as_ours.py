@@ -29,7 +29,7 @@ def translate(theirs: dict[str, Any]) -> dict[str, Any]:
     ours["optimizer"], ours["lr"] = {
         "sgd": ({"sgd": {"momentum": momentum, "nesterov": momentum > 0}}, theirs["learning_rate_init"]),
         "adam": ("adam", theirs["learning_rate_init"]),
-        "lbfgs": ("adam", 0.05),
+        "lbfgs": ("adam", 0.01),
     }[theirs["solver"]]
     ours["batch_size"] = 200 if theirs["batch_size"] == "auto" else theirs["batch_size"]
     if theirs["solver"] == "lbfgs":
