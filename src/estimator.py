@@ -22,6 +22,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from neural_net.activations import softmax
 from neural_net.callbacks import Callback, EarlyStopping, Record, restore, snapshot
 from neural_net.losses import CrossEntropy, Loss, make_loss
 from neural_net.network import Network, dense_layers
@@ -299,21 +300,20 @@ class NeuralNetClassifier(ClassifierMixin, _Estimator):
     def predict_proba(self, X: ArrayLike) -> Array:
         """The probability of each class, (rows, n_classes): the softmax of the outputs, for multilabel the sigmoid.
 
-        With ``binary_cross_entropy`` and one label a row they are sigmoids divided by their sum. The mean squared error
-        does not make the outputs logits; ``network_.outputs`` are the scores.
+        With ``binary_cross_entropy`` and one label a row: sigmoids over their sum. Other elementwise losses give none.
         """
-        return np.exp(self.predict_log_proba(X))
+        check_is_fitted(self)
+        return np.exp(self.predict_log_proba(X)) if self._by_label else softmax(self._outputs(X))
 
     def predict_log_proba(self, X: ArrayLike) -> Array:
         """The logarithm of ``predict_proba``, exact where a probability is too small for a float."""
         z = self._outputs(X)
-        if self._by_label:
-            z = -np.logaddexp(0, -z)
+        z = -np.logaddexp(0, -z) if self._by_label else z
         return z if self._multilabel else z - np.logaddexp.reduce(z, axis=1, keepdims=True)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = self._loss_for(multilabel=True).binary
+        tags.classifier_tags.multi_label = self.loss == "cross_entropy" or self._loss_for(multilabel=True).binary
         return tags
 
     def _encode(self, y: Array, known: bool, *, partial: bool, classes: Any = None) -> Array:
