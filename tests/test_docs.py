@@ -1,8 +1,11 @@
 """README and docs lead to what exists, and show the figures that were measured."""
 
 import json
+import os
 import re
 import statistics
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,3 +67,41 @@ def test_the_readme_is_short_and_shows_what_was_measured() -> None:
     assert f"PyTorch takes {ratio['PyTorch']:.1f} times as long" in readme
     assert f"scikit-learn {ratio['scikit-learn']:.1f} times" in readme
     assert f"jax.jit {ratio['jax.jit']:.1f} times" in readme
+
+
+NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
+
+
+def expected_output(text: str) -> list[str]:
+    """What a page says that its code prints: the code or block after the word "prints"."""
+    found = re.findall(r"^prints (?:`([^`]+)`|\n*```\n(.*?)```)", text, re.DOTALL | re.MULTILINE)
+    return [line for pair in found for line in "".join(pair).splitlines() if NUMBER.search(line)]
+
+
+def values(line: str) -> list[float]:
+    return [float(number.replace(",", "")) for number in NUMBER.findall(line)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
+def test_the_code_runs_and_prints_what_the_page_says(name: str, mirror: Path, tmp_path: Path) -> None:
+    """All blocks of a page in order, on the real data; figures may differ by 2 %, as processors round differently."""
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    environment = os.environ | {"PENDIGITS_MIRROR": str(mirror), "DVC_ROOT": str(tmp_path), "PYTHONPATH": ".:src"}
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-W", "ignore:3 activations:UserWarning", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
+
+    for stage in ("fetch", "preprocess", "split"):
+        run(f"src/{stage}.py")
+    text = (ROOT / name).read_text(encoding="utf-8")
+    (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), encoding="utf-8")
+    printed = {NUMBER.sub("0", line.strip()): values(line) for line in run("page.py").splitlines()}
+    expected = expected_output(text)
+    assert expected
+    for line in expected:
+        assert printed[NUMBER.sub("0", line.strip())] == pytest.approx(values(line), rel=0.02), line

@@ -30,7 +30,7 @@ from .layer import Layer
 from .layers import Chain, Dropout, Flatten, Linear, Reshape, Residual
 from .network import Network
 from .normalization import BatchNorm, LayerNorm
-from .parts import Array
+from .parts import Array, of_type
 
 OPSET = 20  # the operators of ONNX 1.15, of which GELU is the newest
 IR_VERSION = 9
@@ -88,7 +88,7 @@ def to_onnx(
         import onnx
     except ImportError:
         raise ImportError("to_onnx needs the package onnx: pip install onnx") from None
-    if not network.built:
+    if not of_type(Network, "network", network).built:
         raise ValueError("the network has no sizes yet; build it, or give it its first data, and export it then")
     graph = Graph()
     name = "X"
