@@ -1,14 +1,12 @@
 """Stage fetch: which sources are asked, what the user is told, and that a failure leaves the data as it was."""
 
 import hashlib
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from tests.runtime.test_files import contents_of, make_folder
 
 import fetch
@@ -125,18 +123,12 @@ def test_no_source(tmp_path: Path, small: None, there_before: bool) -> None:
         assert words in message
 
 
-def run_script(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Fetch the real data set in a process of its own."""
-    params = yaml.safe_load((folder / "params.yaml").read_text()) | {"dataset": "pendigits"}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    command, variables = [sys.executable, SRC / "fetch.py"], os.environ | environment
-    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, check=False, timeout=60)
-
-
-def test_script_with_the_mirror(workspace: Path, mirror: Path) -> None:
-    run = run_script(workspace, PENDIGITS_MIRROR=str(mirror))
-    assert (run.returncode, run.stderr) == (0, "")
-    assert download.is_complete(workspace / "data" / "raw" / "pendigits")
+def test_the_mirror_of_the_real_data_set(workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = (workspace / "params.yaml").read_text().replace("dataset: synthetic", "dataset: pendigits")
+    (workspace / "params.yaml").write_text(params)
+    monkeypatch.setenv("PENDIGITS_MIRROR", str(mirror))
+    fetch.main()
+    assert download.is_complete(workspace / "data/raw/pendigits")
 
 
 def test_stages_import_no_heavy_module_that_they_do_not_need() -> None:

@@ -62,6 +62,7 @@ def test_each_loss_is_that_before_its_step(digits: Any) -> None:
     in_pieces = Neural_Net([16, 8, 10], ["tanh"])
     assert [in_pieces.train(*digits, lr=0.1, n_iters=1)[0] for _ in range(3)] == losses
     assert losses[0] > losses[1] > losses[2]
+    assert np.array_equal(one_more.predict(digits[0]), one_more.predict_proba(digits[0]).argmax(axis=1))
 
 
 def test_a_surplus_activation_is_ignored_with_a_warning(digits: Any) -> None:

@@ -123,6 +123,13 @@ def test_a_missing_key_is_named(key: str, folder: Path) -> None:
         load(folder)
 
 
+@pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"[" * 100_000, b"[]"])
+def test_what_is_no_json_is_rejected(text: bytes, folder: Path) -> None:
+    (folder / "network.json").write_bytes(text)
+    with pytest.raises(StorageError, match=r"network\.json"):
+        load(folder)
+
+
 # The npz file
 
 

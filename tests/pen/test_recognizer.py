@@ -9,6 +9,8 @@ import pytest
 from neural_net import Network, dense_layers
 from pen.features import FEATURE_SETS
 from pen.recognizer import Recognizer, RecognizerError, load_recognizer, recognizer_files
+from pipeline.errors import StageError
+from pipeline.model import read_model
 
 RAW = np.random.default_rng(0).integers(0, 101, (20, 16))
 INK = [[[(0, 0), (0, 300)], [(-50, 100), (50, 100)]], [[(3, 4)]], [[(0.5, 0.5), (0.25, 0.1), (0.7, 0.3)]]]
@@ -94,5 +96,6 @@ def test_missing_and_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
         load_recognizer(tmp_path)
     save(make("table"), tmp_path)
     (tmp_path / "network.npz").write_bytes(b"PK")
-    with pytest.raises(RecognizerError, match=r"network\.npz"):
-        load_recognizer(tmp_path)
+    for read, error in ((load_recognizer, RecognizerError), (read_model, StageError)):
+        with pytest.raises(error, match=r"network\.npz"):
+            read(tmp_path)

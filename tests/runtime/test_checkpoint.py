@@ -255,11 +255,7 @@ def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, m
         training(At(7, *map(send, STOPS)), run.checkpoint("training")).run()
     with pytest.raises(KeyboardInterrupt, match=r"^$"), resumable_run("key", tmp_path):
         send(signal.SIGTERM)()
-
-
-def test_an_ignored_signal_stays_ignored(tmp_path: Path) -> None:
-    """As SIGHUP under nohup, when the terminal is closed."""
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup, when the terminal is closed
     with resumable_run("key", tmp_path) as run:
         assert len(training(At(7, send(signal.SIGHUP)), run.checkpoint("training")).run()) == 3
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN

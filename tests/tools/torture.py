@@ -577,7 +577,6 @@ def plain(message: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--short", action="store_true", help="about two minutes, for CI")
-    parser.add_argument("--tries", type=int, help="how often each fault is tried")
     parser.add_argument("--only", choices=[fault.name for fault in FAULTS], nargs="+", help="some rows")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     options = parser.parse_args()
@@ -588,7 +587,7 @@ def main() -> None:
         ground = Ground(Path(folder))
         took = ", ".join(f"{seconds:.0f} s" for seconds in ground.seconds.values())
         print(f"seed {options.seed}; runs without faults, a first and a second, take {took}\n\n{HEADER}", flush=True)
-        counts = {fault: options.tries or (fault.short if options.short else fault.tries) for fault in FAULTS}
+        counts = {fault: fault.short if options.short else fault.tries for fault in FAULTS}
         with ThreadPoolExecutor(AT_ONCE) as pool:
             chosen = [fault for fault in FAULTS if counts[fault] and fault.name in (options.only or [fault.name])]
             made = [pool.map(partial(attempt, fault, ground, options.seed), range(counts[fault])) for fault in chosen]
