@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.errors import StageError
-from runtime.git import GitError, NoGitError, git_text
+from runtime.git import GitError, NoGitError, git, git_text
 from utils import one_line
 
 if TYPE_CHECKING:
@@ -158,6 +158,8 @@ def lacking_and_older(root: Path, experiments: list[Experiment]) -> tuple[list[E
 def _at(repo: "Repo", experiment: Experiment) -> Iterator[list["Output"]]:
     """The needed outputs, in DVC's view of the experiment's commit and its configuration."""
     _silence_dvc()
+    # a partial clone gets the commit's files now, as git reads them; DVC would wait for them for ever
+    git("archive", "--format=tar", f"--output={os.devnull}", experiment.commit, folder=repo.root_dir)
     with contextlib.closing(repo.brancher(revs=[experiment.commit], workspace=False)) as commits:
         for _ in commits:
             yield [out for out in repo.index.outs if out.use_cache and str(out.def_path) in NEEDED]

@@ -184,7 +184,7 @@ def stages(folder: Path) -> dict[psutil.Process, str]:
 
 
 def end(processes: Iterable[psutil.Process], how: int = signal.SIGKILL) -> None:
-    """End the processes, such as workers of DVC's queue, or a stage whose DVC was killed."""
+    """End the processes, such as workers of DVC's queue, or a stage whose DVC was killed, or send another signal."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.send_signal(how)
@@ -338,10 +338,12 @@ def edited_meanwhile(ground: Ground, name: str, turn: int, chance: random.Random
     folder = ground.copy(name)
     running = Running(folder, [*DVC, "repro"])
     running.wait_for("training")
-    time.sleep(chance.random())
+    at_work = stages(folder)
+    end(at_work, signal.SIGSTOP)  # on a busy machine it would be over before the edit
     running.process.kill()
     running.process.wait()
     edit(folder / "params.yaml", "seed: 1", "seed: 0")
+    end(at_work, signal.SIGCONT)
     code, then = run(folder, [*MAKE, "run"])  # of the old values, which DVC has
     wait_until(lambda: "train" not in stages(folder).values())
     before = {key: known for key, known in results(ground.prepared).items() if key not in ("params.yaml", "dvc.lock")}
