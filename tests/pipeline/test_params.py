@@ -5,11 +5,24 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
 from pipeline.configure import configure
 from pipeline.params import ParamsError, check_params, load_params
 
-SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+FILE = Path(__file__).parents[2] / "params.yaml"
+SHIPPED: dict[str, Any] = yaml.safe_load(FILE.read_text())
+
+
+@pytest.mark.parametrize("option", ["lr=0.005", "lr=1e-5", "augment.shear=0.2", "clip_norm=1", "weight_average=null"])
+def test_dvc_changes_one_line_of_the_shipped_file_and_loses_no_comment(option: str, tmp_path: Path) -> None:
+    before, file = FILE.read_text(), tmp_path / "params.yaml"
+    file.write_text(before)
+    apply_overrides(file, [option])  # as `dvc exp run -S` does
+    pairs = zip(before.splitlines(), file.read_text().splitlines(), strict=True)
+    ((old, new),) = [pair for pair in pairs if pair[0] != pair[1]]
+    assert old.strip().partition(":")[0] == new.strip().partition(":")[0] == option.partition("=")[0].split(".")[-1]
+    assert old.partition("#")[1:] == new.partition("#")[1:]
 
 
 def refusal(**changes: Any) -> str:
