@@ -46,7 +46,7 @@ from tests.data_sets.lzw_writer import compress  # noqa: E402
 
 import preprocess  # noqa: E402
 import split  # noqa: E402
-from commands import champion, compare, doctor, serve  # noqa: E402
+from commands import champion, compare, doctor, ranking, serve  # noqa: E402
 from data_sets import download, pendigits, synthetic, unipen  # noqa: E402
 from neural_net import DivergedError, Network, StateError, Training, WeightAverage, dense_layers  # noqa: E402
 from pen.augmentation import Augmentation  # noqa: E402
@@ -521,10 +521,11 @@ def read_store(tables: Any) -> None:
     try:
         with one_line_faults():
             store = open_store()
-            finished = compare.finished_runs(store)
+            finished = ranking.finished_runs(store)
             if finished:
                 said += [*compare.table(finished), *compare.advice(finished, {}, {"some"})]
-                compare.named(finished, finished[0].info.run_name)
+                said += compare.ranking(ranking.ranked(finished, "pendigits"), {"lr": "0.01"}, {})
+                ranking.named(finished, finished[0].info.run_name)
             said.append(champion.crown(store.client, champion.candidate(finished, [])))
     finally:
         for line in said:
