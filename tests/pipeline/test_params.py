@@ -7,7 +7,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from pipeline.configure import configure
+from pipeline.configure import configure, load_and_configure
 from pipeline.params import ParamsError, check_params, load_params
 
 FILE = Path(__file__).parents[2] / "params.yaml"
@@ -43,6 +43,16 @@ def test_shipped_params_are_accepted_and_all_faults_said_at_once() -> None:
         check_params(values)
     assert "params.yaml: seed is missing" in str(caught.value).splitlines()
     assert len(str(caught.value).splitlines()) == 4
+
+
+def test_wrong_values_and_unknown_names_are_said_together(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    wrong = {"lr": "abc", "optimizer": "adamx", "hidden_layers": [8, "conv9"], "loss": {"focal": {"gamma": "1e0"}}}
+    file.write_text(yaml.safe_dump(SHIPPED | wrong))
+    with pytest.raises(ParamsError) as caught:
+        load_and_configure(file)
+    said = [" ".join(line.split()[1:3]) for line in str(caught.value).splitlines()]
+    assert said == ["lr must", "hidden_layers: layer", "optimizer must"]
 
 
 @pytest.mark.parametrize(("key", "value", "line"), [
