@@ -39,7 +39,7 @@ endef
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve compare plots champion export sync doctor test test-slow lint gradcheck oracle torture lies determinism \
+.PHONY: help run ui compare plots champion predict serve export sync doctor test test-slow lint gradcheck oracle torture lies determinism \
 	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs wheel setup install lock clean
 
 help:  ## list these targets
@@ -60,6 +60,9 @@ plots: .dvc/plots.html  ## draw loss curves and confusion matrices of RUNS="name
 
 champion: $(INSTALLED)  ## register the model of the best run, or of RUN=name; a model worse than the champion is refused
 	@$(RUN_PY) champion $(RUN)
+
+predict: $(INSTALLED)  ## predict the digits of FILE=rows.csv or of UNIPEN ink: make predict FILE=rows.csv MODEL=models TO=digits.csv
+	@$(RUN_PY) predict $(if $(FILE),'$(FILE)') $(MODEL) $(if $(TO),--to '$(TO)')
 
 serve: $(INSTALLED)  ## serve the model over HTTP: make serve MODEL=models PORT=5050
 	@$(RUN_PY) serve $(or $(MODEL),models) $(if $(PORT),--port $(PORT))
