@@ -107,8 +107,9 @@ def ranking(
     """
     known = sorted({name for run in runs for name in run.data.metrics})
     if metric and metric not in known:
-        near = difflib.get_close_matches(metric, known, n=3, cutoff=0.3) or known
-        raise StageError(f"no run has the metric {metric}; did you mean {' or '.join(near)}?")
+        near = difflib.get_close_matches(metric, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise StageError(one_line(f"no run has the metric {metric}; {hint}"))
     order = {metric: bool(LESS_IS_BETTER.search(metric))} if metric else VALIDATION
     columns = list(dict.fromkeys([*order, *VALIDATION, "test_accuracy"]))
     table = settings(runs, base, order, columns)
