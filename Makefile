@@ -39,7 +39,7 @@ endef
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui serve compare plots champion export sync doctor test test-slow lint gradcheck oracle torture lies determinism \
+.PHONY: help run ui compare plots champion predict serve export sync doctor test test-slow lint gradcheck oracle torture lies determinism \
 	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs wheel setup install lock clean
 
 help:  ## list these targets
@@ -52,14 +52,17 @@ run: $(INSTALLED)  ## fetch the data, train, evaluate and plot; stages that are 
 ui: $(INSTALLED)  ## open MLflow's page of all runs
 	@$(RUN_PY) ui
 
-compare: $(INSTALLED)  ## compare runs and name the best one: make compare RUNS="name name"; without RUNS, the latest four
-	@$(RUN_PY) compare $(RUNS)
+compare: $(INSTALLED)  ## rank all runs and name the best; RUNS="name grid-*": only these; METRIC=test_loss: by another metric
+	@$(RUN_PY) compare $(if $(METRIC),--metric $(METRIC)) $(foreach run,$(RUNS),'$(run)')
 
 plots: .dvc/plots.html  ## draw loss curves and confusion matrices of RUNS="name name": dvc_plots/index.html
 	@$(BIN)/python -m dvc plots $(if $(RUNS),diff $(RUNS),show)
 
 champion: $(INSTALLED)  ## register the model of the best run, or of RUN=name; a model worse than the champion is refused
 	@$(RUN_PY) champion $(RUN)
+
+predict: $(INSTALLED)  ## predict the digits of FILE=rows.csv or of UNIPEN ink: make predict FILE=rows.csv MODEL=models TO=digits.csv
+	@$(RUN_PY) predict $(if $(FILE),'$(FILE)') $(MODEL) $(if $(TO),--to '$(TO)')
 
 serve: $(INSTALLED)  ## serve the model over HTTP: make serve MODEL=models PORT=5050
 	@$(RUN_PY) serve $(or $(MODEL),models) $(if $(PORT),--port $(PORT))

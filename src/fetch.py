@@ -104,7 +104,7 @@ def fetch_pendigits(folder: Path = RAW / "pendigits", sources: Sequence[Source] 
             continue
         replace_folder(folder, contents)
         script.say(f"{folder}: {len(contents)} files from {source}, verified by sha256")
-        script.say(f"data: {CITATION}; {LICENSE}")
+        script.say(f"data: {CITATION}\nlicence: {LICENSE}")
         return
     raise NoSourceError(_NOTHING_FOUND.format(failures="\n".join(f"  - {failure}" for failure in failures)))
 

@@ -5,7 +5,6 @@ validation rows. The diagnostics have no rows unless params.yaml asks for them. 
 is trained once more, in the same way, on all of these rows.
 """
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,7 +12,6 @@ from runtime import script
 
 import numpy as np
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from neural_net import (
     Callback,
@@ -32,12 +30,13 @@ from pen.calibration import fit_temperature
 from pen.features import FEATURE_SETS
 from pen.recognizer import Recognizer, recognizer_files
 from pipeline import paths
-from pipeline.configure import configure
+from pipeline.configure import configure, load_and_configure
 from pipeline.errors import FailedTrainingError
-from pipeline.params import Params, load_params
+from pipeline.params import Params
 from pipeline.rows import Rows, read_rows
 from pipeline.tables import metrics_json, records_csv
 from runtime.checkpoint import Checkpoint, fingerprint, resumable_run
+from runtime.progress import progress_bar
 from tracking import reporter
 
 COPIES = 8  # of each row held out, for the temperature
@@ -115,7 +114,7 @@ class _Report(Callback):
 
 def refit(params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint) -> Recognizer:
     """Train on all rows as ``params`` says, for as many epochs as the training that held some out took."""
-    with tqdm(total=epochs, unit="epoch", desc="on all writers", disable=None, file=sys.stderr) as bar:
+    with progress_bar(epochs, "epoch", "training on all writers") as bar:
 
         def on_epoch(record: dict[str, float]) -> None:
             bar.update()
@@ -146,8 +145,9 @@ def _new_rows(params: Params, rows: Rows) -> Augment | None:
 
 def main() -> None:
     """Train, and write the model, the curves and the figures on the training and validation rows."""
-    params = load_params()
-    loss = configure(params).loss  # rejects invalid names before any work
+    params, made = load_and_configure()  # rejects invalid values and names before any work
+    loss = made.loss
+    del made  # and its network: each training makes its own
     key = fingerprint()
     size = FEATURE_SETS[params.features].size
     rows, validation = (read_rows(name, size, with_ink=True) for name in ("train", "validation"))
@@ -156,13 +156,13 @@ def main() -> None:
         threadpool_limits(1),  # more threads slow each other down at these sizes, and change the last bits
         reporter.training(params) as shown,
         resumable_run(key) as run,
-        tqdm(total=params.epochs, unit="epoch", disable=None, file=sys.stderr) as bar,
+        progress_bar(params.epochs, "epoch") as bar,
     ):
 
         def on_epoch(record: dict[str, float]) -> None:
             shown.epoch(record)
             named = ("train_loss", "val_loss", "val_accuracy")
-            bar.set_postfix_str(", ".join(f"{name} {record[name]:.4f}" for name in named))
+            bar.set_postfix_str(", ".join(f"{name} {record[name]:.4f}" for name in named), refresh=False)
             bar.update()
 
         watching = [watch] if params.diagnostics else []

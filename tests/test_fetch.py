@@ -1,6 +1,7 @@
 """Stage fetch: which sources are asked, what the user is told, and that a failure leaves the data as it was."""
 
 import hashlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,7 @@ def test_first_source_that_has_the_data(tmp_path: Path, small: None, capsys: Any
     said = capsys.readouterr().out
     assert f"4 files from team ({team}), verified by sha256" in said
     assert "CC BY 4.0" in said
+    assert not re.search(r"://\S+[.,;:)](\s|$)", said)  # a terminal would open the address with it
     assert "warning" not in said  # UCI was not asked
 
 

@@ -14,7 +14,7 @@ from runtime.script import say
 from tracking.store import one_line_faults, open_store
 from utils import one_line
 
-from . import compare
+from . import ranking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient, entities
@@ -25,7 +25,7 @@ ALIAS = "champion"
 def main() -> None:
     with one_line_faults():
         store = open_store()
-        runs = compare.finished_runs(store)
+        runs = ranking.finished_runs(store)
         say(crown(store.client, candidate(runs, sys.argv[1:])))
 
 
@@ -36,13 +36,8 @@ def candidate(runs: list["entities.Run"], names: list[str]) -> "entities.Run":
         StageError: if there is none.
     """
     if names:
-        return compare.named(runs, names[0])
-    dataset = load_params(paths.project_root() / "params.yaml").dataset
-    of_dataset = [run for run in runs if run.data.tags.get("dataset") == dataset]
-    if not of_dataset:
-        raise StageError(f"there is no finished run on {dataset} yet; `make run` makes one")
-    comparable = [run for run in of_dataset if compare.comparable(run, of_dataset[0])]  # to the newest
-    return max(comparable, key=compare.merit)
+        return ranking.named(runs, names[0])[0]
+    return ranking.ranked(runs, load_params(paths.project_root() / "params.yaml").dataset)[0]
 
 
 def crown(client: "MlflowClient", run: "entities.Run") -> str:
@@ -51,21 +46,41 @@ def crown(client: "MlflowClient", run: "entities.Run") -> str:
     Raises:
         StageError: if the present champion does better, or was validated on other rows.
     """
-    if not run.outputs or not run.outputs.model_outputs:
-        raise StageError(f"{_name(run)} has no model in MLflow; `make sync` logs it")
-    model_id = run.outputs.model_outputs[0].model_id
-    name = run.data.tags["dataset"]
-    reigning = champion_of(client, name)
-    if reigning:
-        refuse_worse(run, reigning)
+    reigning, name = reigning_over(client, run), run.data.tags["dataset"]
     if reigning and reigning.info.run_id == run.info.run_id:
-        return f"{_name(run)} is the champion of {name} already: {_shown(run)}"
+        return f"{_name(run)} is the champion of {name} already: {ranking.merit_shown(run)}"
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name, description="The best network so far has the alias champion.")
+    model_id = run.outputs.model_outputs[0].model_id
     version = client.create_model_version(name, f"models:/{model_id}", run.info.run_id, model_id=model_id)
     client.set_registered_model_alias(name, ALIAS, version.version)
-    after = f", after {_name(reigning)}: {_shown(reigning)}" if reigning else ""
-    return f"models:/{name}@{ALIAS} is now {_name(run)}: {_shown(run)}{after}"
+    after = f", after {_name(reigning)}: {ranking.merit_shown(reigning)}" if reigning else ""
+    reads = [each.data.params.get("features", "table") for each in (run, reigning or run)]
+    other = f"; it takes another input: features: {reads[0]}, not {reads[1]}" if reads[0] != reads[1] else ""
+    return f"models:/{name}@{ALIAS} is now {_name(run)}: {ranking.merit_shown(run)}{after}{other}"
+
+
+def outlook(client: "MlflowClient", run: "entities.Run") -> str:
+    """What `make champion` would do with the best run: the command, or a line that says why it would do nothing."""
+    try:
+        reigning = reigning_over(client, run)
+    except StageError as error:
+        return str(error)
+    is_champion = reigning and reigning.info.run_id == run.info.run_id
+    return f"it is models:/{run.data.tags['dataset']}@{ALIAS}" if is_champion else "make champion (registers its model)"
+
+
+def reigning_over(client: "MlflowClient", run: "entities.Run") -> "entities.Run | None":
+    """The present champion, which the run may replace.
+
+    Raises:
+        StageError: if it may not, or the run has no model.
+    """
+    if not run.outputs or not run.outputs.model_outputs or "dataset" not in run.data.tags:
+        raise StageError(f"{_name(run)} has no model in MLflow; `make sync` logs it")
+    if reigning := champion_of(client, run.data.tags["dataset"]):
+        refuse_worse(run, reigning)
+    return reigning
 
 
 def champion_of(client: "MlflowClient", name: str) -> "entities.Run | None":
@@ -79,29 +94,24 @@ def champion_of(client: "MlflowClient", name: str) -> "entities.Run | None":
                     f"no run can be compared with it; remove its alias {ALIAS} in `make ui`"
                 )
             run = client.get_run(version.run_id)
-            compare.check_metrics(run)
+            ranking.check_metrics(run)
             return run
     return None
 
 
 def refuse_worse(run: "entities.Run", reigning: "entities.Run") -> None:
     """Raise StageError unless the run does at least as well as the champion, on the same validation rows."""
-    if not compare.comparable(run, reigning):
+    if not ranking.comparable(run, reigning):
         raise StageError(
             f"refused: {_name(run)} was validated on other rows than the champion, {_name(reigning)}, "
             "so their figures cannot tell which is better; run it with the champion's data set and split"
         )
-    if compare.merit(run) < compare.merit(reigning):
+    if ranking.merit(run) < ranking.merit(reigning):
         raise StageError(
-            f"refused: {_name(run)} ({_shown(run)}) does worse than the champion, "
-            f"{_name(reigning)} ({_shown(reigning)})"
+            f"refused: {_name(run)} ({ranking.merit_shown(run)}) does worse than the champion, "
+            f"{_name(reigning)} ({ranking.merit_shown(reigning)})"
         )
 
 
 def _name(run: "entities.Run") -> str:
     return one_line(run.info.run_name, 60)
-
-
-def _shown(run: "entities.Run") -> str:
-    accuracy, negative_loss = compare.merit(run)
-    return f"validation accuracy {accuracy:.2%}, loss {-negative_loss:.4f}"

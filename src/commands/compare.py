@@ -1,141 +1,192 @@
-"""`make compare`: show runs side by side in the terminal, with the parameters that differ, and name the better one.
+"""`make compare`: rank the finished runs, or show named runs side by side, and name the best one.
 
-The better run is chosen by the validation rows, never by the test rows.
+The best run is chosen by the validation rows, never by the test rows, as `make champion` does.
 """
 
+import argparse
 import difflib
 import itertools
 import json
 import math
 import re
 import shlex
-import sys
+import shutil
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from pipeline import paths
-from pipeline.errors import StageError
+from pipeline.configure import with_own_names
+from pipeline.errors import ParamsError, StageError
+from pipeline.params import check_params
+from runtime.git import GitError, git
 from runtime.script import say
 from tracking.contents import flat, read_params
-from tracking.store import Store, one_line_faults, open_store
+from tracking.store import one_line_faults, open_store
 from utils import one_line
 
+from . import champion
 from .experiments import experiments_of
+from .ranking import comparable, differing, finished_runs, merit, merit_shown, named, params_of, ranked, unfinished_runs
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import entities
 
-
-LATEST = 4  # how many are shown when none is named
+MOST_COLUMNS = 4  # runs side by side; more are ranked
+SHOWN = 10  # rows of the ranking
 COLUMN = 30  # the most letters across that a value takes
-ROWS = ("dataset", "synthetic_rows_per_writer", "split_by", "validation_writers", "validation_fraction", "split_seed")
-METRICS = {  # what is shown, and whether more is better
-    "final_val_accuracy": True,
-    "final_val_loss": False,
-    "test_accuracy": True,
-    "test_loss": False,
-    "test_macro_f1": True,
-    "test_ece": False,
-    "n_parameters": None,
-}
+COMMITTED = "as committed"
+LEAST = 16  # letters across for the parameters of the ranking
+VALIDATION = {"final_val_accuracy": False, "final_val_loss": True}  # what ranks, and whether less is better
+LESS_IS_BETTER = re.compile("loss|error|ece|brier|nll|seconds")  # of a metric's name
+METRICS = (*VALIDATION, "test_accuracy", "test_loss", "test_macro_f1", "test_ece", "n_parameters")  # side by side
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description="Rank runs, or show a few side by side.")
+    parser.add_argument("runs", nargs="*", help="names, or patterns such as 'grid-*'; without them, all runs")
+    parser.add_argument("--metric", help="rank by this metric instead of the validation accuracy")
+    asked = parser.parse_args()
+    root, width = paths.project_root(), shutil.get_terminal_size((120, 24)).columns
     with one_line_faults():
-        runs = finished_runs(open_store())
-    if len(runs) < 2:
-        raise StageError(
-            "there are fewer than two finished runs; `dvc exp run -S lr=0.005` makes one, `make sync` logs lost ones"
-        )
-    chosen = [named(runs, name) for name in sys.argv[1:]] or runs[:LATEST][::-1]
-    if len(chosen) == 1:
-        chosen = [next(run for run in runs if run is not chosen[0]), *chosen]
-    root = paths.project_root()
-    here = flat(read_params(root))
-    experiments = {experiment.name for experiment in experiments_of(root)}
-    for line in [*table(chosen), "", *advice(chosen, here, experiments)]:
+        store = open_store()
+        runs, unfinished = finished_runs(store), unfinished_runs(store)
+        if len(runs) < 2:
+            raise StageError(
+                "there are fewer than two finished runs; "
+                "`dvc exp run -S lr=0.005` makes one, `make sync` logs lost ones"
+            )
+        here = flat(read_params(root))
+        experiments = {experiment.name for experiment in experiments_of(root)}
+        chosen = list({run.info.run_id: run for name in asked.runs for run in named(runs, name)}.values())
+        if len(chosen) == 1:
+            chosen = [next(run for run in runs if run is not chosen[0]), *chosen]
+        if chosen and len(chosen) <= MOST_COLUMNS and not asked.metric:
+            lines = [*side_by_side(chosen, width), "", *advice(chosen, here, experiments)]
+        else:
+            pool = ranked(chosen or runs, here.get("dataset", ""))
+            left_out = {"on other data or validation rows": len(chosen or runs) - len(pool)}
+            left_out |= {} if chosen else unfinished
+            lines = [*ranking(pool, committed_params(here), left_out, asked.metric, width), ""]
+            lines += advice(pool, here, experiments)
+            lines += [] if chosen else [f"  {one_line(champion.outlook(store.client, pool[0]), 1000)}"]
+    for line in lines:
         say(line)
 
 
-def finished_runs(store: Store) -> list["entities.Run"]:
-    """Every finished and evaluated run, newest first.
+def committed_params(here: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of the present commit, as MLflow stores them; if there are none, the workspace's, ``here``."""
+    try:
+        content = git("cat-file", "--filters", f"HEAD:./{paths.PARAMS_FILE}", folder=paths.project_root())
+        return flat(with_own_names(check_params(yaml.safe_load(content))).model_dump(mode="json"))
+    except (GitError, ParamsError, yaml.YAMLError, TypeError):
+        return dict(here)
+
+
+def ranking(
+    runs: Sequence["entities.Run"],
+    base: Mapping[str, str],
+    left_out: Mapping[str, int],
+    metric: str | None = None,
+    width: int = 120,
+) -> list[str]:
+    """Lines of text with one row per setting, the best first: mean ± standard deviation over its seeds.
+
+    Args:
+        runs: comparable runs, the best first.
+        base: the committed parameters; a row names the parameters that differ from them.
+        left_out: how many other runs there are, by the reason.
+        metric: what ranks; by default accuracy, then loss, on the validation rows.
+        width: of the terminal; a narrow one gets fewer figures and more lines.
 
     Raises:
-        StageError: if one has a metric that is not a number.
+        StageError: if no run has the metric.
     """
-    runs: list[entities.Run] = []
-    token = None
-    while token != "":
-        page = store.client.search_runs(
-            [store.experiment_id],
-            "attributes.status = 'FINISHED'",
-            order_by=["attributes.start_time DESC"],
-            page_token=token,
-        )
-        runs += [run for run in page if "test_accuracy" in run.data.metrics]
-        token = page.token or ""
-    for run in runs:
-        check_metrics(run)
-    return runs
+    known = sorted({name for run in runs for name in run.data.metrics})
+    if metric and metric not in known:
+        near = difflib.get_close_matches(metric, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+        raise StageError(one_line(f"no run has the metric {metric}; {hint}"))
+    order = {metric: bool(LESS_IS_BETTER.search(metric))} if metric else VALIDATION
+    columns = list(dict.fromkeys([*order, *VALIDATION, "test_accuracy"]))
+    table = settings(runs, base, order, columns)
+    shown = table[(table.index <= SHOWN) | (table["changes"] == COMMITTED)]
+    rows = [["", "run", *columns, "differs from the committed parameters in"]]
+    rows += [[str(row[0]), *row[1:]] for row in shown.drop(columns="best").itertuples(name=None)]
+    while True:
+        fixed = [min(COLUMN, max(map(len, column))) for column in [*zip(*rows, strict=True)][:-1]]
+        rest = max(LEAST, width - sum(fixed) - 2 * len(fixed))
+        if rest > LEAST or len(fixed) == 3:
+            break
+        for row in rows:
+            del row[-2]  # the last of the figures
+    lines = _aligned([line for row in rows for line in _folded(row, [*fixed, rest])])
+    different = differing(runs)
+    same = {key: value for key, value in params_of(runs[0]).items() if key not in {*different, "seed"}}
+    common = [f"{key}={value}" for key, value in same.items() if base.get(key) != value]
+    lines += [one_line(f"All of them have {', '.join(common)}.", 300)] * bool(common)
+    lines += ["No run has the committed parameters."] * (COMMITTED not in set(table["changes"]))
+    place = int(table.index[table["best"] == 0][0])
+    if place != 1:
+        best = f"{runs[0].info.run_name}, {merit_shown(runs[0])}"
+        lines.append(one_line(f"The best single run is of row {place}: {best}.", 300))
+    left_out = {"lower in rank": len(table) - len(shown), **left_out}
+    if any(left_out.values()):
+        lines.append(f"Left out: {', '.join(f'{n} {reason}' for reason, n in left_out.items() if n)}.")
+    return lines
 
 
-def check_metrics(run: "entities.Run") -> None:
-    """Raise StageError if a metric is not a number: SQLite accepts any value, and other programs may write one."""
-    for key, value in run.data.metrics.items():
-        if not isinstance(value, int | float):
-            raise StageError(
-                f"MLflow's store has {one_line(value, 60)!r}, which is not a number, as {one_line(key, 60)} of "
-                f"{one_line(run.info.run_name, 60)}; delete that run in `make ui`, and `make sync` logs it again"
-            )
+def settings(
+    runs: Sequence["entities.Run"], base: Mapping[str, str], order: Mapping[str, bool], columns: list[str]
+) -> "pd.DataFrame":
+    """One row per setting, numbered from 1, the best first. Runs of one setting differ only in their seed.
 
+    Args:
+        order: the metrics that rank, and whether less is better.
+        columns: the metrics to show.
 
-def named(runs: Sequence["entities.Run"], name: str) -> "entities.Run":
-    """The newest run with this name: the name of a DVC experiment, the name of an MLflow run, or a run's id.
-
-    Raises:
-        StageError: if there is none.
+    Returns:
+        Text: ``run``, the name of the best run; each metric as mean ± standard deviation; ``changes``, the
+        parameters that differ from ``base``. And ``best``, the best run's place in ``runs``.
     """
-    known = [(run, {run.info.run_name, run.data.tags.get("dvc.exp_name", ""), run.info.run_id}) for run in runs]
-    for run, names in known:
-        if name in names:
-            return run
-    near = difflib.get_close_matches(name, [run.info.run_name for run in runs], n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`make ui` shows all;"
-    raise StageError(f"no finished run is called {name}; {hint} `make sync` logs experiments that have no run")
+    import pandas as pd
+
+    different, params = differing(runs), [params_of(run) for run in runs]
+    figures = pd.DataFrame([run.data.metrics for run in runs], dtype=float).reindex(columns=columns)
+    figures["seed"] = [found.pop("seed", "-") for found in params]
+    figures["setting"] = [str(sorted(found.items())) for found in params]
+    grouped = figures.drop_duplicates().groupby("setting", sort=False)  # a rerun of the same training counts once
+    means, deviations, counts = grouped[columns].mean(), grouped[columns].std(), grouped.size()
+    means = means.sort_values(list(order), ascending=list(order.values()), kind="stable")
+    rows = []
+    for setting in map(str, means.index):
+        at = int((figures["setting"] == setting).argmax())  # the best of them, as runs are ranked
+        changed = [f"{key}={value}" for key, value in params[at].items() if key in different and value != base.get(key)]
+        as_committed = all(base.get(key) == value for key, value in params[at].items())
+        mean, deviation, n = means.loc[setting].to_dict(), deviations.loc[setting].to_dict(), int(counts[setting])
+        row = {"run": one_line(f"{runs[at].info.run_name}{f' (n={n})' if n > 1 else ''}", 100)}
+        row |= {name: _mean(mean[name], deviation[name], n) for name in columns}
+        row |= {"changes": COMMITTED if as_committed else one_line(", ".join(changed), 300)}
+        rows.append(row | {"best": at})
+    return pd.DataFrame(rows, index=range(1, len(rows) + 1))
 
 
-def merit(run: "entities.Run") -> tuple[float, float]:
-    """The rank of a run, more is better: accuracy on the validation rows; if that is equal, the negative loss."""
-    metrics = run.data.metrics
-    return metrics.get("final_val_accuracy", 0.0), -metrics.get("final_val_loss", float("inf"))
+def _mean(mean: float, deviation: float, n: int) -> str:
+    if math.isnan(mean):
+        return "-"
+    return format(mean, _form(mean)) + (f" ± {format(deviation, _form(mean))}" if n > 1 else "")
 
 
-def comparable(first: "entities.Run", second: "entities.Run") -> bool:
-    """Whether both runs used the same digits for training and for measuring; their features may differ.
-
-    If both runs have the same features and the same kind of checksums, the checksums of their data decide. (An older
-    version computed checksums of the files' bytes, not of the arrays.) Otherwise the parameters that select the rows
-    decide.
-    """
-    ours, theirs = first.data, second.data
-    kinds = {(data.tags.get("checksums"), data.params.get("features")) for data in (ours, theirs)}
-    checksums = [data.tags.get("data.sha256") for data in (ours, theirs)]
-    if len(kinds) == 1 and all(checksums):
-        return checksums[0] == checksums[1]
-    return all(key in ours.params and ours.params[key] == theirs.params.get(key) for key in ROWS)
-
-
-def params_of(run: "entities.Run") -> dict[str, str]:
-    """A run's parameters under their present names: version 0.1 wrote augment_bend for augment.bend."""
-    return {re.sub("^augment_", "augment.", key): value for key, value in run.data.params.items()}
-
-
-def differing(runs: Sequence["entities.Run"]) -> dict[str, list[str]]:
-    """The parameters that differ between runs, with their value in every run; "-" if a run lacks the parameter."""
-    params = [params_of(run) for run in runs]
-    values = {key: [found.get(key, "-") for found in params] for key in dict.fromkeys(itertools.chain(*params))}
-    return {key: row for key, row in values.items() if len(set(row)) > 1}
+def side_by_side(runs: Sequence["entities.Run"], width: int) -> list[str]:
+    """``table``, or several tables below each other if one is too wide; each begins with the first run."""
+    for n in range(len(runs) - 1, 0, -1):
+        tables = [table([runs[0], *runs[at : at + n]]) for at in range(1, len(runs), n)]
+        if n == 1 or all(len(line) <= width for lines in tables for line in lines):
+            return [line for lines in tables for line in ["", *lines]][1:]
+    return table(runs)
 
 
 def table(runs: Sequence["entities.Run"]) -> list[str]:
@@ -149,23 +200,30 @@ def table(runs: Sequence["entities.Run"]) -> list[str]:
         values = [run.data.metrics.get(metric) for run in runs]
         if len(set(values)) > 1 or metric.endswith("accuracy"):
             rows.append([metric, *(_with_delta(value, values[0], place) for place, value in enumerate(values))])
-    rows = [line for row in rows for line in _folded([one_line(cell, 300) for cell in row])]
-    widths = [max(len(row[column]) for row in rows if column < len(row)) for column in range(len(runs) + 1)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
+    return _aligned([line for row in rows for line in _folded([one_line(cell, 300) for cell in row])])
 
 
-def _folded(row: Sequence[str]) -> list[list[str]]:
-    """Split a row into lines whose cells are at most COLUMN wide: hidden_layers can be long."""
-    cells = [textwrap.wrap(cell, COLUMN) or [""] for cell in row]
+def _folded(row: Sequence[str], widths: Sequence[int] = ()) -> list[list[str]]:
+    """Split a row into lines whose cells are at most so wide, or COLUMN: hidden_layers can be long."""
+    cells = [textwrap.wrap(cell, most) or [""] for cell, most in zip(row, widths or [COLUMN] * len(row), strict=True)]
     return [list(line) for line in itertools.zip_longest(*cells, fillvalue="")]
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in itertools.zip_longest(*rows, fillvalue="")]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip() for row in rows]
 
 
 def _with_delta(value: float | None, first: float | None, place: int) -> str:
     if value is None:
         return "-"
-    form = ".0f" if math.isfinite(value) and value == int(value) and abs(value) > 1 else ".4f"
+    form = _form(value)
     shown = format(value, form)
     return shown if place == 0 or first is None else f"{shown} ({format(value - first, '+' + form)})"
+
+
+def _form(value: float) -> str:
+    return ".0f" if math.isfinite(value) and value == int(value) and abs(value) > 1 else ".4f"
 
 
 def advice(runs: Sequence["entities.Run"], here: Mapping[str, str], experiments: Collection[str]) -> list[str]:
@@ -180,7 +238,7 @@ def advice(runs: Sequence["entities.Run"], here: Mapping[str, str], experiments:
     best = max(runs, key=merit)
     if all(merit(run) == merit(best) for run in runs):
         return ["They do equally well on the people held out for validation."]
-    said = f"Better on the people held out for validation: {best.info.run_name}"
+    said = f"Best on the people held out for validation: {best.info.run_name}"
     return [one_line(said, 120), f"  {one_line(command_for(best, here, experiments), 1000)}"]
 
 

@@ -16,9 +16,8 @@ from typing import NamedTuple
 import psutil
 
 from pipeline import paths
-from pipeline.configure import configure
+from pipeline.configure import load_and_configure
 from pipeline.errors import ParamsError, StageError
-from pipeline.params import load_params
 from runtime.git import GitError, git_text, has_git, is_shallow
 from runtime.script import say
 from tracking.address import database_path, store_shown
@@ -132,7 +131,7 @@ def locked_versions(text: str) -> dict[str, str]:
 def check_params(root: Path) -> list[Finding]:
     """params.yaml must be valid; a rejected experiment may have changed it."""
     try:
-        configure(load_params(root / "params.yaml"))
+        load_and_configure(root / "params.yaml")
     except ParamsError as error:
         return [Finding(str(error).replace("\n", "\n      "), "git checkout params.yaml")]
     return [Finding("params.yaml: valid")]

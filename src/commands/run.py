@@ -17,9 +17,8 @@ from filelock import FileLock, Timeout
 from data_sets.download import is_complete
 from fetch import NoSourceError, fetch_pendigits
 from pipeline import paths
-from pipeline.configure import configure
+from pipeline.configure import load_and_configure
 from pipeline.errors import StageError
-from pipeline.params import load_params
 from runtime.files import write_bytes
 from runtime.git import has_git, is_shallow
 from runtime.repair import repair
@@ -41,8 +40,7 @@ def main() -> None:
     with only_one():
         put_params_back()  # where an earlier run was killed in the middle of its fallback
         repair()
-        params = load_params()
-        configure(params)
+        params, _ = load_and_configure()
         tell_dvc_about_git()
         if has_git() and is_shallow():
             say("This clone is shallow, and DVC loses queued and temporary experiments; mend it: git fetch --unshallow")

@@ -151,5 +151,5 @@ def main() -> None:
             "table; use load_recognizer(folder).predict, or its model in MLflow"
         )
     app = application(model, [*OWN_NAMES, *chosen.name])
-    say(f"http://{chosen.host}:{chosen.port}/invocations; Ctrl-C ends it")
+    say(f"http://{chosen.host}:{chosen.port}/invocations  (Ctrl-C ends it)")
     listen(app, chosen.host, chosen.port, SECONDS, MOST_CONNECTIONS, lifespan="off", server_header=False)

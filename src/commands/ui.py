@@ -61,7 +61,7 @@ def serve(uri: str, experiment: str, port: int) -> None:
     index = Path(str(server.app.static_folder), "index.html").read_text(encoding="utf-8")
     page = index.replace("<head>", f"<head><script>{local_storage_script(settings(experiment))}</script>", 1)
     server.app.view_functions["serve"] = lambda: page
-    say(f"MLflow is at http://{HOST}:{port}/#/experiments/{experiment}/runs; Ctrl-C ends it.")
+    say(f"MLflow is at http://{HOST}:{port}/#/experiments/{experiment}/runs  (Ctrl-C ends it)")
     listen(Bounds(fastapi_app.app, MOST_BYTES, [HOST, "localhost"], does), HOST, port, SECONDS, MOST_CONNECTIONS)
 
 

@@ -1,6 +1,7 @@
 """Make network, loss, optimizer and schedule from checked parameters, once for each training."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,9 @@ from neural_net.names import own_name
 from pen.features import FEATURE_SETS
 from pen.recognizer import CLASSES
 
-from .params import Faults, Params
+from .errors import ParamsError
+from .params import Faults, Params, load_params
+from .paths import PARAMS_FILE
 
 MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB
 
@@ -44,6 +47,26 @@ class Configured(NamedTuple):
     rng: np.random.Generator  # has drawn the network's first weights, and goes on with the training
 
 
+def load_and_configure(path: Path = PARAMS_FILE) -> tuple[Params, Configured]:
+    """Read a params.yaml and make what it describes.
+
+    Raises:
+        ParamsError: with one line for each fault of the values and each unknown name, all at once.
+    """
+    try:
+        params = load_params(path)
+    except ParamsError as error:
+        faults = Faults()
+        with faults.noted():
+            raise
+        _check_names(error.sound, faults)
+        for key, make in {"loss": make_loss, "optimizer": make_optimizer, "schedule": make_schedule}.items():
+            with faults.noted():
+                key in error.sound and make(error.sound[key])
+        faults.refuse()
+    return params, configure(params)
+
+
 def configure(params: Params) -> Configured:
     """Make the objects that ``params`` describes. It trains nothing, so it also serves as a check before any work.
 
@@ -52,7 +75,7 @@ def configure(params: Params) -> Configured:
     """
     params = with_own_names(params)
     faults, made, rng = Faults(), dict[str, Any](), np.random.default_rng(params.seed)
-    _check_names(params, faults)
+    _check_names(dict(params), faults)
     if not faults.lines:
         with faults.noted("hidden_layers: "):
             made["network"] = _network(params, rng)
@@ -107,14 +130,15 @@ _TABLES: dict[str, Sequence[Mapping[str, Any]]] = {  # where the names come from
 }
 
 
-def _check_names(params: Params, faults: Faults) -> None:
-    """Note every unknown name. Making the network would stop at the first one."""
+def _check_names(params: Mapping[str, Any], faults: Faults) -> None:
+    """Note every unknown name of an initializer, activation or layer. The network would stop at the first one."""
     with faults.noted():
-        check_initializer(params.init)
-    for spec in params.activation if isinstance(params.activation, list) else [params.activation]:
+        check_initializer(params.get("init", "auto"))
+    activation = params.get("activation", [])
+    for spec in activation if isinstance(activation, list) else [activation]:
         with faults.noted():
             make_activation(spec)
-    for layer in params.hidden_layers:
+    for layer in params.get("hidden_layers", []):
         with faults.noted("hidden_layers: "):
             isinstance(layer, int) or layer == "activation" or make_layer(layer)
 

@@ -165,7 +165,9 @@ def check_params(values: dict[str, Any], file: str = PARAMS_FILE.name) -> Params
         return Params.model_validate(values)
     except ValidationError as error:
         lines = [_explain(dict(fault), values) for fault in error.errors()]
-        raise ParamsError("\n".join(f"{file}: {line}" for line in dict.fromkeys(lines))) from None
+        faulty = {fault["loc"][0] for fault in error.errors()}
+        sound = {key: _numbers_inside(value) for key, value in values.items() if key not in faulty}
+        raise ParamsError("\n".join(f"{file}: {line}" for line in dict.fromkeys(lines)), sound) from None
 
 
 def read_values(path: Path) -> dict[str, Any]:

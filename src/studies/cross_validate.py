@@ -7,7 +7,6 @@ The test file is not used, so the result may guide the choice of parameters.
 """
 
 import argparse
-import sys
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 import split
 import train
@@ -25,6 +23,7 @@ from pipeline.configure import configure
 from pipeline.errors import StageError
 from pipeline.params import Params, ParamsError, check_params, load_params
 from pipeline.rows import Rows
+from runtime.progress import progress_bar
 from runtime.script import say
 from utils import accuracy
 
@@ -176,7 +175,7 @@ def main() -> None:
         raise StageError(f"--most-writers must be at least 1, got {given.most_writers}")
     rows = split.read_part("training", params.features)
     total = given.folds * given.seeds
-    with threadpool_limits(1), tqdm(total=total, unit="training", disable=None, file=sys.stderr) as bar:
+    with threadpool_limits(1), progress_bar(total, "training", "cross-validation") as bar:
         result = cross_validate(params, rows, given.folds, given.seeds, bar, given.most_writers)
     few = [] if given.most_writers is None else [f"trained on {given.most_writers} writers"]
     say(" ".join(["configuration: params.yaml", *given.changes, *few]))

@@ -7,7 +7,6 @@ from the literature. Everything is trained on the whole training file. The resul
 docs/accuracy_results.json and docs/accuracy_results.md.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 import split
 import train
@@ -25,6 +23,7 @@ from pipeline.params import Params, load_params
 from pipeline.rows import Rows
 from pipeline.tables import metrics_json
 from runtime.files import write_bytes
+from runtime.progress import progress_bar
 from runtime.script import say
 from utils import accuracy
 
@@ -160,7 +159,7 @@ def main() -> None:
     rows, test = load_rows(table)
     ink_rows, ink_test = load_rows(ink)
     total = 2 * N_SEEDS + len(classifiers())
-    with threadpool_limits(1), tqdm(total=total, unit="training", disable=None, file=sys.stderr) as bar:
+    with threadpool_limits(1), progress_bar(total, "training", "report") as bar:
         results = {"n_test": len(test.y)} | summarize(*train_seeds(table, rows, test, N_SEEDS, bar))
         results["ink"] = summarize(*train_seeds(ink, ink_rows, ink_test, N_SEEDS, bar))
         results["others"] = [

@@ -5,13 +5,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from mlflow.entities import LoggedModelOutput, Metric, Param
+from tests.mlflow_store import MLFLOW_WARNS, copy_store
 
-from commands import champion, compare
+from commands import champion, compare, ranking
 from pipeline.errors import StageError
-from tracking.contents import flat
+from tracking.address import ENVIRONMENT
+from tracking.contents import flat, read_params
+from tracking.store import Store, open_store
 
 
 def run(name: str, accuracy: float = 0.9, loss: float = 0.5, **other: Any) -> Any:
@@ -53,7 +58,7 @@ def test_only_differing_parameters_are_shown_with_metrics_and_deltas() -> None:
 def test_the_better_one_is_told_by_validation_never_by_the_test_rows() -> None:
     worse, better = experiment("worse", 0.90, test=0.99), experiment("better", 0.91, test=0.10)
     better_one, command = compare.advice([worse, better], {}, {"worse", "better"})
-    assert better_one == "Better on the people held out for validation: better"
+    assert better_one == "Best on the people held out for validation: better"
     assert command == "  dvc exp apply better"
     assert "first" in compare.advice([run("first", 0.9, 0.1), run("second", 0.9, 0.2)], {}, ())[0]
     assert "equally well" in compare.advice([run("a"), run("b")], {}, ())[0]
@@ -80,11 +85,12 @@ def test_runs_are_found_by_any_of_their_names_the_newest_first() -> None:
     newest, older = experiment("grid-1"), experiment("grid-1")
     newest.info.run_name = older.info.run_name = "synthetic-grid-1"
     runs = [newest, older]
-    assert compare.named(runs, "grid-1") is compare.named(runs, "synthetic-grid-1") is newest
+    assert ranking.named(runs, "grid-1") == ranking.named(runs, "synthetic-grid-1") == [newest]
+    assert ranking.named(runs, "grid-*") == runs
     older.info.run_id = "id-of-the-older"
-    assert compare.named(runs, "id-of-the-older") is older
+    assert ranking.named(runs, "id-of-the-older") == [older]
     with pytest.raises(StageError, match="did you mean synthetic-grid-1"):
-        compare.named(runs, "grid-2")
+        ranking.named(runs, "grid-2")
 
 
 ROWS = {"dataset": "pendigits", "synthetic_rows_per_writer": 250, "split_by": "writer", "validation_writers": 6}
@@ -102,17 +108,17 @@ ROWS |= {"validation_fraction": 0.2, "split_seed": 0}
 def test_runs_on_the_same_rows_are_comparable(other: dict[str, Any], comparable: bool) -> None:
     one = run("one", data="the same", features="table", **ROWS)
     second = run("second", **({"features": "table"} | ROWS | other))
-    assert compare.comparable(one, second) == compare.comparable(second, one) == comparable
-    assert not compare.comparable(one, run("of another program", data="other"))
+    assert ranking.comparable(one, second) == ranking.comparable(second, one) == comparable
+    assert not ranking.comparable(one, run("of another program", data="other"))
 
 
 def test_older_versions_go_by_checksums_and_the_parameters_are_those_before_training() -> None:
     one, same, other = (run("old", data=data, old=True, features="table", **ROWS) for data in ("x", "x", "y"))
-    assert compare.comparable(one, same)
-    assert not compare.comparable(one, other)
+    assert ranking.comparable(one, same)
+    assert not ranking.comparable(one, other)
     stages = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
     deciding = {key for name in ("fetch", "preprocess", "split") for key in stages[name]["params"]}
-    assert deciding - {"features"} == set(compare.ROWS) == set(ROWS)
+    assert deciding - {"features"} == set(ranking.ROWS) == set(ROWS)
 
 
 class Registry:
@@ -137,6 +143,13 @@ class Registry:
 
     def champion(self) -> str:
         return self.versions[self.aliases["champion"] - 1]
+
+
+def test_an_ink_champion_after_one_of_the_table_says_that_its_input_is_another() -> None:
+    first, ink = run("first", features="table", **ROWS), run("ink", 0.95, features="ink", **ROWS)
+    registry: Any = Registry(first, ink)
+    assert "input" not in champion.crown(registry, first)
+    assert champion.crown(registry, ink).endswith("; it takes another input: features: ink, not table")
 
 
 def test_the_first_is_champion_and_a_better_one_takes_over() -> None:
@@ -169,6 +182,96 @@ def test_the_candidate_is_the_best_on_the_rows_of_the_newest_run(monkeypatch: py
     newest, best, elsewhere = run("newest", 0.9), run("best", 0.95), run("elsewhere", 0.99, data="other")
     assert champion.candidate([newest, best, elsewhere], []) is best
     assert champion.candidate([newest, best, elsewhere], ["newest"]) is newest
+    elsewhere.data.tags["dataset"] = "synthetic"
     monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(dataset="synthetic"))
-    with pytest.raises(StageError, match="no finished run on synthetic"):
-        champion.candidate([newest], [])
+    assert champion.candidate([newest, best, elsewhere], []) is elsewhere
+    assert champion.candidate([newest, best], []) is best  # without the data set, a run is on synthetic digits
+    with pytest.raises(StageError, match="no finished run"):
+        champion.candidate([], [])
+
+
+@pytest.fixture
+def forty(workspace: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A store of 40 runs: 11 settings of three seeds, of which grid-10 has the best mean and grid-4 the best run;
+    one run as committed, which does worst; two on other rows, and four that are unfinished."""
+    copy_store(empty_store, workspace)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name, value in ({"DVC_ROOT": str(workspace), "COLUMNS": "120"} | ENVIRONMENT).items():
+        monkeypatch.setenv(name, value)
+    store, shipped = open_store(), flat(read_params(workspace))
+    client = store.client
+
+    def log(name: str, accuracy: float, *, status: str = "FINISHED", data: str = "d", **changes: Any) -> None:
+        tags = {"dataset": shipped["dataset"], "data.sha256": data, "checksums": "content", "dvc.exp_name": name}
+        created = client.create_run(store.experiment_id, tags=tags, run_name=name)
+        run_id = created.info.run_id
+        values = {"final_val_accuracy": accuracy, "final_val_loss": 1 - accuracy, "test_accuracy": 1 - accuracy / 2}
+        params = [Param(key, value) for key, value in (shipped | flat(changes)).items()]
+        client.log_batch(run_id, [Metric(*pair, 1, 0) for pair in values.items()], params)
+        if name == "grid-4-2":
+            model = client.create_logged_model(store.experiment_id, "network", run_id)
+            client.finalize_logged_model(model.model_id, "READY")
+            client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+        if status != "RUNNING":
+            client.set_terminated(run_id, status)
+
+    log("elsewhere", 0.99, data="other")
+    log("elsewhere-too", 0.98, data="other")
+    log("as-shipped", 0.5)
+    for width in range(11):
+        for seed in range(3):
+            lucky = 0.2 if (width, seed) == (4, 2) else 0
+            log(f"grid-{width}-{seed}", 0.6 + width / 50 + seed / 1000 + lucky, hidden_layers=[width + 1], seed=seed)
+    for status in ("RUNNING", "FAILED", "FAILED", "KILLED"):
+        log("unfinished", 0.97, status=status)
+    return store
+
+
+@MLFLOW_WARNS
+def test_forty_runs_are_ranked_by_setting_and_the_best_run_is_the_one_that_champion_takes(
+    forty: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(main: Any, *arguments: str, width: int = 120) -> list[str]:
+        monkeypatch.setenv("COLUMNS", str(width))
+        monkeypatch.setattr("sys.argv", ["python src", *arguments])
+        main()
+        return capsys.readouterr().out.splitlines()
+
+    lines = said(compare.main)
+    mean, deviation = np.mean([0.68, 0.681, 0.882]), np.std([0.68, 0.681, 0.882], ddof=1)
+    rows = [line.split() for line in lines[1:12]]
+    assert [row[:2] for row in rows] == [
+        *([str(place + 1), f"grid-{width}-2"] for place, width in enumerate((10, 9, 8, 4, 7, 6, 5, 3, 2, 1))),
+        ["12", "as-shipped"],
+    ]
+    assert rows[3][2:6] == ["(n=3)", f"{mean:.4f}", "±", f"{deviation:.4f}"]
+    assert rows[3][-1] == "hidden_layers=[5]"
+    assert lines[12] == "The best single run is of row 4: grid-4-2, validation accuracy 88.20%, loss 0.1180."
+    assert rows[-1][-2:] == ["as", "committed"]
+    assert lines[13] == "Left out: 1 lower in rank, 2 on other data or validation rows, 1 running, 2 failed, 1 stopped."
+    assert lines[15] == "Best on the people held out for validation: grid-4-2"
+    assert lines[-1] == "  make champion (registers its model)"
+    assert said(champion.main)[0].startswith("models:/synthetic@champion is now grid-4-2: ")
+    assert said(compare.main)[-1] == "  it is models:/synthetic@champion"
+
+    narrow = said(compare.main, width=60)
+    assert max(map(len, narrow[:12])) <= 60
+    assert "final_val_loss" not in narrow[0]
+    assert [line.split()[:2] for line in narrow if line.startswith(("1 ", "12"))] == [
+        ["1", "grid-10-2"],
+        ["12", "as-shipped"],
+    ]
+    by_test = said(compare.main, "--metric", "test_accuracy", "grid-1*", "grid-0-1")
+    assert [line.split()[1] for line in by_test[1:4]] == ["grid-0-1", "grid-1-2", "grid-10-2"]
+    assert by_test[-2] == "Best on the people held out for validation: grid-10-2"
+    with pytest.raises(StageError, match="no run has the metric test_acuracy; did you mean test_accuracy"):
+        said(compare.main, "--metric", "test_acuracy")
+
+
+def test_a_narrow_terminal_gets_one_table_below_the_other() -> None:
+    runs = [run("a-name-as-long-as-usual", lr=1), run("another", lr=2), run("third", lr=3)]
+    below = compare.side_by_side(runs, 60)
+    assert [line.split() for line in below if "a-name" in line] == [
+        ["a-name-as-long-as-usual", name] for name in ("another", "third")
+    ]
+    assert compare.side_by_side(runs, 90) == compare.table(runs)

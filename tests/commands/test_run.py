@@ -169,7 +169,9 @@ def test_bad_params_are_refused_before_anything_runs(project: Path) -> None:
     text = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(re.sub(r"(?m)^lr:.*", "lr: -1", text).replace("gelu", "gelo"))
     done = make_run(project)
-    assert (done.returncode, done.stderr) == (2, "params.yaml: lr must be greater than 0, got -1\n")
+    value, name = done.stderr.splitlines()
+    assert (done.returncode, value) == (2, "params.yaml: lr must be greater than 0, got -1")
+    assert name.startswith("params.yaml: activation must be one of ")
     assert not (project / "data/raw").exists()
 
 

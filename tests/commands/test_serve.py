@@ -165,7 +165,7 @@ def port(model: Recognizer, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     server.terminate()
     server.wait(20)
     said = (folder / "log").read_text()
-    assert said.startswith(f"http://127.0.0.1:{number}/invocations; Ctrl-C ends it\n")
+    assert said.startswith(f"http://127.0.0.1:{number}/invocations  (Ctrl-C ends it)\n")
     assert "Traceback" not in said
 
 

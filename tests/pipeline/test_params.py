@@ -5,11 +5,24 @@ from typing import Any
 
 import pytest
 import yaml
+from dvc.utils.hydra import apply_overrides
 
-from pipeline.configure import configure
+from pipeline.configure import configure, load_and_configure
 from pipeline.params import ParamsError, check_params, load_params
 
-SHIPPED: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / "params.yaml").read_text())
+FILE = Path(__file__).parents[2] / "params.yaml"
+SHIPPED: dict[str, Any] = yaml.safe_load(FILE.read_text())
+
+
+@pytest.mark.parametrize("option", ["lr=0.005", "lr=1e-5", "augment.shear=0.2", "clip_norm=1", "weight_average=null"])
+def test_dvc_changes_one_line_of_the_shipped_file_and_loses_no_comment(option: str, tmp_path: Path) -> None:
+    before, file = FILE.read_text(), tmp_path / "params.yaml"
+    file.write_text(before)
+    apply_overrides(file, [option])  # as `dvc exp run -S` does
+    pairs = zip(before.splitlines(), file.read_text().splitlines(), strict=True)
+    ((old, new),) = [pair for pair in pairs if pair[0] != pair[1]]
+    assert old.strip().partition(":")[0] == new.strip().partition(":")[0] == option.partition("=")[0].split(".")[-1]
+    assert old.partition("#")[1:] == new.partition("#")[1:]
 
 
 def refusal(**changes: Any) -> str:
@@ -30,6 +43,16 @@ def test_shipped_params_are_accepted_and_all_faults_said_at_once() -> None:
         check_params(values)
     assert "params.yaml: seed is missing" in str(caught.value).splitlines()
     assert len(str(caught.value).splitlines()) == 4
+
+
+def test_wrong_values_and_unknown_names_are_said_together(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    wrong = {"lr": "abc", "optimizer": "adamx", "hidden_layers": [8, "conv9"], "loss": {"focal": {"gamma": "1e0"}}}
+    file.write_text(yaml.safe_dump(SHIPPED | wrong))
+    with pytest.raises(ParamsError) as caught:
+        load_and_configure(file)
+    said = [" ".join(line.split()[1:3]) for line in str(caught.value).splitlines()]
+    assert said == ["lr must", "hidden_layers: layer", "optimizer must"]
 
 
 @pytest.mark.parametrize(("key", "value", "line"), [

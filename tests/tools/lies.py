@@ -44,9 +44,10 @@ from runtime import checkpoint  # noqa: E402
 
 from tests.data_sets.lzw_writer import compress  # noqa: E402
 
+import commands.predict  # noqa: E402
 import preprocess  # noqa: E402
 import split  # noqa: E402
-from commands import champion, compare, doctor, serve  # noqa: E402
+from commands import champion, compare, doctor, ranking, serve  # noqa: E402
 from data_sets import download, pendigits, synthetic, unipen  # noqa: E402
 from neural_net import DivergedError, Network, StateError, Training, WeightAverage, dense_layers  # noqa: E402
 from pen.augmentation import Augmentation  # noqa: E402
@@ -343,7 +344,7 @@ def wicked_params() -> list[tuple[bytes]]:
 
 def read_params(content: bytes) -> None:
     Path("params.yaml").write_bytes(content)
-    configure.configure(params.load_params(Path("params.yaml")))
+    configure.load_and_configure(Path("params.yaml"))
 
 
 # --- What stages hand on ---------------------------------------------------------------------------------------------
@@ -521,10 +522,11 @@ def read_store(tables: Any) -> None:
     try:
         with one_line_faults():
             store = open_store()
-            finished = compare.finished_runs(store)
+            finished = ranking.finished_runs(store)
             if finished:
                 said += [*compare.table(finished), *compare.advice(finished, {}, {"some"})]
-                compare.named(finished, finished[0].info.run_name)
+                said += compare.ranking(ranking.ranked(finished, "pendigits"), {"lr": "0.01"}, {})
+                ranking.named(finished, finished[0].info.run_name)
             said.append(champion.crown(store.client, champion.candidate(finished, [])))
     finally:
         for line in said:
@@ -605,10 +607,16 @@ def predict(given: tuple[str, Any]) -> None:
     check(answered["digit"].between(0, 9).all())
 
 
+def predict_rows(content: bytes) -> None:
+    Path("rows.csv").write_bytes(content)
+    check(commands.predict.predict(Path("rows.csv"), small_model("table"))["predicted"].between(0, 9).all())
+
+
 ENDLESS_INK = b'.SEGMENT DIGIT 0-999999998 ? "1"\n.COMMENT 1 1 1\n.PEN_DOWN\n' + b"1 1\n" * 20_000
 TARGETS = {
     "tables": Target(tables, read_table, DataError, lambda: [(b"0," * 100_000,), (b" " * 100_000,)]),
     "ink": Target(inks, read_ink, DataError, lambda: [(ENDLESS_INK,), (b"\n.X" * 20_000,)]),
+    "rows to predict": Target(lambda: [*tables(), *inks()], predict_rows, StageError, lambda: [(ENDLESS_INK,)]),
     "archive": Target(archives, read_archive, download.SourceError, lambda: [(b"PK\x05\x06" + b"\xff" * 18,)]),
     "params.yaml": Target(params_files, read_params, ParamsError, wicked_params, lines=2 * len(params.KEYS)),
     "data/processed": Target(partial(handed_on, split=False), read_processed, StageError),
