@@ -158,13 +158,17 @@ def lacking_and_older(root: Path, experiments: list[Experiment]) -> tuple[list[E
 def _at(repo: "Repo", experiment: Experiment) -> Iterator[list["Output"]]:
     """The needed outputs, in DVC's view of the experiment's commit and its configuration."""
     _silence_dvc()
-    # a partial clone gets the commit's files now, as git reads them; DVC would wait for them for ever
-    git("archive", "--format=tar", f"--output={os.devnull}", experiment.commit, folder=repo.root_dir)
+    complete(Path(repo.root_dir), experiment)
     with contextlib.closing(repo.brancher(revs=[experiment.commit], workspace=False)) as commits:
         for _ in commits:
             yield [out for out in repo.index.outs if out.use_cache and str(out.def_path) in NEEDED]
             return
     raise StageError(f"the commit of {experiment.name} holds no DVC project")
+
+
+def complete(root: Path, experiment: Experiment) -> None:
+    """Let git read the experiment's files: a partial clone gets them then, and DVC would wait for them for ever."""
+    git("archive", "--format=tar", f"--output={os.devnull}", experiment.commit, folder=root)
 
 
 def _silence_dvc() -> None:

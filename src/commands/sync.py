@@ -23,7 +23,7 @@ from tracking.contents import files_checksum, flat, model_checksum, model_file_c
 from tracking.mlflow_run import ensure_run, find_runs, is_under_another_name
 from tracking.store import Store, one_line_faults, open_store
 
-from .experiments import Experiment, checkout, experiments_of
+from .experiments import Experiment, checkout, complete, experiments_of
 
 if TYPE_CHECKING:
     from mlflow import entities
@@ -142,6 +142,7 @@ def lay_out(clone: Path, root: Path, experiment: Experiment) -> None:
     Raises:
         StageError: if DVC's cache lacks a file, or the experiment was run with other parameters.
     """
+    complete(root, experiment)
     git("update-ref", "--no-deref", "HEAD", experiment.baseline, folder=clone)
     git("read-tree", "--reset", "-u", experiment.commit, folder=clone)
     check_lock(clone)
