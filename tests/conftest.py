@@ -45,12 +45,17 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """What the signals did before is what they do after the test: a script ignores them when its work is done."""
+def unchanged_process() -> Iterator[None]:
+    """What signals did and where MLflow logs is the same after each test: a script ignores signals when its work is
+    done, and MLflow writes its address into the environment, which other tests' processes would inherit."""
     before = {number: signal.getsignal(number) for number in STOPS}
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+    if uri is not None:
+        os.environ["MLFLOW_TRACKING_URI"] = uri
 
 
 @pytest.fixture(scope="session")
