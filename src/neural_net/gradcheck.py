@@ -70,7 +70,7 @@ def check_layer(layer: Layer, shape_in: Shape, rng: Rng, batch: int = 4, trainin
     f()
     grad_x = layer.backward(mix).copy()
     pairs = [(grad_x, x)]
-    for part in (layer, *_inside(layer)):
+    for part in layer.walk():
         pairs += [(getattr(part, f"d{name}").copy(), getattr(part, name)) for name in part.parameters]
     return _worst(relative_error(ours, numerical_gradient(f, place)) for ours, place in pairs)
 
@@ -127,14 +127,8 @@ def _worst(errors: Iterable[float]) -> float:
 
 def _same_draws(layer: Layer) -> None:
     """Make a layer that draws at random draw the same numbers in every call."""
-    for part in (layer, *_inside(layer)):
+    for part in layer.walk():
         part.rng = np.random.default_rng(1)
-
-
-def _inside(layer: Layer) -> Iterator[Layer]:
-    for child in layer.children():
-        yield child
-        yield from _inside(child)
 
 
 # Everything that has a name, with all its options

@@ -3,7 +3,7 @@
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -163,7 +163,17 @@ class Layer(Views, Shown):
         Raises:
             ValueError: if they are not as many, or one has another shape; then nothing is copied.
         """
-        assign_weights(self.walk(), weights)
+        places = {f"{layer.name}.{name}": array for layer in self.walk() for name, array in layer.arrays().items()}
+        if len(weights) != len(places):
+            raise ValueError(
+                f"expected {len(places)} arrays, {', '.join(places) or 'as it has no sizes'}, got {len(weights)}"
+            )
+        arrays = [as_numbers(given, name) for name, given in zip(places, weights, strict=True)]
+        for (name, place), array in zip(places.items(), arrays, strict=True):
+            if array.shape != place.shape:
+                raise ValueError(f"{name} has shape {place.shape}, got an array of shape {array.shape}")
+        for place, array in zip(places.values(), arrays, strict=True):
+            place[...] = array
 
     # Buffers: after the first step, a step allocates no memory
 
@@ -245,21 +255,6 @@ def _keeping_dtype(method: Callable[..., Any]) -> Callable[..., Any]:
         return np.asarray(result, x.dtype) if np.asarray(x).dtype.kind == "f" and result is not None else result
 
     return cast
-
-
-def assign_weights(layers: Iterable[Layer], weights: Sequence[Any]) -> None:
-    """``set_weights`` for several layers."""
-    places = {f"{layer.name}.{name}": array for layer in layers for name, array in layer.arrays().items()}
-    if len(weights) != len(places):
-        raise ValueError(
-            f"expected {len(places)} arrays, {', '.join(places) or 'as it has no sizes'}, got {len(weights)}"
-        )
-    arrays = [as_numbers(given, name) for name, given in zip(places, weights, strict=True)]
-    for (name, place), array in zip(places.items(), arrays, strict=True):
-        if array.shape != place.shape:
-            raise ValueError(f"{name} has shape {place.shape}, got an array of shape {array.shape}")
-    for place, array in zip(places.values(), arrays, strict=True):
-        place[...] = array
 
 
 _MOST_BUFFERS = 48

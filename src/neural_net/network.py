@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from .activations import Softmax, UserActivation, make_activation, softmax
 from .display import code, html_table, text_table
 from .initializers import initialize
-from .layer import Layer, Parameter, assign_weights, batch_array
+from .layer import Layer, Parameter, batch_array
 from .layers import Chain, Linear, Residual, make_layer, takes_a_list
 from .parts import (
     Array,
@@ -153,7 +153,7 @@ class Network(Views):
 
     def get_weights(self) -> list[Array]:
         """Copies of all parameters, each layer's followed by its state, such as running means."""
-        return [array.copy() for layer in self.walk() for array in layer.arrays().values()]
+        return self.chain.get_weights()
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy arrays into the parameters and states, in the order of ``get_weights``.
@@ -161,7 +161,7 @@ class Network(Views):
         Raises:
             ValueError: if they are not as many, or one has another shape; then nothing is copied.
         """
-        assign_weights(self.walk(), weights)
+        self.chain.set_weights(weights)
 
     # Forward and backward
 
@@ -309,7 +309,8 @@ class Network(Views):
 
     def walk(self) -> Iterator[Layer]:
         """All layers, with those inside others."""
-        yield from _walk(self.chain.layers)
+        for layer in self.layers:
+            yield from layer.walk()
 
     def set_rng(self, rng: Rng) -> None:
         """Give a generator to the layers that draw at random."""
@@ -387,10 +388,6 @@ def _walk_deep(layers: Sequence[Layer], depth: int = 0) -> Iterator[tuple[Layer,
     for layer in layers:
         yield layer, depth
         yield from _walk_deep(list(layer.children()), depth + 1)
-
-
-def _walk(layers: Sequence[Layer]) -> Iterator[Layer]:
-    return (layer for layer, _ in _walk_deep(layers))
 
 
 def dense_layers(
