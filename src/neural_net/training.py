@@ -110,12 +110,11 @@ class Training:
                 raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} of them")
             X_val = network.check_inputs(validation[0])
             y_val = labels_or_rows(validation[1], len(X_val), "the validation's y")
-            self.validation = {"X": X_val, "y": y_val, "sample_weight": (*validation, None)[2]}
             if not len(X_val):
                 raise ValueError("validation needs at least one row, got none")
-            checked_weights(
-                self.validation["sample_weight"], len(X_val), network.dtype, "the validation's sample_weight"
-            )
+            name = "the validation's sample_weight"
+            weight = checked_weights((*validation, None)[2], len(X_val), network.dtype, name)
+            self.validation = {"X": X_val, "y": y_val, "sample_weight": weight}
         self.sample_weight = checked_weights(sample_weight, len(self.X), network.dtype)
         self.augment, self.accuracy = augment, accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", given) for given in listed("callbacks", callbacks)]
