@@ -30,7 +30,7 @@ from pen.calibration import fit_temperature
 from pen.features import FEATURE_SETS
 from pen.recognizer import Recognizer, recognizer_files
 from pipeline import paths
-from pipeline.configure import configure, load_and_configure
+from pipeline.configure import Configured, configure, load_and_configure
 from pipeline.errors import FailedTrainingError
 from pipeline.params import Params
 from pipeline.rows import Rows, read_rows
@@ -53,19 +53,21 @@ def train(
     on_epoch: OnEpoch,
     watching: Sequence[Callback] = (),
     checkpoint: Checkpoint | None = None,
+    made: Configured | None = None,
 ) -> tuple[Recognizer, History]:
-    """Make the network that ``params`` describes, and train it.
+    """Train the network that ``params`` describes.
 
     Args:
         validation_rows: None: nothing is measured on them, and training does not stop early.
         watching: callbacks that change nothing.
         checkpoint: where the training resumes, if it was stopped, and where its state is kept meanwhile.
+        made: what ``params`` describes, if it is made already; this training uses it up.
 
     Raises:
         ParamsError: if params name parts that do not exist.
         FailedTrainingError: if the training diverges.
     """
-    made = configure(params)
+    made = made or configure(params)
     callbacks = list(watching)
     if params.weight_average is not None:
         callbacks.append(WeightAverage(params.weight_average))
@@ -146,8 +148,6 @@ def _new_rows(params: Params, rows: Rows) -> Augment | None:
 def main() -> None:
     """Train, and write the model, the curves and the figures on the training and validation rows."""
     params, made = load_and_configure()  # rejects invalid values and names before any work
-    loss = made.loss
-    del made  # and its network: each training makes its own
     key = fingerprint()
     size = FEATURE_SETS[params.features].size
     rows, validation = (read_rows(name, size, with_ink=True) for name in ("train", "validation"))
@@ -166,9 +166,9 @@ def main() -> None:
             bar.update()
 
         watching = [watch] if params.diagnostics else []
-        model, history = train(params, rows, validation, on_epoch, watching, run.checkpoint("training"))
-        train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y, loss)
-        val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y, loss)
+        model, history = train(params, rows, validation, on_epoch, watching, run.checkpoint("training"), made)
+        train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y, made.loss)
+        val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y, made.loss)
         temperature = fitted_temperature(params, model.network, validation)
         if params.refit:
             model = refit(params, len(history), rows.and_also(validation), run.checkpoint("refit"))
