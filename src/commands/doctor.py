@@ -18,7 +18,7 @@ import psutil
 from pipeline import paths
 from pipeline.configure import load_and_configure
 from pipeline.errors import ParamsError, StageError
-from runtime.git import GitError, git_text, has_git, is_shallow
+from runtime.git import GitError, git_text, has_git, lacks_history
 from runtime.script import say
 from tracking.address import database_path, store_shown
 from tracking.locations import moved_from
@@ -83,10 +83,9 @@ def check_git(root: Path) -> list[Finding]:
         git_text("config", "user.email", folder=root)
     except GitError:
         found += [Finding("git does not know your name; DVC needs it to commit experiments", NAME_YOURSELF)]
-    if is_shallow(root):
-        found += [
-            Finding("this clone is shallow, and DVC loses queued and temporary experiments", "git fetch --unshallow")
-        ]
+    if lacking := lacks_history(root):
+        kind, command = lacking
+        found += [Finding(f"this clone is {kind}, and DVC loses queued and temporary experiments", command)]
     return found
 
 

@@ -20,7 +20,7 @@ from pipeline import paths
 from pipeline.configure import load_and_configure
 from pipeline.errors import StageError
 from runtime.files import write_bytes
-from runtime.git import has_git, is_shallow
+from runtime.git import has_git, lacks_history
 from runtime.repair import repair
 from runtime.script import say
 
@@ -42,8 +42,9 @@ def main() -> None:
         repair()
         params, _ = load_and_configure()
         tell_dvc_about_git()
-        if has_git() and is_shallow():
-            say("This clone is shallow, and DVC loses queued and temporary experiments; mend it: git fetch --unshallow")
+        if has_git() and (lacking := lacks_history()):
+            kind, command = lacking
+            say(f"This clone is {kind}, and DVC loses queued and temporary experiments; mend it: {command}")
         if params.dataset == "synthetic" or data_at_hand():
             worked = reproduce()
         else:

@@ -59,9 +59,20 @@ def has_git(folder: Path | str = ".") -> bool:
         return False
 
 
-def is_shallow(folder: Path | str = ".") -> bool:
-    """Whether the repository is a shallow clone, in which DVC loses experiments that run outside the workspace."""
-    return git_text("rev-parse", "--is-shallow-repository", folder=folder) == "true"
+def lacks_history(folder: Path | str = ".") -> tuple[str, str] | None:
+    """What kind of clone lacks objects, shallow or partial (`git clone --filter`), and the command that fetches them.
+
+    In both, DVC loses experiments that run outside the workspace: only git itself fetches an object that is missing.
+    """
+    if git_text("rev-parse", "--is-shallow-repository", folder=folder) == "true":
+        return "shallow", "git fetch --unshallow"
+    try:
+        key = git_text("config", "--name-only", "--get-regexp", r"^remote\..*\.partialclonefilter$", folder=folder)
+    except GitError:  # there is none
+        return None
+    remote = key.removeprefix("remote.").removesuffix(".partialclonefilter")
+    all_of_it = f"'+refs/heads/*:refs/remotes/{remote}/*' 'refs/exps/*:refs/exps/*'"
+    return "partial", f"git config --unset {key} && git fetch --refetch {remote} {all_of_it}"
 
 
 def leave_hook() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from runtime import git, script
 
 import pytest
-from tests.project_copy import ROOT, make_repository
+from tests import project_copy
 
 
 def make(folder: Path) -> Path:
@@ -16,7 +16,7 @@ def make(folder: Path) -> Path:
     project = folder / "a project"
     project.mkdir(parents=True)
     (project / "params.yaml").write_text("lr: 1\n")
-    make_repository(folder)
+    project_copy.make_repository(folder)
     return project
 
 
@@ -40,7 +40,7 @@ def test_a_script_that_a_hook_calls_leaves_the_hook_s_repository_alone(
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 def test_a_clone_has_the_same_bytes_whatever_it_says_of_line_ends(ends: str, tmp_path: Path) -> None:
-    shutil.copy(ROOT / ".gitattributes", tmp_path)
+    shutil.copy(project_copy.ROOT / ".gitattributes", tmp_path)
     (tmp_path / "params.yaml").write_bytes(f"lr: 1{ends}".encode())
     make(tmp_path)
     clone = ["git", "clone", "-q", "-c", "core.autocrlf=true", "-c", "core.eol=crlf", tmp_path, tmp_path / "clone"]
@@ -48,10 +48,19 @@ def test_a_clone_has_the_same_bytes_whatever_it_says_of_line_ends(ends: str, tmp
     assert (tmp_path / "clone/params.yaml").read_bytes() == f"lr: 1{ends}".encode()
 
 
-def test_a_shallow_clone_is_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "option"), [("shallow", "--depth=1"), ("partial", "--filter=blob:none")])
+def test_a_clone_without_all_objects_is_known_and_completed(kind: str, option: str, tmp_path: Path) -> None:
     project = make(tmp_path / "whole")
     assert git.has_git(project)
-    assert not git.is_shallow(project)
-    clone = ["git", "clone", "-q", "--depth", "1", project.parent.as_uri(), tmp_path / "shallow"]
-    subprocess.run(clone, check=True)
-    assert git.is_shallow(tmp_path / "shallow")
+    assert git.lacks_history(project) is None
+    (project / "params.yaml").write_text("lr: 2\n")
+    for command in (("commit", "-q", "-a", "-m", "Go on"), ("config", "uploadpack.allowFilter", "true")):
+        project_copy.git(project, *command)
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "-q", option, project.parent.as_uri(), clone], check=True)
+    found, command_to_type = git.lacks_history(clone) or ("", "")
+    assert found == kind
+    subprocess.run(["sh", "-c", command_to_type], cwd=clone, check=True)
+    assert git.lacks_history(clone) is None
+    assert "?" not in project_copy.git(clone, "rev-list", "--objects", "--all", "--missing=print")
+    assert project_copy.git(clone, "rev-list", "--count", "HEAD") == "2"
