@@ -25,7 +25,10 @@ endef
 export ALONE
 export PATH := $(abspath $(BIN)):$(PATH)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONSAFEPATH PIP_USER PIP_TARGET PIP_PREFIX
+# also where pip's configuration file says otherwise
+export PIP_USER := 0
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONSAFEPATH PYTHONINSPECT PYTHONWARNINGS PYTHONPLATLIBDIR
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_RUN
 
 ifneq ($(words $(VENV)),1)
 $(error VENV is "$(VENV)", and make cannot work with spaces in its name)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FAKE = """\
 #!/bin/sh
-[ "$1 $2" != "-m venv" ] && exit 0
+[ "$1 $2" != "-m venv" ] && { env > environment; exit 0; }
 mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/pip" && cp "$0" "$3/bin/uv"
 """
 INSTALLED = {name: f"{name}/installed" for name in (".venv-oracle", ".venv-audit", ".venv-bench", ".venv-docs")}
@@ -63,6 +63,21 @@ def test_only_what_make_made_is_made_anew_and_cleaned(name: str, checkout: Path)
         assert not (environment / "stale").exists()
     assert make(checkout, "clean").returncode == 0
     assert not environment.exists()
+
+
+def test_what_would_send_python_or_pip_elsewhere_is_kept_from_them(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unwanted = {
+        f"PYTHON{name}" for name in ("HOME", "PATH", "STARTUP", "SAFEPATH", "INSPECT", "WARNINGS", "PLATLIBDIR")
+    }
+    unwanted |= {f"PIP_{name}" for name in ("TARGET", "PREFIX", "ROOT", "DRY_RUN")}
+    for name in unwanted | {"PIP_USER", "PIP_INDEX_URL"}:
+        monkeypatch.setenv(name, "1")
+    assert make(checkout, "install").returncode == 0
+    found = dict(line.split("=", 1) for line in (checkout / "environment").read_text().splitlines() if "=" in line)
+    assert (found["PIP_USER"], found["PIP_INDEX_URL"]) == ("0", "1")
+    assert not unwanted & found.keys()
 
 
 def test_an_environment_with_spaces_in_its_name_is_refused(checkout: Path) -> None:
