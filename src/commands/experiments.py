@@ -168,7 +168,8 @@ def _at(repo: "Repo", experiment: Experiment) -> Iterator[list["Output"]]:
 
 def complete(root: Path, experiment: Experiment) -> None:
     """Let git read the experiment's files: a partial clone gets them then, and DVC would wait for them for ever."""
-    git("archive", "--format=tar", f"--output={os.devnull}", experiment.commit, folder=root)
+    top = git_text("rev-parse", "--show-toplevel", folder=root)
+    git("archive", "--format=tar", f"--output={os.devnull}", experiment.commit, folder=top)
 
 
 def _silence_dvc() -> None:

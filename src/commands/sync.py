@@ -17,7 +17,7 @@ from filelock import FileLock
 from pipeline import paths
 from pipeline.errors import StageError
 from pipeline.tables import read_table
-from runtime.git import NoGitError, git, git_text
+from runtime.git import NoGitError, git, git_text, lacks_history
 from runtime.script import say
 from tracking.contents import files_checksum, flat, model_checksum, model_file_checksum, read_params
 from tracking.mlflow_run import ensure_run, find_runs, is_under_another_name
@@ -37,7 +37,8 @@ def main() -> None:
     with FileLock(root / ".dvc/tmp/sync.lock"), one_line_faults():
         failures = sync(open_store(), root)
     if failures:
-        raise StageError(f"{failures} could not be logged")
+        kind, command = lacks_history(root) or ("", "")
+        raise StageError(f"{failures} could not be logged" + f"; this clone is {kind}: {command}" * bool(kind))
 
 
 def sync(store: Store, root: Path) -> int:
