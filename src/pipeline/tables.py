@@ -41,6 +41,7 @@ def read_table(path: Path, numbers: Sequence[str]) -> "pd.DataFrame":
     Raises:
         StageError: naming the file, and the column that is missing or holds something else.
     """
+    import numpy as np
     import pandas as pd
 
     try:
@@ -50,8 +51,8 @@ def read_table(path: Path, numbers: Sequence[str]) -> "pd.DataFrame":
     for name in numbers:
         if name not in table:
             raise StageError(f"{path} has no column {name}; `dvc repro` makes it again")
-        if table[name].dtype.kind not in "iuf" or table[name].isna().any():
-            raise StageError(f"{path}: the column {name} must hold numbers; `dvc repro` makes it again")
+        if table[name].dtype.kind not in "iuf" or not np.isfinite(table[name]).all():
+            raise StageError(f"{path}: the column {name} must hold finite numbers; `dvc repro` makes it again")
     return table
 
 
