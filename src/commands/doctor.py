@@ -20,7 +20,7 @@ from pipeline.configure import load_and_configure
 from pipeline.errors import ParamsError, StageError
 from runtime.git import GitError, git_text, has_git, lacks_history
 from runtime.script import say
-from tracking.address import database_path, store_shown
+from tracking.address import database_path, own_database, store_shown
 from tracking.locations import moved_from
 from tracking.mlflow_run import abandoned_runs
 from tracking.store import EXPERIMENT, Store, check_address, connect, one_line_faults, open_store
@@ -148,11 +148,12 @@ def check_store(root: Path) -> list[Finding]:
         with one_line_faults():
             abandoned = abandoned_runs(open_store(follow=False))
     except StageError as error:
-        own = path == root / "mlflow.db"
-        command = "see the message" if own else "unset MLFLOW_TRACKING_URI, or start the server; then make sync"
+        command = (
+            "see the message" if own_database() else "unset MLFLOW_TRACKING_URI, or start the server; then make sync"
+        )
         return [Finding(str(error), command)]
     found = [Finding(f"MLflow's store: intact, {store_shown()}")]
-    if path == root / "mlflow.db":
+    if path and own_database():
         with connect(path) as database:
             place = moved_from(database, EXPERIMENT)
         if place:

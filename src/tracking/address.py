@@ -53,6 +53,12 @@ def database_path() -> Path | None:
     return Path(unquote(parts[1])) if parts else None
 
 
+def own_database() -> Path | None:
+    """The store's file, if it is a database in the main checkout, which moves with the checkout."""
+    path = database_path()
+    return path if path and Path(os.path.normpath(path)).is_relative_to(project_root()) else None
+
+
 def store_shown() -> str:
     """The store's address without a password, to be printed."""
     return without_password(store_uri())

@@ -41,7 +41,7 @@ def moved_from(database: sqlite3.Connection, experiment: str) -> Path | None:
     return place if place != root else None
 
 
-def follow_root(database: sqlite3.Connection, experiment: str) -> None:
+def follow_root(path: Path, database: sqlite3.Connection, experiment: str) -> None:
     """Rewrite the locations if the checkout was moved, in one process at a time.
 
     After a first move the new paths are absolute, so that any program finds the artifacts. If the checkout returns to
@@ -73,8 +73,8 @@ def follow_root(database: sqlite3.Connection, experiment: str) -> None:
         roots = [*(json.loads(told[0]) if told else []), str(place)]
         relative = str(root) in roots
         with (
-            contextlib.closing(sqlite3.connect(root / "mlflow.db")) as saved,
-            contextlib.closing(sqlite3.connect(root / "mlflow.db.before-move")) as backup,
+            contextlib.closing(sqlite3.connect(path)) as saved,
+            contextlib.closing(sqlite3.connect(f"{path}.before-move")) as backup,
         ):
             saved.backup(backup)
         old = _location_of(database, experiment).removesuffix(ARTIFACTS)
@@ -90,7 +90,7 @@ def follow_root(database: sqlite3.Connection, experiment: str) -> None:
         )
     say(
         f"MLflow: the checkout was moved from {place}; the locations of its artifacts are "
-        f"{'relative to it now' if relative else 'rewritten'} (before: mlflow.db.before-move)"
+        f"{'relative to it now' if relative else 'rewritten'} (before: {path.name}.before-move)"
     )
 
 

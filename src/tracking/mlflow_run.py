@@ -13,7 +13,7 @@ from pipeline.tables import read_table, records_of
 from runtime.git import GitError, git_text
 from runtime.script import say
 
-from .address import database_path
+from .address import own_database
 from .contents import (
     data_checksum,
     files_checksum,
@@ -128,7 +128,7 @@ def is_under_another_name(
         old = {tag: tags.get(tag, "") for tag in ORIGIN}
         same = tags.get("evaluate.sha256") == evaluated and run.data.params == params
         if same and old["dvc.baseline_rev"] == origin["dvc.baseline_rev"] and old["dvc.exp_name"] not in {"", *names}:
-            if database_path() != paths.project_root() / "mlflow.db":
+            if not own_database():
                 say(f"MLflow: {run.info.run_name} has the results of {origin['dvc.exp_name']}")
                 return True
             store.client.set_tag(run.info.run_id, "dvc.exp_name", origin["dvc.exp_name"])

@@ -22,6 +22,7 @@ from .address import (
     ENVIRONMENT,
     NO_ANSWER,
     database_path,
+    own_database,
     sqlite_uri,
     store_shown,
     store_uri,
@@ -96,10 +97,10 @@ def open_store(*, follow: bool = True) -> Store:
     uri = store_uri()
     if path := database_path():
         _prepare_database(path)
-        if path == project_root() / "mlflow.db":  # the project's own
+        if own_database():
             with connect(path) as database:
                 if follow:
-                    follow_root(database, EXPERIMENT)
+                    follow_root(path, database, EXPERIMENT)
                 relative = are_relative(database, EXPERIMENT)
             if relative:
                 os.chdir(project_root())
@@ -151,7 +152,7 @@ def one_line_faults() -> Iterator[None]:
 
 
 def _remedy(error: Exception) -> str:
-    if database_path() == project_root() / "mlflow.db":
+    if own_database():
         return "`make doctor` tells more"
     if isinstance(error, ImportError):
         return f"install {error.name} into the environment, or unset MLFLOW_TRACKING_URI"

@@ -89,3 +89,13 @@ def test_a_copy_has_its_own_and_waits_until_no_run_says_running(first: Path, env
     (run,) = open_store().client.search_runs([store.experiment_id], "attributes.status = 'FINISHED'")
     assert run.info.artifact_uri.startswith(f"{copy}/mlartifacts/")
     assert dump(first) == before
+
+
+def test_a_database_of_another_name_moves_with_the_checkout(first: Path, environment: pytest.MonkeyPatch) -> None:
+    (first / "mlflow.db").rename(first / "own.db")
+    second = first.rename(first.with_name("second"))
+    for name, value in {"DVC_ROOT": str(second), "MLFLOW_TRACKING_URI": "sqlite:///own.db"}.items():
+        environment.setenv(name, value)
+    assert note(open_store(), second / "got") == "kept"
+    assert (second / "own.db.before-move").exists()
+    assert not first.exists()
