@@ -23,6 +23,7 @@ def translate(theirs: dict[str, Any]) -> dict[str, Any]:
     """The parameters of our estimators for those of an MLPClassifier or MLPRegressor."""
     ours = {name: theirs[name] for name in SAME}
     ours |= {"epochs": theirs["max_iter"], "weight_decay": theirs["alpha"]}
+    ours["random_state"] = 0 if ours["random_state"] is None else ours["random_state"]  # else each run draws anew
     sizes, momentum = theirs["hidden_layer_sizes"], theirs["momentum"]
     ours["hidden_layers"] = (sizes,) if isinstance(sizes, int) else sizes
     ours["activation"] = ACTIVATIONS.get(theirs["activation"], theirs["activation"])
