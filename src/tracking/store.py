@@ -195,8 +195,15 @@ def _prepare_database(path: Path) -> None:
     from mlflow import MlflowClient
     from mlflow.db import upgrade
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    lock = path.with_name(f"{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.touch()  # FileLock would wait for ever for a file that cannot be made
+    except OSError as error:
+        raise StageError(
+            f"{path} cannot be made, {error.strerror}; set MLFLOW_TRACKING_URI to another, or unset it"
+        ) from None
+    with FileLock(lock):
         mark = _mark_in(path)
         if mark == ready:
             return

@@ -14,7 +14,7 @@ from tests.runtime.test_script import raising
 from pipeline.errors import StageError
 from pipeline.paths import project_root
 from tracking import store as store_module
-from tracking.address import store_shown, store_uri
+from tracking.address import sqlite_uri, store_shown, store_uri
 from tracking.store import Store, one_line_faults, open_store
 
 pytestmark = MLFLOW_WARNS
@@ -51,6 +51,13 @@ def test_a_damaged_database_and_a_locked_one_are_told_apart(tmp_path: Path, envi
             open_store()
     (tmp_path / "mlflow.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(StageError, match=r"mlflow\.db is damaged, .*; move it away"):
+        open_store()
+
+
+def test_a_database_where_none_can_be_made_is_refused_at_once(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    environment.setenv("MLFLOW_TRACKING_URI", sqlite_uri(tmp_path / "file/x.db"))
+    with pytest.raises(StageError, match=r"x\.db cannot be made, .*; set MLFLOW_TRACKING_URI"):
         open_store()
 
 
