@@ -18,12 +18,21 @@ from runtime.signals import STOPS
 ROOT = Path(__file__).parent.parent
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what runs in the background,
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup this
 os.environ["PENDIGITS_TRACKING"] = "off"  # tests of tracking turn it on for themselves
 
 settings.register_profile("project", deadline=None, derandomize=True)  # the same examples each time, on any machine
 settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ", 100)), database=None)
 settings.load_profile("fuzz" if "FUZZ" in os.environ else "project")  # FUZZ=10000: many examples, by --hypothesis-seed
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if os.name == "nt" and item.get_closest_marker("unix_only"):
+            item.add_marker(
+                pytest.mark.skip(reason="needs Unix: signals between processes, sh, make or its file names")
+            )
 
 
 @pytest.fixture(scope="session")

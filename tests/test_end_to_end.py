@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def with_data_of(finished: Path, folder: Path, **changes: object) -> Path:
-    (prepare(folder, **changes) / "data").symlink_to(finished / "data")
+    shutil.copytree(finished / "data", prepare(folder, **changes) / "data")
     return folder
 
 

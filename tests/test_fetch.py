@@ -1,6 +1,7 @@
 """Stage fetch: which sources are asked, what the user is told, and that a failure leaves the data as it was."""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -49,8 +50,8 @@ def test_uci_after_the_team_folder_beside_the_checkout(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(("mirror", "place"), [
-    ("/data/pendigits", "/data/pendigits"),
-    ("data/uci.zip", "/checkout/data/uci.zip"),  # also where an experiment runs elsewhere
+    ("/data/pendigits", str(Path("/data/pendigits"))),
+    ("data/uci.zip", str(Path("/checkout/data/uci.zip"))),  # also where an experiment runs elsewhere
     ("https://example.org/uci.zip", "https://example.org/uci.zip"),
 ])  # fmt: skip
 def test_mirror_of_the_users_choice_comes_in_place_of_the_team_folder(mirror: str, place: str) -> None:
@@ -138,5 +139,7 @@ def test_stages_import_no_heavy_module_that_they_do_not_need() -> None:
     code = f"import sys, fetch; print({heavy | {'neural_net'}} & set(sys.modules))\n"
     code += f"import preprocess, split; print({heavy} & set(sys.modules))\n"
     code += "import train, evaluate, plot; print({'mlflow', 'matplotlib.pyplot'} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SRC)}, capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(SRC)}, capture_output=True, text=True
+    )
     assert run.stdout == "set()\n" * 3, run.stderr

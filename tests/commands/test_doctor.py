@@ -41,7 +41,7 @@ def test_git_a_commit_and_a_name_are_asked_for_in_turn(tmp_path: Path, monkeypat
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # a checkout of another user
     (finding,) = doctor.check_git(tmp_path)
     assert "git refuses: fatal: detected dubious ownership in repository" in finding.what
-    assert finding.command == f"git config --global --add safe.directory {tmp_path}"
+    assert finding.command == f"git config --global --add safe.directory {tmp_path.as_posix()}"
     for name, value in {"COUNT": "1", "KEY_0": "safe.directory", "VALUE_0": "*"}.items():
         monkeypatch.setenv(f"GIT_CONFIG_{name}", value)  # as a container may set it
     assert not commands(doctor.check_git(tmp_path))
@@ -62,6 +62,7 @@ def test_a_lock_is_read_as_pip_reads_it_and_other_versions_are_named(tmp_path: P
     assert "make setup" in finding.command
 
 
+@pytest.mark.unix_only
 @pytest.mark.parametrize("start", ["#!{}/bin/python", '#!/bin/sh\n\'\'\'exec\' "{}/bin/python3.11" "$0" "$@"'])
 def test_an_environment_that_was_moved_with_its_checkout_is_found(start: str, tmp_path: Path) -> None:
     script = tmp_path / "a checkout/.venv/bin/dvc"
@@ -112,6 +113,7 @@ def a_run(process: str, started: float) -> Any:
     )
 
 
+@pytest.mark.unix_only
 def test_runs_are_abandoned_when_their_process_here_is_gone() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     zombie = subprocess.Popen([sys.executable, "-c", ""])

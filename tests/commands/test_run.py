@@ -149,6 +149,7 @@ git = subprocess.call([sys.executable, "-c", "import time; time.sleep(30)"])
 STOPPED = "stopped; run the same command again to continue\n"
 
 
+@pytest.mark.unix_only
 @pytest.mark.parametrize("asked", ["SIGTERM", "SIGINT to all", "SIGHUP to all"])
 def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path) -> None:
     process = start_run(tmp_path, DVC, STAGE)
@@ -158,6 +159,7 @@ def test_a_stop_waits_for_the_stage_to_keep_its_state(asked: str, tmp_path: Path
     assert process.returncode == 130
 
 
+@pytest.mark.unix_only
 def test_a_stop_between_two_stages_is_for_dvc_and_not_for_what_it_calls(tmp_path: Path) -> None:
     process = start_run(tmp_path, DVC_WITH_GIT)
     process.send_signal(signal.SIGTERM)

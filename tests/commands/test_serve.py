@@ -138,7 +138,7 @@ SECONDS = 3  # for a connection, in these tests
 
 def start(folder: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
     """`make serve`, with fewer seconds for a connection and fewer file descriptors."""
-    code = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))\n"
+    code = "import os\nif os.name != 'nt': import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))\n"
     code += f"from commands import serve; serve.SECONDS = {SECONDS}\nfrom runtime import script; script.run(serve.main)"
     command = [sys.executable, "-c", code, str(folder), "--port", str(port)]
     with log.open("wb") as said:
@@ -190,7 +190,7 @@ CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 ], ids=lambda sent: repr(sent[:20]) + str(len(sent)))  # fmt: skip
 def test_what_is_not_http_is_refused_and_the_server_stays(port: int, sent: bytes) -> None:
     said = b""
-    with contextlib.suppress(ConnectionResetError, BrokenPipeError), connections(port, 1)[0] as connection:
+    with contextlib.suppress(ConnectionError), connections(port, 1)[0] as connection:
         connection.sendall(sent)
         while more := connection.recv(10_000):
             said += more
@@ -208,12 +208,12 @@ def test_a_request_that_does_not_end_is_cut_off_also_if_bytes_come(port: int) ->
         held = [stack.enter_context(connection) for connection in connections(port, len(unfinished))]
         for connection, sent in zip(held, unfinished, strict=True):
             connection.sendall(sent)
-        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+        with contextlib.suppress(ConnectionError):
             while time.monotonic() - begun < 20:
                 held[-1].sendall(b"[")
                 time.sleep(0.05)
         for connection in held:
-            with contextlib.suppress(ConnectionResetError):
+            with contextlib.suppress(ConnectionError):
                 while connection.recv(1000):
                     pass
     assert SECONDS - 1 < time.monotonic() - begun < 20

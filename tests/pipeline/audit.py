@@ -25,7 +25,7 @@ def main() -> None:
             return None
         place = Path(os.path.abspath(os.fsdecode(path)))  # noqa: PTH100 (links stay as they are)
         inside = place.is_relative_to(here) and place.relative_to(here).parts[:1] in [(room,) for room in ROOMS]
-        return str(place.relative_to(here)) if inside else None
+        return place.relative_to(here).as_posix() if inside else None
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if event not in ("open", "os.rename", "os.remove", "os.listdir", "os.scandir") or not shown(arguments[0]):

@@ -86,7 +86,7 @@ def differences(name: str, stage: dict[str, Any], record: dict[str, Any]) -> lis
             read.add(path)
     read, written = ({path for path in some if ".part" not in path} for some in (read, written))
     deps, outs = deps_of(stage, "data", "models", "metrics"), outs_of(stage)
-    loaded = {os.path.relpath(module, ROOT) for module in record["modules"]}
+    loaded = {Path(module).relative_to(ROOT).as_posix() for module in record["modules"]}
     others, needed = LOADED_ONLY.get(name, ("src/none", "src/none"))
     decides = {
         file for file in loaded if file.split("/")[1] not in GUARDS and (file == needed or not is_below(file, others))

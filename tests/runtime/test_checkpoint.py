@@ -58,7 +58,7 @@ class At(Callback):
 
 
 def send(number: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
+    return lambda: signal.raise_signal(number)
 
 
 # --- The file ---
@@ -165,6 +165,7 @@ def test_the_files_outlive_the_stage_until_they_are_released(workspace: Path, mo
     assert {"one.training"} <= left <= {"one.training", "one.lock"}
 
 
+@pytest.mark.unix_only
 def test_old_files_of_other_runs_are_removed(tmp_path: Path) -> None:
     for name, days in [("old.training", KEPT_DAYS + 1), ("young.training", KEPT_DAYS - 1)]:
         (tmp_path / name).touch()
@@ -255,7 +256,7 @@ def test_asked_twice_or_outside_of_a_training_it_stops_at_once(tmp_path: Path, m
         training(At(7, *map(send, STOPS)), run.checkpoint("training")).run()
     with pytest.raises(KeyboardInterrupt, match=r"^$"), resumable_run("key", tmp_path):
         send(signal.SIGTERM)()
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as under nohup, when the terminal is closed
+    signal.signal(STOPS[-1], signal.SIG_IGN)  # as nohup does with SIGHUP
     with resumable_run("key", tmp_path) as run:
-        assert len(training(At(7, send(signal.SIGHUP)), run.checkpoint("training")).run()) == 3
-    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert len(training(At(7, send(STOPS[-1])), run.checkpoint("training")).run()) == 3
+    assert signal.getsignal(STOPS[-1]) is signal.SIG_IGN

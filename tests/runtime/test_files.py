@@ -21,7 +21,7 @@ def make_folder(folder: Path, contents: dict[str, bytes]) -> Path:
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("old", [None, OLD])

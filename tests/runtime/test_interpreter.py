@@ -32,10 +32,11 @@ def test_a_wrong_python_is_named_with_the_one_that_was_expected_and_what_it_leav
     assert done.returncode == 1
     line, undo = done.stderr.splitlines()
     assert line.startswith(fault)
-    assert f"this is {bare}, and the project's Python is {tmp_path}/.venv/bin/python" in line
+    assert f"this is {bare}, and the project's Python is {tmp_path / '.venv'}/bin/python" in line
     assert "`git checkout params.yaml`" in undo
 
 
+@pytest.mark.unix_only
 def test_a_user_without_name_and_home_gets_both(tmp_path: Path) -> None:
     code = (
         "import pwd; pwd.getpwuid = {}.__getitem__; import runtime, os; print(os.environ['HOME'], os.environ['USER'])"

@@ -70,6 +70,7 @@ def run(folder: Path, *command: str | Path, hidden_from: Path = ROOT / "src") ->
 STARTS = "s.run([sys.executable, __file__.replace('script', 'inner')], env=os.environ | {'PYTHONPATH': ''}, check=True)"
 
 
+@pytest.mark.unix_only
 @pytest.mark.parametrize("line", [
     "from os import set_blocking", "import os; os.open('.', os.O_RDONLY)", f"import os, subprocess as s, sys; {STARTS}",
 ])  # fmt: skip

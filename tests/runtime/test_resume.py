@@ -67,12 +67,12 @@ def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
         time.sleep(0.005)
 
 
-def stop(folder: Path, number: int = signal.SIGKILL, delay: float = 0.05) -> tuple[int, str]:
-    """Start a training, send it a signal some time after its first checkpoint; returns how it ended."""
+def stop(folder: Path, number: int | None = None, delay: float = 0.05) -> tuple[int, str]:
+    """Start a training, kill it or send it a signal some time after its first checkpoint; returns how it ended."""
     process = start(folder)
     wait_for_checkpoint(process, folder)
     time.sleep(delay)
-    process.send_signal(number)
+    process.send_signal(number) if number else process.kill()
     _, err = process.communicate()
     return process.returncode, err
 
@@ -81,6 +81,7 @@ def same_bytes(folder: Path, whole: Path) -> bool:
     return all((folder / name).read_bytes() == (whole / name).read_bytes() for name in OUTPUTS)
 
 
+@pytest.mark.unix_only
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_stopped_and_killed_again_and_again_it_ends_with_the_same_bytes(whole: Path, folder: Path, seed: int) -> None:
     chance = random.Random(seed)

@@ -55,6 +55,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(error: Exception) -> None:
         script.run(lambda: raising(error))
 
 
+@pytest.mark.unix_only
 @pytest.mark.parametrize("number", STOPS)
 @pytest.mark.parametrize(("late", "code"), [(True, 0), (False, 130)])
 def test_a_stop_ends_a_script_unless_all_is_done(number: int, late: bool, code: int) -> None:
@@ -68,6 +69,7 @@ def test_a_stop_ends_a_script_unless_all_is_done(number: int, late: bool, code: 
     assert process.returncode == code
 
 
+@pytest.mark.unix_only
 def test_a_reader_of_the_output_may_leave() -> None:
     code = "from runtime import script; script.run(lambda: [script.say('x' * 999) for _ in range(999)])"
     with start(code) as process:

@@ -15,7 +15,6 @@ import json
 import multiprocessing
 import os
 import re
-import resource
 import signal
 import socket
 import sqlite3
@@ -680,6 +679,8 @@ def out_of_time(*_: object) -> None:
 
 def attack(name: str, inputs: int, seen: list[str]) -> Tally:
     """Feed one reader, in this process, whose working folder must be empty; ``seen`` is what ``watch`` fills."""
+    import resource  # which only Unix has
+
     target, faults, counts, slowest = TARGETS[name], list[str](), [0, 0], 0.0
     seeds, wicked = target.seeds(), target.wicked()
     with contextlib.suppress(target.refusal, RefusedError, FaultError):  # imports what is imported late

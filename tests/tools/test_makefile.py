@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.unix_only
 ROOT = Path(__file__).parents[2]
 FAKE = """\
 #!/bin/sh

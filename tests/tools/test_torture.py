@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tests.tools import torture
 
+pytestmark = pytest.mark.unix_only
+
 
 @pytest.mark.parametrize(("name", "content", "found"), [
     ("models/network.npz", "{ }", "other bytes: models/network.npz"),

@@ -183,7 +183,7 @@ def stages(folder: Path) -> dict[psutil.Process, str]:
     return {process: script.removeprefix("src/") for process, script in scripts if script}
 
 
-def end(processes: Iterable[psutil.Process], how: int = signal.SIGKILL) -> None:
+def end(processes: Iterable[psutil.Process], how: int = getattr(signal, "SIGKILL", signal.SIGTERM)) -> None:
     """End the processes, such as workers of DVC's queue, or a stage whose DVC was killed, or send another signal."""
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):

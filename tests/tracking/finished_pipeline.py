@@ -1,5 +1,6 @@
 """The files that a run of the pipeline leaves in a checkout, made without running it, and the runs in a store."""
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ RECORDS = [
 
 def write_pipeline(folder: Path) -> None:
     """Make ``folder`` a checkout in which the whole pipeline has run, with a network over the table."""
-    (folder / "src").symlink_to(ROOT / "src")
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     for key, value in (("hidden_layers", [4]), ("features", "table"), ("activation", "gelu")):
         set_param(folder, key, value)

@@ -1,6 +1,7 @@
 """The stage's end of the line, with other processes in the recorder's place: none of them can harm the stage."""
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,7 +29,7 @@ def recorder_is(tmp_path: Path, monkeypatch: Patch) -> Recorder:
     for name in ("PENDIGITS_TRACKING", "MLFLOW_TRACKING_URI", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
-    module = tmp_path / "src: ours/tracking/recorder.py"
+    module = tmp_path / f"src{os.pathsep} ours/tracking/recorder.py"
     module.parent.mkdir(parents=True)
     monkeypatch.setattr(reporter, "__file__", str(module))
     return module.write_text
@@ -146,6 +147,7 @@ pathlib.Path("then").write_text(sys.stdin.readline())
 """
 
 
+@pytest.mark.unix_only
 @pytest.mark.parametrize("again", [False, True])
 def test_a_stop_while_the_recorder_completes_the_run_makes_it_a_killed_one_and_a_second_does_not_wait(
     again: bool, recorder_is: Recorder, capsys: Capture

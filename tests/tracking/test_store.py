@@ -70,6 +70,7 @@ def test_the_main_checkout_is_what_dvc_says_or_the_nearest(tmp_path: Path, envir
     assert project_root() == tmp_path / "project"
 
 
+@pytest.mark.unix_only
 @pytest.mark.parametrize(
     ("named", "meant"),
     [
@@ -89,6 +90,7 @@ def test_another_store_may_be_named_whose_relative_path_counts_from_the_main_che
     assert "secret" not in store_shown()
 
 
+@pytest.mark.unix_only
 @pytest.mark.parametrize("name", ["a%20b", "caf\udce9"])
 def test_a_folder_whose_name_mlflow_would_read_as_another_is_refused(
     name: str, tmp_path: Path, environment: pytest.MonkeyPatch
@@ -99,6 +101,7 @@ def test_a_folder_whose_name_mlflow_would_read_as_another_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.unix_only
 def test_a_new_store_is_made_in_a_folder_of_any_other_name(tmp_path: Path, environment: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "a: 'b' \"c\"? 100% #é $x"
     folder.mkdir()
