@@ -75,7 +75,7 @@ def configure(params: Params) -> Configured:
     """
     params = with_own_names(params)
     faults, made, rng = Faults(), dict[str, Any](), np.random.default_rng(params.seed)
-    _check_names(dict(params), faults)
+    _check_names({key: getattr(params, key) for key in ("init", "activation", "hidden_layers")}, faults)
     if not faults.lines:
         with faults.noted("hidden_layers: "):
             made["network"] = _network(params, rng)

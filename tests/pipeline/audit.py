@@ -1,7 +1,7 @@
 """Run a stage's script and record what it does to files, which keys of params.yaml it reads and which modules it loads.
 
-``python audit.py SCRIPT RECORD`` writes the record as JSON. What the checkpoint's fingerprint reads does not count: it
-reads what dvc.yaml declares, whether the stage needs it or not, and can change nothing in the results.
+``python audit.py SCRIPT RECORD`` writes the record as JSON. Two kinds of reads do not count, since they cannot
+change the results: the files that the checkpoint's fingerprint reads, and the keys that tracking reads.
 """
 
 import json
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 ROOMS = ("data", "models", "metrics")
+COPIES = ("__copy__", "model_copy")  # which read no value
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def main() -> None:
         if event == "open":
             kind = "write" if arguments[2] & (os.O_WRONLY | os.O_RDWR) else "read"
         if kind not in ("write", "os.rename", "os.remove"):
-            if _is_called_by("fingerprint"):
+            if _is_called_by("src/runtime/checkpoint.py", "fingerprint"):
                 return
             kind = "read"
         events.append([kind, *(path for path in map(shown, arguments[:2]) if path)])
@@ -42,8 +43,10 @@ def main() -> None:
     from pipeline.params import Params
 
     def read(self: Params, name: str) -> Any:
-        if name in Params.model_fields:
-            keys.add(name)
+        read_by = sys._getframe(1).f_code.co_name
+        whole = name == "__dict__" and read_by not in COPIES  # as model_dump, dict() and vars() read it
+        if (whole or name in Params.model_fields) and not _is_called_by("src/tracking/"):
+            keys.update(Params.model_fields if whole else [name])
         return object.__getattribute__(self, name)
 
     Params.__getattribute__ = read  # type: ignore[method-assign]
@@ -56,11 +59,13 @@ def main() -> None:
         record.write_text(json.dumps({"events": events, "params": sorted(keys), "modules": ours}))
 
 
-def _is_called_by(name: str) -> bool:
+def _is_called_by(file: str, function: str = "") -> bool:
+    """Whether a function of a file, or of a folder, is at work; "": any function."""
     frame = sys._getframe(1)
     while frame.f_back:
         frame = frame.f_back
-        if frame.f_code.co_name == name:
+        inside = file in Path(frame.f_code.co_filename).as_posix()
+        if inside and function in ("", frame.f_code.co_name):
             return True
     return False
 

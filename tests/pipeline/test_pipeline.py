@@ -46,6 +46,15 @@ def outs_of(stage: dict[str, Any]) -> list[str]:
 
 
 # What the stages do
+def audited(folder: Path, script: Path, values: dict[str, Any]) -> dict[str, Any]:
+    """What audit.py sees of a script that runs in a folder with such a params.yaml."""
+    (folder / "params.yaml").write_text(yaml.safe_dump(values))
+    command = [sys.executable, Path(__file__).with_name("audit.py"), script, folder / "record"]
+    more = {"DVC_ROOT": str(folder), "PENDIGITS_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
+    subprocess.run(command, cwd=folder, env=os.environ | more, check=True)
+    return json.loads((folder / "record").read_text())
+
+
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What audit.py saw of each stage, run as DVC does among the files of an earlier run."""
@@ -55,19 +64,12 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_bytes(b"old")
 
-    def audited(stage: str, **changes: Any) -> dict[str, Any]:
-        (folder / "params.yaml").write_text(yaml.safe_dump(values | changes))
-        command = [sys.executable, Path(__file__).with_name("audit.py"), ROOT / f"src/{stage}.py", folder / "record"]
-        environment = os.environ | {"DVC_ROOT": str(folder), "PENDIGITS_TRACKING": "off"}
-        subprocess.run(command, cwd=folder, env=environment, check=True)
-        return json.loads((folder / "record").read_text())
-
     random_rows = {}
     found = {}
     for name in STAGES:
         if name == "split":  # reads another parameter then
-            random_rows = audited(name, split_by="random")
-        found[name] = audited(name)
+            random_rows = audited(folder, ROOT / "src/split.py", values | {"split_by": "random"})
+        found[name] = audited(folder, ROOT / f"src/{name}.py", values)
     found["split"]["params"] = sorted({*found["split"]["params"], *random_rows["params"]})
     assert [path for path in OLD_FILES if (folder / path).read_bytes() == b"old"] == []
     assert list(folder.rglob("*.part")) == []
@@ -123,6 +125,29 @@ def test_the_audit_finds_what_is_not_declared(name: str, records: dict[str, dict
     more = copy.deepcopy(stage)
     more["deps"] += ["data/other", "src/other.py"]
     assert differences(name, more, record) == ["does not read data/other", "does not load src/other.py"]
+
+
+ALL = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
+
+
+@pytest.mark.parametrize(("line", "files", "keys"), [
+    ("checkpoint.fingerprint()", [], set()),
+    ("exec('def fingerprint(): open(MODEL).close()'); fingerprint()", ["models/network.json"], set()),
+    ("load_params().model_dump()", [], ALL), ("dict(load_params())", [], ALL), ("vars(load_params())", [], ALL),
+    ("load_params().model_copy(update={'lr': 1}).lr", [], {"lr"}),
+    ("with reporter.training(load_params()): load_params().lr", [], {"lr"}),
+])  # fmt: skip
+def test_every_read_counts_but_those_of_the_fingerprint_and_of_tracking(
+    line: str, files: list[str], keys: set[str], tmp_path: Path
+) -> None:
+    for path in (*paths.SPLIT_FILES, *paths.MODEL_FILES):
+        (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / path).touch()
+    imports = "from pipeline.params import load_params; from runtime import checkpoint; from tracking import reporter"
+    (tmp_path / "stage.py").write_text(f"{imports}\nMODEL = 'models/network.json'\n{line}\n")
+    record = audited(tmp_path, tmp_path / "stage.py", yaml.safe_load((ROOT / "params.yaml").read_text()))
+    assert record["events"] == [["read", file] for file in files]
+    assert set(record["params"]) == keys
 
 
 # What an edit makes DVC run again
