@@ -1,17 +1,20 @@
-"""The stages and the tracking run where a system lacks what only Unix has.
+"""The stages write the same bytes with tracking, and where a system lacks what only Unix has.
 
 A sitecustomize.py, which Python imports at its start, hides it from the modules under src and from no library, in
 each stage and in the process that tracks it.
 """
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.test_end_to_end import ROOT, STAGES, prepare
+from tests.tools.torture import whole_runs
 
+TRACKED = ("train", "evaluate", "plot")
 HIDE = """
 import builtins, os, signal, subprocess, sys, types
 
@@ -82,12 +85,32 @@ def test_a_module_that_needs_it_would_fail(line: str, folder: Path, tmp_path: Pa
         run(folder, tmp_path / "script.py", hidden_from=tmp_path)
 
 
-def test_the_stages_and_the_tracking_run_without_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def results(folder: Path) -> dict[Path, bytes]:
+    """The files that the tracked stages have written."""
+    found = [path for room in ("models", "metrics") for path in (folder / room).rglob("*") if path.is_file()]
+    return {path.relative_to(folder): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def untracked(folder: Path) -> dict[Path, bytes]:
+    """The results on this system without tracking; the stages before them lack what only Unix has."""
     for stage in STAGES:
-        monkeypatch.setenv("PENDIGITS_TRACKING", "verbose" if stage == "train" else "off")
-        said = run(folder, ROOT / "src" / f"{stage}.py")
-        assert ("MLflow: logged as " in said) == (stage == "train")
-    assert (folder / "metrics/plots/curves.png").exists()
+        run(folder, ROOT / f"src/{stage}.py", hidden_from=ROOT / ("src/none" if stage in TRACKED else "src"))
+    assert not (folder / "mlflow.db").exists()
+    return results(folder)
+
+
+def test_without_it_the_tracked_stages_write_the_same_bytes(
+    folder: Path, untracked: dict[Path, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert {"network.npz", "history.csv", "evaluate.json", "curves.png"} <= {path.name for path in untracked}
+    for room in ("models", "metrics"):
+        shutil.rmtree(folder / room)
+    monkeypatch.setenv("PENDIGITS_TRACKING", "verbose")
+    for stage in TRACKED:
+        assert ("MLflow: logged as " in run(folder, ROOT / f"src/{stage}.py")) == (stage == "train")
+    assert len(whole_runs(folder / "mlflow.db")) == 1
+    assert results(folder) == untracked
 
 
 def test_every_module_can_be_imported_without_it(folder: Path) -> None:
