@@ -1,14 +1,16 @@
 """The one place that calls git."""
 
 import os
+import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.errors import StageError
 
 
 class GitError(StageError):
-    """A git command failed: git's reason, and the command that git advises, if any."""
+    """A git command failed: git's reason, and, if git does not trust the folder, the command that lets it."""
 
     def __init__(self, reason: str, remedy: str = "") -> None:
         super().__init__(f"{reason}; if you trust it: {remedy}" if remedy else reason)
@@ -26,24 +28,33 @@ def git(*arguments: str, folder: Path | str = ".") -> bytes:
         NoGitError: if git is not installed, or ``folder`` is in no repository.
         GitError: if the command fails, as it does in a checkout that belongs to another user.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in _OF_ONE_REPOSITORY}
-    try:
-        done = subprocess.run(  # noqa: S603 (no shell)
-            ["git", *arguments],  # noqa: S607 (the git on PATH)
-            cwd=folder,
-            env=environment | {"LC_ALL": "C", "LANGUAGE": "C"},
-            capture_output=True,
-            check=False,
-        )
-    except FileNotFoundError:
-        raise NoGitError("git is not installed") from None
+    done = _run(arguments, folder)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"git {arguments[0]} failed"]
         reasons = [line for line in said if line.startswith(("fatal:", "error:"))]  # hints may follow
-        reason = (reasons or said)[-1]
-        advised = [line.strip() for line in said if line.startswith("\tgit ") and "dubious ownership" in reason]
-        raise (NoGitError if "not a git repository" in reason else GitError)(reason, *advised[-1:])
+        raise _error((reasons or said)[-1], Path(folder).resolve())
     return done.stdout
+
+
+def _run(arguments: Sequence[str], folder: Path | str) -> subprocess.CompletedProcess[bytes]:
+    environment = {name: value for name, value in os.environ.items() if name not in _OF_ONE_REPOSITORY}
+    environment |= {"LC_ALL": "C", "LANGUAGE": "C"}
+    command = ["git", *arguments]
+    try:
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)  # noqa: S603
+    except FileNotFoundError:
+        raise NoGitError("git is not installed") from None
+
+
+def _error(reason: str, folder: Path) -> GitError:
+    """The error for a command that failed. Exit codes and files tell its kind; git's words are only shown."""
+    top = next((place for place in (folder, *folder.parents) if (place / ".git").exists()), None)
+    if not top or _run(["rev-parse", "--resolve-git-dir", str(top / ".git")], folder).returncode:
+        return NoGitError(reason)
+    find = ["rev-parse", "--git-dir"]
+    if _run(find, folder).returncode and not _run(["-c", "safe.directory=*", *find], folder).returncode:
+        return GitError(reason, f"git config --global --add safe.directory {shlex.quote(top.as_posix())}")
+    return GitError(reason)
 
 
 def git_text(*arguments: str, folder: Path | str = ".") -> str:

@@ -38,6 +38,22 @@ def test_a_script_that_a_hook_calls_leaves_the_hook_s_repository_alone(
     script.run(main)
 
 
+def test_the_kind_of_an_error_does_not_depend_on_what_git_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = make(tmp_path / "not a git repository")
+    with pytest.raises(git.GitError, match="dubious ownership") as of_a_command:
+        git.git("rev-parse", "dubious ownership: not a git repository", folder=project)
+    assert (type(of_a_command.value), of_a_command.value.remedy) == (git.GitError, "")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(git.GitError) as of_another_user:
+        git.has_git(project)
+    top = project.parent.as_posix()
+    assert of_another_user.value.remedy == f"git config --global --add safe.directory '{top}'"
+    (project.parent / ".git").rename(tmp_path / "away")
+    assert not git.has_git(project)
+    (project.parent / ".git").write_text("gitdir: nowhere")  # a worktree without its repository
+    assert not git.has_git(project)
+
+
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 def test_a_clone_has_the_same_bytes_whatever_it_says_of_line_ends(ends: str, tmp_path: Path) -> None:
     shutil.copy(project_copy.ROOT / ".gitattributes", tmp_path)
