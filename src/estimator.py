@@ -22,13 +22,12 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from neural_net import Network, Training, dense_layers
 from neural_net.activations import softmax
 from neural_net.callbacks import Callback, EarlyStopping, Record, restore, snapshot
 from neural_net.losses import CrossEntropy, Loss, make_loss
-from neural_net.network import Network, dense_layers
 from neural_net.optimizers import Optimizer, make_optimizer
-from neural_net.parts import check, check_count
-from neural_net.training import Training
+from neural_net.values import check, check_count
 
 if Path(__file__).with_name("custom.py").exists():  # an installed library has none
     import custom  # noqa: F401 (so that parameters may name the parts in it)

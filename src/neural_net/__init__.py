@@ -31,6 +31,7 @@ from .activations import (
 )
 from .callbacks import Callback, EarlyStopping, StateError, WeightAverage
 from .convolution import AveragePool1D, Conv1D, MaxPool1D
+from .dense import dense_layers
 from .diagnostics import Diagnostics
 from .history import History
 from .initializers import INITIALIZERS
@@ -47,7 +48,7 @@ from .losses import (
     MeanSquaredError,
     make_loss,
 )
-from .network import Network, dense_layers
+from .network import Network
 from .normalization import BatchNorm, LayerNorm
 from .onnx_export import to_onnx
 from .optimizers import OPTIMIZERS, SGD, Adagrad, Adam, AdamW, Lion, Optimizer, RMSProp, make_optimizer

@@ -12,7 +12,8 @@ import numpy as np
 
 from .layer import Layer
 from .normal import normal_tail
-from .parts import Array, Shape, arguments, call, check_below_1, check_positive, make
+from .parts import arguments, call, make
+from .values import Array, Shape, check_below_1, check_positive
 
 
 class Activation(Layer):

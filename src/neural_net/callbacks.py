@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .network import Network
-from .parts import Array, Shown, check, check_below_1, check_count, copy_like
+from .parts import Shown
+from .values import Array, check, check_below_1, check_count, copy_like
 
 if TYPE_CHECKING:
     from .training import Training

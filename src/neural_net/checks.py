@@ -9,7 +9,7 @@ from .activations import ACTIVATIONS
 from .losses import ROWS_GATHERED, Loss, Targets
 from .network import Network
 from .normalization import BatchNorm
-from .parts import Array, as_numbers
+from .values import Array, as_numbers
 
 
 def labels_or_rows(y: Any, n: int, name: str) -> Array:

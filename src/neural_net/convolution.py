@@ -8,7 +8,7 @@ import numpy as np
 
 from .initializers import check_initializer
 from .layer import Layer
-from .parts import Array, Shape, check, check_count
+from .values import Array, Shape, check, check_count
 
 
 def _windows_along(length: int, reach: int, stride: int, padding: str) -> tuple[int, int, int]:

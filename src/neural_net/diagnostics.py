@@ -8,8 +8,8 @@ import numpy as np
 
 from .activations import Activation
 from .callbacks import Callback, Record
-from .parts import Array, check, copy_like
 from .training import Training
+from .values import Array, check, copy_like
 
 #: The measured quantities and their meaning.
 QUANTITIES = {

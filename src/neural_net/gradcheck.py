@@ -20,7 +20,8 @@ from .layers import LAYERS, make_layer, setup
 from .losses import LOSSES, Loss, make_loss
 from .network import Network
 from .over_steps import loss_for
-from .parts import Array, Rng, Shape, generator, needed_options
+from .parts import needed_options
+from .values import Array, Rng, Shape, generator
 
 STEP = 1e-4
 TOLERANCE = 1e-6

@@ -10,7 +10,8 @@ import numpy as np
 
 from .layer import Layer
 from .names import own_name
-from .parts import Array, lookup
+from .parts import lookup
+from .values import Array
 
 Initializer = Callable[[Array, int, int, np.random.Generator], None]
 

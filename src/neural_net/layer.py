@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from .parts import Array, Shape, Shown, Views, arguments, as_numbers, check, options
+from .parts import Shown, arguments, options
+from .values import Array, Shape, as_numbers, check
+from .views import Views
 
 
 class Parameter(NamedTuple):

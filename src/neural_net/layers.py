@@ -17,7 +17,8 @@ from .convolution import AveragePool1D, Conv1D, MaxPool1D, as_rows_of_channels
 from .initializers import check_initializer, initialize
 from .layer import Layer
 from .normalization import BatchNorm, LayerNorm
-from .parts import Array, Rng, Shape, check, check_below_1, check_count, generator, listed, make, same_class
+from .parts import make, same_class
+from .values import Array, Rng, Shape, check, check_below_1, check_count, generator, listed
 
 
 class Linear(Layer):

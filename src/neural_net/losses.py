@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from .parts import Array, Shown, as_numbers, check, check_below_1, check_positive, make, not_finite, of_type
+from .parts import Shown, make
+from .values import Array, as_numbers, check, check_below_1, check_positive, not_finite, of_type
 
 
 class Loss(Shown):

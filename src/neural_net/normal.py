@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.polynomial.chebyshev import cheb2poly
 
-from .parts import Array
+from .values import Array
 
 _MIDDLE = 3.75 * math.sqrt(2)
 _FURTHEST = 40.0  # exp(-40^2 / 2) is 0 in float64

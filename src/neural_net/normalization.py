@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .layer import Layer
-from .parts import Array, Shape, check_below_1, check_positive
+from .values import Array, Shape, check_below_1, check_positive
 
 
 class Normalization(Layer):

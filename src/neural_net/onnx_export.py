@@ -30,7 +30,7 @@ from .layer import Layer
 from .layers import Chain, Dropout, Flatten, Linear, Reshape, Residual
 from .network import Network
 from .normalization import BatchNorm, LayerNorm
-from .parts import Array, of_type
+from .values import Array, of_type
 
 OPSET = 20  # the operators of ONNX 1.15, of which GELU is the newest
 IR_VERSION = 9

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .parts import Array, Shown, check, check_below_1, check_positive, copy_like, make, of_type
+from .parts import Shown, make
+from .values import Array, check, check_below_1, check_positive, copy_like, of_type
 
 _BLOCK = 32768  # numbers: five float32 vectors of these fit into a processor's second cache
 _STEPS_UNTIL_ROUNDING = 100

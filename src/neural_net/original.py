@@ -4,10 +4,11 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from .network import Network, dense_layers
+from .dense import dense_layers
+from .network import Network
 from .optimizers import SGD
-from .parts import Array, Rng, generator
 from .training import Training
+from .values import Array, Rng, generator
 
 
 class Neural_Net:  # noqa: N801 (the original's name)

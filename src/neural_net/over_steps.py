@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from .losses import Loss, make_loss
-from .parts import Array, as_numbers
+from .values import Array, as_numbers
 
 
 class OverSteps(Loss):

@@ -5,19 +5,16 @@ import inspect
 import math
 import reprlib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
 
 from .names import own_name
+from .values import check, is_whole
 
-Array = NDArray[Any]
-Shape = tuple[int, ...]
-Rng = np.random.Generator | int  # a generator, or the seed of a new one
 Part = TypeVar("Part")
 
 
@@ -193,152 +190,10 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 _TYPES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
     float: ("a finite number", _is_number),
-    int: ("a whole number", _is_whole),
+    int: ("a whole number", is_whole),
     bool: ("true or false", lambda value: isinstance(value, bool | np.bool_)),
     str: ("text", lambda value: isinstance(value, str)),
     NoneType: ("null", lambda value: value is None),
 }
-
-
-# Checks of values
-
-
-def check(condition: bool, owner: object, message: str) -> None:
-    """Raise ValueError, naming the owner's class, unless the condition holds."""
-    if not condition:
-        raise ValueError(f"{type(owner).__name__}: {message}")
-
-
-def check_positive(owner: object, **values: Any) -> None:
-    """Raise ValueError, naming the owner and the option, unless each value is greater than 0."""
-    for name, value in values.items():
-        check(value > 0, owner, f"{name} must be greater than 0, got {value}")
-
-
-def check_below_1(owner: object, **values: Any) -> None:
-    """Raise ValueError, naming the owner and the option, unless each value is at least 0 and less than 1."""
-    for name, value in values.items():
-        check(0 <= value < 1, owner, f"{name} must be at least 0 and less than 1, got {value}")
-
-
-def check_count(owner: object, **values: Any) -> None:
-    """Raise ValueError, naming the owner and the option, unless each value is a whole number of at least 1."""
-    for name, n in values.items():
-        whole = isinstance(n, int | np.integer) and not isinstance(n, bool)
-        check(whole and n >= 1, owner, f"{name} must be a whole number of at least 1, got {n!r}")
-
-
-def of_type(kind: type[Part], what: str, value: Any) -> Part:
-    """Return ``value`` if it is of that class; otherwise raise ValueError with ``what`` it should have been."""
-    fits = isinstance(value, kind)
-    if not fits:
-        raise ValueError(f"{what} must be of type {kind.__name__}, got {value!r}")
-    return value
-
-
-def generator(rng: Any) -> np.random.Generator:
-    """The generator ``rng``, or a new one with the whole number ``rng`` as its seed; ValueError for anything else."""
-    if not isinstance(rng, np.random.Generator) and not (_is_whole(rng) and rng >= 0):
-        raise ValueError(f"rng must be a numpy.random.Generator, or a whole number as its seed, got {rng!r}")
-    return np.random.default_rng(rng)
-
-
-def listed(what: str, values: Any) -> list[Any]:
-    """The values in a list; ValueError for a single value that is in none."""
-    single = not isinstance(values, Iterable) or isinstance(values, str | Mapping)
-    if single:
-        raise ValueError(f"{what} must be in a list, [{values!r}], got {values!r}")
-    return list(values)
-
-
-def not_finite(values: Array, dtype: Any) -> str:
-    """What keeps these numbers from being finite ones of ``dtype``, in words."""
-    if not np.isfinite(values).all():
-        return "NaN or infinity"
-    return f"{np.abs(values).max():.3g} (too large for {np.dtype(dtype)})"
-
-
-def copy_like(model: Array, array: Any) -> Array:
-    """A copy of ``array``; ValueError unless it is an array with the model's shape and dtype."""
-    if not isinstance(array, np.ndarray) or array.shape != model.shape or array.dtype != model.dtype:
-        raise ValueError(f"expected an array of shape {model.shape} and dtype {model.dtype}")
-    return array.copy()
-
-
-def as_numbers(values: Any, what: str) -> Array:
-    """Anything array-like as an array of real numbers; copied only if necessary.
-
-    Raises:
-        ValueError: beginning with ``what``, if the values are not real numbers.
-    """
-    try:
-        array = np.asarray(values)
-        if array.dtype.kind in "OSU":
-            array = array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be an array of numbers: {error}") from None
-    if array.dtype.kind == "c":
-        raise ValueError(f"{what} must be real numbers, got complex ones. Complex data not supported")
-    if array.dtype.kind not in "biuf":
-        raise ValueError(f"{what} must be an array of numbers, got dtype {array.dtype}")
-    return array
-
-
-_ROWS_CHECKED = 65536  # at once
-
-
-def as_rows(X: Any, dtype: DTypeLike) -> Array:
-    """Anything array-like with one row per sample, as an array of finite numbers of that dtype.
-
-    Raises:
-        ValueError: for values that are not numbers, not in rows, or not finite.
-    """
-    given = X = as_numbers(X, "X")
-    if X.ndim < 2:
-        raise ValueError(
-            f"expected one row a sample, got an array of shape {X.shape}; a single sample is X.reshape(1, -1)"
-        )
-    if X.dtype != dtype or not X.flags.c_contiguous:
-        with np.errstate(over="ignore"):  # reported below
-            X = X.astype(dtype, order="C")  # always this order, so that sums round alike for any memory layout
-    for start in range(0, len(X), _ROWS_CHECKED):
-        finite = np.isfinite(X if len(X) <= _ROWS_CHECKED else X[start : start + _ROWS_CHECKED])
-        if not finite.all():
-            row = start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
-            found = not_finite(given[row], dtype)
-            raise ValueError(f"expected finite numbers, got {found} in row {row} of X, counted from 0")
-    return X
-
-
-_set = object.__setattr__  # looked up once: layers assign in every step
-
-
-class Views:
-    """An owner of arrays that others share, such as views into a vector: assignment copies into them."""
-
-    _views: frozenset[str] = frozenset()  # the names of these attributes
-
-    def place(self, name: str, array: Array) -> None:
-        """Make ``array`` itself the attribute ``name``."""
-        self._views |= {name}
-        vars(self)[name] = array
-
-    if not TYPE_CHECKING:  # mypy reports attributes that a class does not declare
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            """Raise ValueError for an array of another shape, and if the place of the numbers does not exist yet."""
-            if name not in self._views:
-                _set(self, name, value)
-            elif value is not (place := vars(self).get(name)):  # it is after layer.W *= 2
-                what, value = f"{getattr(self, 'name', '') or type(self).__name__}.{name}", as_numbers(value, name)
-                if place is None:
-                    raise ValueError(f"{what} cannot be assigned before the sizes are known")
-                if value.shape != place.shape:
-                    raise ValueError(f"{what} has shape {place.shape}, got an array of shape {value.shape}")
-                place[...] = value

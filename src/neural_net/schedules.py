@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from .parts import Shown, check, check_below_1, check_count, check_positive, make, of_type
+from .parts import Shown, make
+from .values import check, check_below_1, check_count, check_positive, of_type
 
 
 class Schedule(Shown):

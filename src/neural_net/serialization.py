@@ -16,7 +16,7 @@ import numpy as np
 from .layers import layer_spec
 from .network import Network
 from .npz import NpzError, npz_bytes, read_npz
-from .parts import Array, Shape
+from .values import Array, Shape
 
 FORMAT = 1
 

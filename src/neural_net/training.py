@@ -21,8 +21,8 @@ from .losses import ROWS_GATHERED, Loss, Targets, make_loss
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .over_steps import loss_for, right
-from .parts import Array, Rng, check_count, generator, listed, of_type
 from .schedules import Schedule, make_schedule
+from .values import Array, Rng, check_count, generator, listed, of_type
 
 Augment = Callable[[Array, np.random.Generator], Array]
 

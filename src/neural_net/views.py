@@ -1,0 +1,32 @@
+"""Views into the network's vectors: an attribute that is one keeps its place, and assigning to it copies numbers."""
+
+from typing import TYPE_CHECKING, Any
+
+from .values import Array, as_numbers
+
+_set = object.__setattr__  # looked up once: layers assign in every step
+
+
+class Views:
+    """An owner of arrays that others share, such as views into a vector: assignment copies into them."""
+
+    _views: frozenset[str] = frozenset()  # the names of these attributes
+
+    def place(self, name: str, array: Array) -> None:
+        """Make ``array`` itself the attribute ``name``."""
+        self._views |= {name}
+        vars(self)[name] = array
+
+    if not TYPE_CHECKING:  # mypy reports attributes that a class does not declare
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            """Raise ValueError for an array of another shape, and if the place of the numbers does not exist yet."""
+            if name not in self._views:
+                _set(self, name, value)
+            elif value is not (place := vars(self).get(name)):  # it is after layer.W *= 2
+                what, value = f"{getattr(self, 'name', '') or type(self).__name__}.{name}", as_numbers(value, name)
+                if place is None:
+                    raise ValueError(f"{what} cannot be assigned before the sizes are known")
+                if value.shape != place.shape:
+                    raise ValueError(f"{what} has shape {place.shape}, got an array of shape {value.shape}")
+                place[...] = value
