@@ -73,7 +73,7 @@ serve: $(INSTALLED)  ## serve the model over HTTP: make serve MODEL=models PORT=
 export: $(INSTALLED)  ## write the model as dist/pendigits.onnx, for other runtimes: make export MODEL=models
 	@$(RUN_PY) export $(or $(MODEL),models)
 
-sync: $(INSTALLED)  ## log to MLflow the DVC experiments, and the workspace, that have no run there
+sync: $(INSTALLED)  ## log to MLflow what it lacks: DVC's experiments and the result in the workspace
 	@$(RUN_PY) sync
 
 doctor: $(INSTALLED)  ## check the set-up and print the commands that fix it; CLOSE=1 closes MLflow runs whose process is gone
@@ -111,7 +111,7 @@ torture: $(INSTALLED)  ## break the pipeline on purpose and see what is lost (an
 lies: $(INSTALLED)  ## give 10,000 mutated inputs to every function that reads a file or a request (LIES=300: fewer)
 	@$(BIN)/python -m tests.tools.lies
 
-determinism: $(INSTALLED)  ## compare the results of two runs, of more BLAS threads, and of each Python with an environment .venv-3.N
+determinism: $(INSTALLED)  ## check that a second run, more BLAS threads and other Pythons (.venv-3.N) give the same bytes
 	@PYTHONPATH=src $(BIN)/python -m tests.tools.determinism $(wildcard .venv-3.*/bin/python)
 
 audit: $(INSTALLED) $(AUDIT)  ## check the packages for known vulnerabilities, and src and benchmarks for risky calls
@@ -124,7 +124,7 @@ bench: $(INSTALLED) $(BENCH)  ## compare the training speed of several libraries
 bench-short: $(INSTALLED)  ## compare with only scikit-learn and the bare matrix products (less than a minute)
 	@$(BIN)/python -m dvc repro --quiet fetch && $(BIN)/python benchmarks/bench.py --short
 
-bench-scale: $(INSTALLED)  ## measure time and memory for more rows, width and depth, and for two threads and two processes
+bench-scale: $(INSTALLED)  ## measure how time and memory grow with rows, width and depth, and the gain of a second thread or process
 	@$(BIN)/python benchmarks/scale.py
 
 bench-pipeline: $(INSTALLED)  ## measure the time that the pipeline adds to the training

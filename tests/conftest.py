@@ -23,8 +23,7 @@ if hasattr(signal, "SIGHUP"):
 os.environ["PENDIGITS_TRACKING"] = "off"  # tests of tracking turn it on for themselves
 
 settings.register_profile("project", deadline=None, derandomize=True)  # the same examples each time, on any machine
-settings.register_profile("fuzz", deadline=None, max_examples=int(os.environ.get("FUZZ", 100)), database=None)
-settings.load_profile("fuzz" if "FUZZ" in os.environ else "project")  # FUZZ=10000: many examples, by --hypothesis-seed
+settings.load_profile("project")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -44,7 +44,7 @@ def main() -> None:
         tell_dvc_about_git()
         if has_git() and (lacking := lacks_history()):
             kind, command = lacking
-            say(f"This clone is {kind}, and DVC loses queued and temporary experiments; mend it: {command}")
+            say(f"This clone is {kind}, and DVC loses queued and temporary experiments; to fix it, run: {command}")
         if params.dataset == "synthetic" or data_at_hand():
             worked = reproduce()
         else:

@@ -140,7 +140,7 @@ def check_things(root: Path) -> list[Finding]:
 
 
 def test_the_exit_code_says_whether_all_is_well(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    fine, broken = (lambda root, finding=found: [finding] for found in (Finding("fine"), Finding("broken", "mend it")))
+    fine, broken = (lambda root, finding=found: [finding] for found in (Finding("fine"), Finding("broken", "fix it")))
     monkeypatch.setattr(sys, "argv", ["doctor"])
     monkeypatch.setattr(doctor, "CHECKS", (fine,))
     doctor.main()
@@ -152,7 +152,7 @@ def test_the_exit_code_says_whether_all_is_well(monkeypatch: pytest.MonkeyPatch,
     first, _, *rest = capsys.readouterr().out.splitlines()
     assert first.startswith("problem: things could not be checked: KeyError: ")
     assert first.isprintable()
-    assert rest == ["ok: fine", "problem: broken", "      mend it"]
+    assert rest == ["ok: fine", "problem: broken", "      fix it"]
 
 
 def test_the_queue_that_no_worker_attends_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

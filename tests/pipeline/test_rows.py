@@ -1,4 +1,4 @@
-"""Rows and tables come back as they were written, and what is something else is refused with the way to mend it."""
+"""Rows and tables come back as they were written, and other files are rejected with a remedy."""
 
 from pathlib import Path
 

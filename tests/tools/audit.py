@@ -24,8 +24,8 @@ def main() -> None:
     print(f"pip-audit: {len(known)} of {len(packages)} packages checked against the index's advisories")
     found = [(package, fault) for package in known for fault in package["vulns"]]
     for package, fault in found:
-        mended = ", ".join(fault["fix_versions"]) or "no version yet"
-        print(f"{package['name']} {package['version']}: {fault['id']}, mended in {mended}")
+        fixed = ", ".join(fault["fix_versions"]) or "no version yet"
+        print(f"{package['name']} {package['version']}: {fault['id']}, fixed in {fixed}")
     sys.exit(bool(found))
 
 
