@@ -43,7 +43,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help run ui compare plots champion predict serve export sync doctor test test-slow lint gradcheck oracle torture lies determinism \
-	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs wheel setup install lock clean
+	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs notebooks wheel setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -134,6 +134,9 @@ bench-pipeline: $(INSTALLED)  ## measure the time that the pipeline adds to the 
 docs: $(DOCS)  ## build a site from docs/ and the docstrings: site/index.html; fails on broken links
 	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --config-file docs/site/mkdocs.yml && echo "site/index.html"
 
+notebooks: $(DOCS)  ## make a notebook of each lesson, docs/learn/*.ipynb, for Jupyter or VS Code
+	@.venv-docs/bin/python docs/site/notebooks.py
+
 wheel: $(INSTALLED)  ## build dist/*.whl: neural_net and the estimators without the pipeline, for environments of your own
 	@$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist . && ls dist/*.whl
 
@@ -191,7 +194,7 @@ $(BENCH): benchmarks/requirements.txt requirements.lock
 	@touch $@
 
 $(DOCS): docs/requirements.txt
-	@echo "Setting up .venv-docs with MkDocs (once) ..."
+	@echo "Setting up .venv-docs with MkDocs and Jupytext (once) ..."
 	@$(call ENVIRONMENT,.venv-docs)
 	@.venv-docs/bin/python -m pip install --quiet -r $<
 	@touch $@

@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md"))]
+PAGES += sorted(ROOT.glob("docs/learn/*.md"))
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -35,6 +36,8 @@ def test_every_link_and_picture_is_there(page: Path) -> None:
         place = (page.parent / target).resolve() if target else page
         assert place.exists(), target
         assert not anchor or anchor in headings(place), f"{target}#{anchor}"
+    for name, target in re.findall(r"^Code: \[`(?:\w+\.)*(\w+)`\]\((.*)\)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+        assert re.search(rf"(def|class) {name}\b", (page.parent / target).read_text(encoding="utf-8")), name
 
 
 @each_page
@@ -74,7 +77,7 @@ NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
 
 def expected_output(text: str) -> list[str]:
     """What a page says that its code prints: the code or block after the word "prints"."""
-    found = re.findall(r"^prints (?:`([^`]+)`|\n*```\n(.*?)```)", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^prints\s+(?:`([^`]+)`|```\n(.*?)```)", text, re.DOTALL | re.MULTILINE)
     return [line for pair in found for line in "".join(pair).splitlines() if NUMBER.search(line)]
 
 

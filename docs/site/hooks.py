@@ -1,7 +1,9 @@
-"""What MkDocs cannot do by itself: pages from outside docs/, pages of the docstrings, formulas as MathML."""
+"""What MkDocs cannot do by itself: pages from outside docs/, pages of the docstrings, code of the source, formulas as MathML."""
 
+import ast
 import posixpath
 import re
+import textwrap
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,24 @@ from mkdocs.structure.files import File
 ROOT = Path(__file__).parents[2]
 PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md"}
 PAGES["benchmarks/results/bench.md"] = "benchmarks.md"
-LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)")
+LINK = re.compile(r"```.*?```|(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)", re.DOTALL)  # or code, which stays as it is
+CODE = re.compile(r"^Code: \[`([\w.]+)`\]\((\S+)\)$", re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def source(path: Path, name: str) -> str:
+    """The present text of a function, a class or a method in a file, by its name, such as ``Linear.forward``."""
+    text = path.read_text(encoding="utf-8")
+    node: Any = ast.parse(text)
+    for part in name.split("."):
+        node = next(child for child in node.body if getattr(child, "name", "") == part)
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return textwrap.dedent("\n".join(text.splitlines()[first - 1 : node.end_lineno]))
+
+
+def with_code(markdown: str, folder: Path, fence: str = "```python") -> str:
+    """Put the code below each line such as ``Code: [`Linear.forward`](layers.py)``; the path is relative to folder."""
+    return CODE.sub(lambda match: f"{match[0]}\n\n{fence}\n{source(folder / match[2], match[1])}\n```", markdown)
 
 
 def on_config(config: Any) -> Any:
@@ -36,7 +54,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Let links to files of the project lead to their pages; those to code become plain text."""
+    """Let links to files of the project lead to their pages; those to code become plain text, or the code itself."""
     sources = {target: source for source, target in PAGES.items()}
     folder = posixpath.dirname(sources.get(page.file.src_uri, f"docs/{page.file.src_uri}"))
 
@@ -47,6 +65,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path = posixpath.normpath(posixpath.join(folder, target))
         if path in PAGES:
             place = PAGES[path]
+        elif path.startswith("src/neural_net/"):
+            place = f"api/{posixpath.basename(path).removesuffix('.py')}.md"
         elif path.startswith("docs/") and not path.endswith(".py"):
             place = path.removeprefix("docs/")
         elif path.endswith(".png"):
@@ -56,7 +76,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         here = posixpath.dirname(page.file.src_uri) or "."
         return f"{picture}[{text}]({posixpath.relpath(place, here)}{anchor})"
 
-    return LINK.sub(relinked, markdown)
+    return LINK.sub(relinked, with_code(markdown, ROOT / folder))
 
 
 def on_page_content(html: str, **_: Any) -> str:
