@@ -17,7 +17,7 @@ PYTHON = {  # for what LaTeX writes; two matrices side by side are a product
     r"\\[,;]": "",
     r"\\[dt]?frac{([^{}]*)}{([^{}]*)}": r"((\1)/(\2))",
     r"\\sqrt{([^{}]*)}": r"np.sqrt(\1)",
-    r"\\log(?:\s+(\d+)|\s*(?=\())": lambda found: f"np.log({found[1]})" if found[1] else "np.log",
+    r"\\log(?:\s+([\d.]+)|\s*(?=\())": lambda found: f"np.log({found[1]})" if found[1] else "np.log",
     r"\\max\(": "np.maximum(",
     r"\\(?:cdot|odot)": "*",
     r"\be\^(?:{([^{}]*)}|(\d))": r"np.exp(\1\2)",
