@@ -16,7 +16,11 @@ PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGEL
 PAGES["benchmarks/results/bench.md"] = "benchmarks.md"
 LINK = re.compile(r"```.*?```|(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)", re.DOTALL)  # or code, which stays as it is
 CODE = re.compile(r"^Code: \[`([\w.]+)`\]\((\S+)\)$", re.MULTILINE)
-FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>([.,:;?)]*)', re.DOTALL)
+PLAIN = {  # MathML as browsers without a font for mathematics draw it well
+    re.compile(r"<mo>&#x00028;</mo><mtable>(.*?)</mtable><mo>&#x00029;</mo>"): r'<mtable class="parentheses">\1</mtable>',
+    re.compile(r"(<mo[^>]*>(?!&#x00029;)[^<]*</mo>)<mo>&#x02212;</mo>"): r'\1<mo form="prefix">&#x02212;</mo>',
+}
 
 
 def source(path: Path, name: str) -> str:
@@ -83,7 +87,10 @@ def on_page_content(html: str, **_: Any) -> str:
     """Formulas as MathML, which browsers draw without a script."""
 
     def mathml(match: re.Match[str]) -> str:
-        formula = unescape(match[2]).strip()
-        return f"<p>{convert(formula, display='block')}</p>" if match[1] == "div" else convert(formula)
+        block = match[1] == "div"
+        formula = convert(unescape(match[2]).strip(), display="block" if block else "inline")
+        for pattern, plain in PLAIN.items():
+            formula = pattern.sub(plain, formula)
+        return f"<p>{formula}</p>{match[3]}" if block else f'<span class="formula">{formula}{match[3]}</span>'
 
     return FORMULA.sub(mathml, html)

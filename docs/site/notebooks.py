@@ -13,7 +13,7 @@ import nbformat
 from hooks import ROOT, with_code
 from nbclient import NotebookClient
 
-OUTPUT = re.compile(r"^```text\n.*?^```\n", re.DOTALL | re.MULTILINE)
+OUTPUT = re.compile(r"\n^```text\n.*?^```\n", re.DOTALL | re.MULTILINE)
 FOLDED = "<!-- #region jp-MarkdownHeadingCollapsed=true -->\n#### Solution\n<!-- #endregion -->\n"
 SOLUTION = re.compile(r"^<details.*?>\n<summary>Solution</summary>\n", re.MULTILINE)
 START = """```python
@@ -28,7 +28,7 @@ sys.path.insert(0, "../../src")  # neural_net
 def notebook(lesson: Path) -> nbformat.NotebookNode:
     """The lesson as a notebook that has not been run."""
     text = with_code(OUTPUT.sub("", lesson.read_text(encoding="utf-8")), lesson.parent, "```python .noeval")
-    made = jupytext.reads(START + SOLUTION.sub(FOLDED, text).replace("</details>\n", ""), "md")
+    made = jupytext.reads(START + SOLUTION.sub(FOLDED, text).replace("\n</details>\n", ""), "md")
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return made
 
@@ -42,7 +42,9 @@ def main() -> None:
             sys.stdout.write(f"{name} exists and stays; delete it to make it again\n")
             continue
         made = notebook(lesson)
-        NotebookClient(made, timeout=300, resources={"metadata": {"path": str(lesson.parent)}}).execute()
+        place_of_run = {"metadata": {"path": str(lesson.parent)}}
+        quiet = ["--log-level=ERROR"]
+        NotebookClient(made, extra_arguments=quiet, record_timing=False, resources=place_of_run).execute()
         nbformat.write(made, place)
         sys.stdout.write(f"{name}\n")
 
