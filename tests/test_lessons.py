@@ -68,6 +68,7 @@ def test_a_lesson_prints_what_it_shows_and_calculates_right(lesson: Path, tmp_pa
     script = tmp_path / "lesson.py"
     script.write_text("\n".join([*code, CHECKER, *arithmetic]), encoding="utf-8")
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run([sys.executable, "-W", "error", script], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "error", script]
+    ran = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert not ran.returncode, ran.stderr
     assert ran.stdout == "".join(block for kind, block in blocks if kind == "text")

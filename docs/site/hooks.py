@@ -1,4 +1,4 @@
-"""What MkDocs cannot do by itself: pages from outside docs/, pages of the docstrings, code of the source, formulas as MathML."""
+"""What MkDocs cannot do by itself: pages from outside docs/, docstrings, code of the source, formulas as MathML."""
 
 import ast
 import posixpath
@@ -18,8 +18,9 @@ LINK = re.compile(r"```.*?```|(!?)\[([^\]]*)\]\(([^)\s#]*)(#[^)\s]*)?\)", re.DOT
 CODE = re.compile(r"^Code: \[`([\w.]+)`\]\((\S+)\)$", re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>([.,:;?)]*)', re.DOTALL)
 PLAIN = {  # MathML as browsers without a font for mathematics draw it well
-    re.compile(r"<mo>&#x00028;</mo><mtable>(.*?)</mtable><mo>&#x00029;</mo>"): r'<mtable class="parentheses">\1</mtable>',
+    re.compile(r"<mo>&#x00028;</mo><mtable>(.*?)</mtable><mo>&#x00029;</mo>"): r'<mtable class="matrix">\1</mtable>',
     re.compile(r"(<mo[^>]*>(?!&#x00029;)[^<]*</mo>)<mo>&#x02212;</mo>"): r'\1<mo form="prefix">&#x02212;</mo>',
+    re.compile(r"(<m[io]>(?:log|max)</m[io]>)(?!<mo[^>]*>&#x00028;)"): r'\1<mspace width="0.17em"/>',
 }
 
 
