@@ -29,14 +29,15 @@ def headings(page: Path) -> set[str]:
 
 @each_page
 def test_every_link_and_picture_is_there(page: Path) -> None:
-    prose = CODE.sub("", page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    prose = CODE.sub("", text)
     for target, anchor in re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)", prose):
         if "://" in target:
             continue
         place = (page.parent / target).resolve() if target else page
         assert place.exists(), target
         assert not anchor or anchor in headings(place), f"{target}#{anchor}"
-    for name, target in re.findall(r"^Code: \[`(?:\w+\.)*(\w+)`\]\((.*)\)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+    for name, target in re.findall(r"^Code: \[`(?:\w+\.)*(\w+)`\]\((.*)\)$", text, re.MULTILINE):
         assert re.search(rf"(def|class) {name}\b", (page.parent / target).read_text(encoding="utf-8")), name
 
 
@@ -103,8 +104,9 @@ def test_the_code_runs_and_prints_what_the_page_says(name: str, mirror: Path, tm
         run(f"src/{stage}.py")
     text = (ROOT / name).read_text(encoding="utf-8")
     (tmp_path / "page.py").write_text("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), encoding="utf-8")
-    printed = {NUMBER.sub("0", line.strip()): values(line) for line in run("page.py").splitlines()}
+    printed = [(NUMBER.sub("0", line.strip()), values(line)) for line in run("page.py").splitlines()]
     expected = expected_output(text)
     assert expected
     for line in expected:
-        assert printed[NUMBER.sub("0", line.strip())] == pytest.approx(values(line), rel=0.02), line
+        same_words = [found for words, found in printed if words == NUMBER.sub("0", line.strip())]
+        assert any(found == pytest.approx(values(line), rel=0.02) for found in same_words), line
