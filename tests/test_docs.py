@@ -31,6 +31,7 @@ def headings(page: Path) -> set[str]:
 def test_every_link_and_picture_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     prose = CODE.sub("", text)
+    assert not re.search(r"\$[^$\n]*\\[^a-zA-Z\s][^$\n]*\$", prose), "GitHub drops a backslash before a sign"
     for target, anchor in re.findall(r"\]\(([^)\s#]*)(?:#([^)\s]+))?\)", prose):
         if "://" in target:
             continue

@@ -14,7 +14,6 @@ LESSONS = sorted(ROOT.glob("docs/learn/[0-9]*.md"))
 FENCED = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MATRIX = re.compile(r"\\begin{pmatrix}(.*?)\\end{pmatrix}", re.DOTALL)
 PYTHON = {  # for what LaTeX writes; two matrices side by side are a product
-    r"\\[,;]": "",
     r"\\[dt]?frac{([^{}]*)}{([^{}]*)}": r"((\1)/(\2))",
     r"\\sqrt{([^{}]*)}": r"np.sqrt(\1)",
     r"\\log(?:\s+([\d.]+)|\s*(?=\())": lambda found: f"np.log({found[1]})" if found[1] else "np.log",
@@ -36,7 +35,7 @@ def check(formula, digits, first, other):
 
 
 def array(found: re.Match[str]) -> str:
-    rows = [f"[{', '.join(row.split('&'))}]" for row in found[1].split(r"\\")]
+    rows = [f"[{', '.join(row.split('&'))}]" for row in found[1].split(r"\cr")]
     return f"np.array([{', '.join(rows)}])"
 
 
