@@ -4,7 +4,7 @@ Read in this order:
 
 - parts, names, layer: how parts are made by name, and the contract of a layer
 - activations, normal, initializers, layers, convolution, normalization: the layers
-- network, losses, over_steps, optimizers, schedules: the other parts of a training
+- network, answers, losses, over_steps, optimizers, schedules: the other parts of a training
 - training, checks, callbacks, history, blas: the training itself
 - gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
 - npz, serialization, onnx_export: saved networks

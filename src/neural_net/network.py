@@ -10,7 +10,8 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import DTypeLike
 
-from .activations import Softmax, UserActivation, softmax
+from .activations import UserActivation
+from .answers import predictions, probabilities
 from .display import code, html_table, text_table
 from .initializers import initialize
 from .layer import Layer, Parameter, batch_array
@@ -37,6 +38,9 @@ class Network(Views):
         rng: draws the initial weights: a generator, or a whole number as its seed.
         dtype: float32 to train fast, float64 to check gradients.
         classes: the labels of the outputs, which ``predict`` returns; None: 0, 1, 2, ...
+
+    Attributes:
+        task: what the outputs are (see ``answers``): ``classification``, until a training decides it by its loss.
 
     Raises:
         ValueError: if two layers do not fit, with the layer's name, the expected shape and the given one.
@@ -66,6 +70,7 @@ class Network(Views):
         self.rng, self.lock = generator(rng), threading.RLock()
         self._rng_code = "np.random.default_rng()" if rng is self.rng else repr(rng)
         self.classes = None if classes is None else np.asarray(classes)
+        self.task = "classification"
         self.chain = Chain([make_layer(layer) for layer in layers])
         self._part_users()
         self._name_layers()
@@ -209,28 +214,20 @@ class Network(Views):
         return self.outputs(X)
 
     def predict_proba(self, X: Any) -> Array:
-        """The probabilities of the classes, (rows, *shape_out): the softmax of the outputs.
+        """The probabilities of the classes, (rows, *shape_out): the softmax of the outputs, or as ``task`` has it.
 
         Raises:
-            ValueError: for a network with a single output, which is a number and no class.
+            ValueError: for a network whose outputs are numbers: one of regression, or with a single output and no class.
         """
-        logits = self.outputs(X)
-        if logits.shape[-1] == 1 and self.classes is None:
-            raise ValueError("a network with a single output has no classes; predict gives its number for each row")
-        if isinstance(self.chain.layers[-1], Softmax):  # they are probabilities
-            return logits
-        return softmax(logits, out=logits) if len(logits) else logits
+        return probabilities(self, self.outputs(X))
 
     def predict(self, X: Any) -> Array:
-        """The most probable class of each row, (rows,); the output itself if there is one and no class.
+        """The most probable class of each row, (rows,), or as ``task`` has it.
 
-        For a network that ends in paths, those of each step, (rows, steps).
+        That is 0 or 1 for each label of a multilabel network, (rows, n_outputs), and the outputs for one of regression;
+        (rows,) if there is a single output. For a network that ends in paths, those of each step, (rows, steps, ...).
         """
-        outputs = self.outputs(X)
-        if outputs.shape[-1] == 1 and self.classes is None:
-            return outputs[..., 0]
-        best = outputs.argmax(-1)
-        return best if self.classes is None else self.classes[best]
+        return predictions(self, self.outputs(X))
 
     def check_inputs(self, X: Any) -> Array:
         """X as an array of the network's dtype whose rows fit the first layer; copied only if necessary.

@@ -1,9 +1,9 @@
 """Saved networks: ``network.npz`` holds the arrays, ``network.json`` how to make the network. Neither can run code.
 
 The json file has the version of the format, the dtype, the shape of a sample, the classes, the layers as ``make_layer``
-takes them, the names of frozen layers if there are any, and ``extra``, which belongs to the caller. The npz file has an
-array for each parameter and each state, named ``layer.name``: ``linear1.W``, ``batchnorm1.mean``. Equal networks give
-equal bytes.
+takes them, the names of frozen layers if there are any, the task if it is not classification, and ``extra``, which
+belongs to the caller. The npz file has an array for each parameter and each state, named ``layer.name``: ``linear1.W``,
+``batchnorm1.mean``. Equal networks give equal bytes.
 """
 
 import json
@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from .answers import TASKS
 from .layers import layer_spec
 from .network import Network
 from .npz import NpzError, npz_bytes, read_npz
+from .parts import lookup
 from .values import Array, Shape
 
 FORMAT = 1
@@ -56,6 +58,8 @@ def network_files(network: Network, extra: Mapping[str, Any] | None = None) -> d
     }
     if frozen := [layer.name for layer in network.walk() if not layer.trainable]:
         description["frozen"] = frozen
+    if network.task != "classification":
+        description["task"] = network.task
     text = json.dumps(description, indent=2, allow_nan=False, default=_plain) + "\n"
     return {"network.npz": npz_bytes(dict(_arrays(network))), "network.json": text.encode()}
 
@@ -83,6 +87,8 @@ def load(folder: Path | str) -> tuple[Network, dict[str, Any]]:
         network.chain.build(tuple(description["shape_in"]))
         classes = _classes(description["classes"], network.n_outputs)
         _freeze(network, description.get("frozen", []))
+        network.task = description.get("task", "classification")
+        lookup("task", TASKS, network.task)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise StorageError(f"{folder / 'network.json'}: {error}") from None
     try:

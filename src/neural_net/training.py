@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .answers import task_of
 from .blas import suited_blas_threads
 from .callbacks import Callback, Record, StateError, restore
 from .checks import check_end, check_norms, checked_weights, labels_or_rows, mean_weight, total
@@ -146,6 +147,7 @@ class Training:
     def _run(self, state: Mapping[str, Any] | None) -> History:
         self.network.set_rng(self.rng)
         self.optimizer.belong(self.network.identity)
+        self.network.task = task_of(self.loss, self.y, self.network)
         self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
         self._mean_weight = mean_weight(self.loss, self.targets, self.sample_weight, len(self.X))
         self.schedule.start()

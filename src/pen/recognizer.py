@@ -35,6 +35,7 @@ class Recognizer:
 
     def __init__(self, network: Network, dataset: str, temperature: float = 1.0, features: str = "table") -> None:
         self.network, self.dataset, self.temperature, self.features = network, dataset, temperature, features
+        network.task = "classification"  # whatever the loss: the temperature is fitted to the softmax
 
     @property
     def classes(self) -> tuple[int, ...]:

@@ -1,0 +1,61 @@
+"""What a network answers: predictions and probabilities as its loss meant the outputs, also from a file and in ONNX."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from neural_net import Linear, Network, fit, load, save
+
+RNG = np.random.default_rng
+X = RNG(0).normal(size=(60, 4))
+CLASSES, LABELS = X[:, :3].argmax(axis=1), (X[:, :3] > 0).astype(int)
+
+
+def of_softmax(z: np.ndarray) -> np.ndarray:
+    return np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+
+
+def of_sigmoid(z: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-z))
+
+
+def of_shares(z: np.ndarray) -> np.ndarray:
+    return of_sigmoid(z) / of_sigmoid(z).sum(axis=1, keepdims=True)
+
+
+CASES: dict[str, tuple[str, Any, list[Any], Any]] = {  # the loss, the targets, the last layers, probabilities
+    "classes": ("cross_entropy", CLASSES, [Linear(3)], of_softmax),
+    "focal": ("focal", CLASSES, [Linear(3)], of_softmax),
+    "softmax at the end": ("mean_squared_error", CLASSES, [Linear(3), "softmax", "identity"], np.copy),
+    "one vs rest": ("binary_cross_entropy", CLASSES, [Linear(3)], of_shares),
+    "labels": ("binary_cross_entropy", LABELS, [Linear(3)], of_sigmoid),
+    "yes or no": ("binary_cross_entropy", LABELS[:, 0], [Linear(1)], of_sigmoid),
+    "numbers": ("huber", X[:, :3], [Linear(3)], None),
+    "a number": ("mean_squared_error", X[:, 0], [Linear(1)], None),
+}
+
+
+def trained(case: str, **options: Any) -> Network:
+    loss, y, layers, _ = CASES[case]
+    network = Network(layers, 4, rng=RNG(0), **options)
+    fit(network, X, y, rng=RNG(1), loss=loss, epochs=150, batch_size=20, optimizer={"adam": {"lr": 0.05}})
+    return network
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_network_answers_as_its_loss_meant_the_outputs(case: str, tmp_path: Path) -> None:
+    network, (_, y, _, formula) = trained(case), CASES[case]
+    save(network, tmp_path)
+    assert ("task" in (tmp_path / "network.json").read_text()) == (case not in list(CASES)[:3])
+    for one in (network, load(tmp_path)[0]):
+        assert one.predict(X).shape == y.shape
+        wrong = one.predict(X) - y if formula is None else one.predict(X) != y
+        assert np.abs(wrong).mean() < 0.1
+        if formula is None:
+            with pytest.raises(ValueError, match=r"trained to predict numbers, which have no probabilities; use pred"):
+                one.predict_proba(X)
+        else:
+            expected = formula(one.outputs(X).astype(np.float64))
+            np.testing.assert_allclose(one.predict_proba(X), expected, rtol=1e-4)
