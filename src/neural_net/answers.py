@@ -53,7 +53,7 @@ def task_of(loss: Loss, y: Array, network: "Network") -> str:
 def end_of(layers: Sequence[Layer]) -> Layer | None:
     """The last layer that calculates: the end of a chain is that of the layers inside, and shapes do not count."""
     for layer in reversed(layers):
-        end = end_of(layer.layers) if type(layer) is Chain else layer  # type: ignore[attr-defined]
+        end = end_of(layer.layers) if type(layer) is Chain else layer
         if end is not None and not isinstance(end, Identity | Dropout | Flatten | Reshape):
             return end
     return None

@@ -217,7 +217,7 @@ class Network(Views):
         """The probabilities of the classes, (rows, *shape_out): the softmax of the outputs, or as ``task`` has it.
 
         Raises:
-            ValueError: for a network whose outputs are numbers: one of regression, or with a single output and no class.
+            ValueError: for a network of regression, and for one with a single output and no class.
         """
         return probabilities(self, self.outputs(X))
 

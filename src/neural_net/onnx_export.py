@@ -25,6 +25,7 @@ from .activations import (
     Softplus,
     Tanh,
 )
+from .answers import to_probabilities
 from .convolution import AveragePool1D, Conv1D, MaxPool1D, Pool1D
 from .layer import Layer
 from .layers import Chain, Dropout, Flatten, Linear, Reshape, Residual
@@ -70,19 +71,21 @@ def to_onnx(
 ) -> Any:
     """A built network as an ONNX model (``onnx.ModelProto``), in float32.
 
-    Its input ``X`` is (rows, *shape_in). Its output is ``probabilities``, (rows, n_outputs): softmax(logits /
-    temperature).
+    Its input ``X`` is (rows, *shape_in). Its output is ``probabilities``, (rows, *shape_out), those of
+    ``Network.predict_proba``.
 
     Args:
         network: its parameters and running statistics are copied.
         path: also write the model to this file.
         scaling: the middle and the half width of the inputs' range, for networks trained on (X - middle) / half.
-        temperature: see ``probabilities``.
-        probabilities: False: the output is ``outputs``, without softmax, as a regression has it.
+        temperature: what the logits are divided by first.
+        probabilities: False: the output is ``outputs``, as ``Network.outputs`` has it. Networks without probabilities
+            need this.
 
     Raises:
         ImportError: if the package onnx is not installed.
-        ValueError: if the network is not built, or a part in it cannot be exported; the message names the part.
+        ValueError: if the network is not built or has no probabilities, or a part in it cannot be exported; the message
+            names the part.
     """
     try:
         import onnx
@@ -90,15 +93,24 @@ def to_onnx(
         raise ImportError("to_onnx needs the package onnx: pip install onnx") from None
     if not of_type(Network, "network", network).built:
         raise ValueError("the network has no sizes yet; build it, or give it its first data, and export it then")
-    graph = Graph()
-    name = "X"
+    operations: tuple[str, ...] = ()
+    if probabilities:
+        try:
+            operations = to_probabilities(network)
+        except ValueError as error:
+            raise ValueError(f"{error}; to_onnx(..., probabilities=False) exports the outputs") from None
+        if temperature != 1 and not operations:
+            raise ValueError("a temperature divides logits, and this network ends in softmax")
+    graph, name = Graph(), "X"
     if scaling != (0.0, 1.0):
         middle, half = scaling
         name = graph.node("Div", graph.node("Sub", name, graph.constant(middle)), graph.constant(half))
     name = _export(graph, network.chain, name)
     if temperature != 1:
         name = graph.node("Div", name, graph.constant(temperature))
-    name = graph.node("Softmax" if probabilities else "Identity", name, **({"axis": -1} if probabilities else {}))
+    for operation in operations:
+        name = _OPERATIONS[operation](graph, name)
+    graph.node("Identity", name)
     result = "probabilities" if probabilities else "outputs"
     graph.nodes[-1].output[0] = result
     model = onnx.helper.make_model(
@@ -194,6 +206,11 @@ def _as(operator: str, **attributes: Any) -> Callable[[Graph, Any, str], str]:
     return export
 
 
+_OPERATIONS: dict[str, Callable[[Graph, str], str]] = {  # of ``answers.TASKS``
+    "softmax": lambda graph, x: graph.node("Softmax", x, axis=-1),
+    "sigmoid": lambda graph, x: graph.node("Sigmoid", x),
+    "log_sigmoid": lambda graph, x: graph.node("Neg", graph.node("Softplus", graph.node("Neg", x))),
+}
 _EXPORTS: dict[type, Callable[[Graph, Any, str], str]] = {
     Chain: _chain,
     Residual: lambda graph, layer, x: graph.node("Add", x, _chain(graph, layer, x)),

@@ -44,10 +44,14 @@ def is_whole(value: Any) -> bool:
 
 
 def of_type(kind: type[Kind], what: str, value: Any) -> Kind:
-    """Return ``value`` if it is of that class; otherwise raise ValueError with ``what`` it should have been."""
+    """Return ``value`` if it is of that class; otherwise raise ValueError with ``what`` it should have been.
+
+    The message names the attribute of ``value`` that is, such as the ``network_`` of an estimator.
+    """
     fits = isinstance(value, kind)
     if not fits:
-        raise ValueError(f"{what} must be of type {kind.__name__}, got {value!r}")
+        inside = next((name for name in ("network_", "network") if isinstance(getattr(value, name, None), kind)), "")
+        raise ValueError(f"{what} must be of type {kind.__name__}, got {value!r}{inside and f'; give its {inside}'}")
     return value
 
 

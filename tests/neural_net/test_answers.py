@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
-from neural_net import Linear, Network, fit, load, save
+from neural_net import Linear, Network, Neural_Net, fit, load, save, to_onnx
 
 RNG = np.random.default_rng
 X = RNG(0).normal(size=(60, 4))
@@ -59,3 +60,30 @@ def test_a_network_answers_as_its_loss_meant_the_outputs(case: str, tmp_path: Pa
         else:
             expected = formula(one.outputs(X).astype(np.float64))
             np.testing.assert_allclose(one.predict_proba(X), expected, rtol=1e-4)
+
+
+def in_onnx(network: Network, **options: Any) -> Any:
+    session = onnxruntime.InferenceSession(to_onnx(network, **options).SerializeToString())
+    return session.run(None, {"X": X.astype(np.float32)})[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_onnx_answers_as_the_network_does(case: str) -> None:
+    network = trained(case)
+    assert in_onnx(network, probabilities=False) == pytest.approx(network.outputs(X), abs=1e-4)
+    if CASES[case][3] is None:
+        with pytest.raises(ValueError, match=r"no probabilities; use predict; to_onnx\(..., probabilities=False\) exp"):
+            to_onnx(network)
+    else:
+        assert in_onnx(network) == pytest.approx(network.predict_proba(X), abs=1e-5)
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: to_onnx(Network([Linear(1)], 4, rng=0)), "a single output has no classes; .* probabilities=False"),
+    (lambda: to_onnx(trained("softmax at the end"), temperature=2), "a temperature divides logits, and this netw"),
+    (lambda: to_onnx(Neural_Net([4, 3], [])), r"network must be of type Network, got .*; give its network$"),
+    (lambda: to_onnx([Linear(3)]), r"network must be of type Network, got \[Linear\(3\)\]$"),
+])  # fmt: skip
+def test_what_has_no_probabilities_in_onnx_is_named(call: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
