@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from neural_net import CrossEntropy, Layer, Network, dense_layers, evaluate, fit
+import neural_net as nn
+from neural_net import Callback, CrossEntropy, Layer, Network, dense_layers, evaluate, fit
 
 RNG = np.random.default_rng
 X = RNG(0).normal(size=(2000, 16))
@@ -100,3 +101,32 @@ def test_threads_may_predict_while_one_trains_and_all_may_be_the_first() -> None
         return network.params.tobytes()
 
     assert train(threads=300) == train(threads=0)
+
+
+def test_trainings_in_threads_may_share_a_loss_and_a_schedule() -> None:
+    loss, schedule = CrossEntropy(0.1, [1, 2, 3]), nn.ReduceOnPlateau(patience=1)
+
+    def train(seed: int) -> bytes:
+        network = Network(STACKS["dense"], 16, rng=seed)
+        fit(network, X[:300], Y[:300], rng=seed, epochs=5, loss=loss, schedule=schedule)
+        return network.params.tobytes()
+
+    alone = [train(seed) for seed in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(train, range(16))) == alone
+
+
+@pytest.mark.parametrize("shared", [{"optimizer": nn.Adam()}, {"callbacks": [nn.WeightAverage()]}], ids=str)
+def test_an_optimizer_or_callback_of_a_running_training_is_refused_elsewhere(shared: dict[str, Any]) -> None:
+    first, second = (Network(STACKS["dense"], 16, rng=0) for _ in range(2))
+    options: dict[str, Any] = {"rng": 1, "epochs": 1, "callbacks": []} | shared
+
+    class Another(Callback):
+        def on_batch_end(self, training: Any) -> None:
+            before = second.params.copy()
+            with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="object is in use by a training"):
+                pool.submit(fit, second, X, Y, **options).result()
+            assert np.array_equal(second.params, before)
+
+    fit(first, X[:64], Y[:64], **options | {"callbacks": [*options["callbacks"], Another()]})
+    fit(second, X[:64], Y[:64], **options)  # afterwards it is free
