@@ -70,7 +70,8 @@ def to_probabilities(network: "Network") -> tuple[str, ...]:
         raise ValueError("the network was trained to predict numbers, which have no probabilities; use predict")
     if network.task != "multilabel" and network.n_outputs == 1 and network.classes is None:
         raise ValueError("a network with a single output has no classes; predict gives its number for each row")
-    return () if isinstance(end_of(network.chain.layers), Softmax) else operations
+    end = end_of(network.chain.layers)
+    return () if isinstance(end, Softmax) and end.shape_out[-1] == network.n_outputs else operations
 
 
 def probabilities(network: "Network", outputs: Array) -> Array:

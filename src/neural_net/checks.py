@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .activations import ACTIVATIONS
+from .activations import ACTIVATIONS, Sigmoid, Softmax
+from .answers import end_of
 from .callbacks import StateError
 from .losses import ROWS_GATHERED, Loss, Targets
 from .network import Network
@@ -56,12 +57,12 @@ def total(weight: Array) -> float:
 
 
 def check_end(network: Network, loss: Loss) -> None:
-    """Raise ValueError if the network ends in the activation that the loss applies itself."""
-    last = network.layers[-1]
-    if loss.includes and isinstance(last, ACTIVATIONS[loss.includes]):
+    """Raise ValueError if the loss applies an activation itself, and the network ends in that, softmax or sigmoid."""
+    end = end_of(network.chain.layers)
+    if loss.includes and isinstance(end, (Softmax, Sigmoid, ACTIVATIONS[loss.includes])):
         raise ValueError(
-            f"{type(loss).__name__} applies {loss.includes} to the outputs itself; leave out {last.name}, the last "
-            "layer, or it is applied twice"
+            f"{type(getattr(loss, 'loss', loss)).__name__} applies {loss.includes} to the outputs itself; leave out "
+            f"{end.name} at the end of the network, or the outputs are squashed twice"
         )
 
 
