@@ -49,6 +49,7 @@ class Layer(Views, Shown):
     name = ""  # set by the network: the class's name and a number, such as linear1
     rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
+    handed_out = False  # whether a user took the layer from a network: then the copy keeps its weights on purpose
     row_weight: Array | None = None  # (batch,) how much the rows of a training batch count; set by the training
     passing: tuple[str, ...] = ("row_weight",)  # left out of copies: the latest batch, more views of parameters
     added_options: tuple[str, ...] = ()  # saved only if not the default: files without them stay as they always were

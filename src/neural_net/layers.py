@@ -6,6 +6,7 @@ Shapes leave out the batch axis: ``(16,)`` is a row of 16 numbers, ``(8, 2)`` a 
 import copy
 import functools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ParamSpec
 
@@ -230,7 +231,8 @@ def takes_a_list(init: Callable[Given, None]) -> Callable[Given, None]:
 class Chain(Layer):
     """Layers one after the other: ``y = f_n(... f_2(f_1(x)))``. Its parameters are those of the layers, in order.
 
-    A layer object that already has a place in a chain is copied, so that each place has its own state.
+    A layer object that already has a place in a chain is copied, so that each place has its own state. The copy begins
+    with the weights of the layer. A warning says so, unless the layer was taken from a network (``network.layers``).
     """
 
     @takes_a_list
@@ -239,12 +241,20 @@ class Chain(Layer):
         layers = listed("layers", layers)
         check(len(layers) > 0, self, "needs at least one layer")
         self.layers: list[Layer] = []
+        reused = []
         for spec in layers:
             layer = make_layer(spec)
             if layer.placed:
+                reused += [part.name for part in layer.walk() if part.arrays() and not part.handed_out]
                 layer = copy.deepcopy(layer)
             layer.placed = True
             self.layers.append(layer)
+        if reused:
+            warnings.warn(
+                f"{', '.join(reused)}: in a network already; the copies here begin with the same weights. To begin "
+                "anew, give new layers, or names. To keep weights, take the layers from the network, network.layers",
+                stacklevel=5,  # whoever makes a network of them
+            )
 
     def children(self) -> Iterator[Layer]:
         yield from self.layers
@@ -289,6 +299,13 @@ class Chain(Layer):
         super().forget()
         for layer in self.layers:
             layer.forget()
+
+
+def handed_out(layer: Layer) -> Layer:
+    """The layer, marked as taken from its network by the user, who may place copies of it elsewhere."""
+    for part in layer.walk():
+        part.handed_out = True
+    return layer
 
 
 class Residual(Chain):

@@ -15,7 +15,7 @@ from .answers import predictions, probabilities
 from .display import code, html_table, text_table
 from .initializers import initialize
 from .layer import Layer, Parameter, batch_array
-from .layers import Chain, make_layer, takes_a_list
+from .layers import Chain, handed_out, make_layer, takes_a_list
 from .parts import lookup
 from .values import Array, Rng, Shape, as_rows, check, check_count, generator, listed
 from .views import Views
@@ -33,7 +33,8 @@ class Network(Views):
 
     Args:
         layers: layers and activations, as objects, names or specs that ``make_layer`` takes. A layer that belongs to
-            a network already is copied with its weights, and the other network stays as it is.
+            a network already is copied with its weights, and the other network stays as it is. A warning says so,
+            unless the layer was taken from ``layers`` of the other network or by its index or name.
         n_in: the number of inputs, or the shape of one sample; None: taken from the first data.
         rng: draws the initial weights: a generator, or a whole number as its seed.
         dtype: float32 to train fast, float64 to check gradients.
@@ -79,9 +80,9 @@ class Network(Views):
             self.build(tuple(np.atleast_1d(n_in).tolist()))
 
     @property
-    def layers(self) -> list[Layer]:
-        """The layers in order, without those inside others (``walk`` yields all)."""
-        return self.chain.layers
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers in order, without those inside others (``walk`` yields all). A network's layers cannot change."""
+        return tuple(map(handed_out, self.chain.layers))
 
     @property
     def built(self) -> bool:
@@ -241,7 +242,7 @@ class Network(Views):
                 if not self.built:
                     self.build(X.shape[1:])
         if X.shape[1:] != self.shape_in:
-            name = self.layers[0].name
+            name = self.chain.layers[0].name
             raise ValueError(f"{name}, the first layer, expects samples of shape {self.shape_in}, got {X.shape[1:]}")
         return X
 
@@ -272,7 +273,7 @@ class Network(Views):
     # Layers
 
     def __len__(self) -> int:
-        return len(self.layers)
+        return len(self.chain.layers)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
@@ -281,12 +282,12 @@ class Network(Views):
     def __getitem__(self, key: int | str) -> Layer: ...
 
     @overload
-    def __getitem__(self, key: slice) -> list[Layer]: ...
+    def __getitem__(self, key: slice) -> tuple[Layer, ...]: ...
 
-    def __getitem__(self, key: int | str | slice) -> Layer | list[Layer]:
+    def __getitem__(self, key: int | str | slice) -> Layer | tuple[Layer, ...]:
         """Layers by their place, or one by its name, such as ``network["linear1"]``, also inside another layer."""
         if isinstance(key, str):
-            return lookup("a layer of the network", {layer.name: layer for layer in self.walk()}, key)
+            return handed_out(lookup("a layer of the network", {layer.name: layer for layer in self.walk()}, key))
         return self.layers[key]
 
     def parameters(self) -> Iterator[tuple[Layer, str, Parameter]]:
@@ -297,7 +298,7 @@ class Network(Views):
 
     def walk(self) -> Iterator[Layer]:
         """All layers, with those inside others."""
-        for layer in self.layers:
+        for layer in self.chain.layers:
             yield from layer.walk()
 
     def set_rng(self, rng: Rng) -> None:
@@ -324,7 +325,7 @@ class Network(Views):
             options.append(f"dtype='{self.dtype}'")
         if self.classes is not None:
             options.append(f"classes={self.classes.tolist()}")
-        return code("Network", self.layers, options)
+        return code("Network", self.chain.layers, options)
 
     def _rows(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = [("layer", "kind", "output shape", "parameters")]

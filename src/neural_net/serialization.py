@@ -53,7 +53,7 @@ def network_files(network: Network, extra: Mapping[str, Any] | None = None) -> d
         "dtype": str(network.dtype),
         "shape_in": list(network.shape_in),
         "classes": None if network.classes is None else network.classes.tolist(),
-        "layers": [layer_spec(layer) for layer in network.layers],
+        "layers": [layer_spec(layer) for layer in network.chain.layers],
         "extra": dict(extra or {}),
     }
     if frozen := [layer.name for layer in network.walk() if not layer.trainable]:

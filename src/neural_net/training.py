@@ -323,7 +323,7 @@ class Training:
             layer, name = bad_weights[0]
             where = f"the weights {layer.name}.{name} {when}"
         else:
-            outputs = _outputs(network.layers, rows, training)
+            outputs = _outputs(network.chain.layers, rows, training)
             where = next((f"the output of {name}" for name, y in outputs if not np.isfinite(y).all()), "the loss")
             where += "" if training else " for the validation rows"
             where += f" {when}"

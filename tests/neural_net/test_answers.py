@@ -1,5 +1,6 @@
 """What a network answers: predictions and probabilities as its loss meant the outputs, also from a file and in ONNX."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ CASES: dict[str, tuple[str, Any, list[Any], Any]] = {  # the loss, the targets, 
 
 def trained(case: str, **options: Any) -> Network:
     loss, y, layers, _ = CASES[case]
-    network = Network(layers, 4, rng=RNG(0), **options)
+    network = Network(copy.deepcopy(layers), 4, rng=RNG(0), **options)
     fit(network, X, y, rng=RNG(1), loss=loss, epochs=150, batch_size=20, optimizer={"adam": {"lr": 0.05}})
     return network
 

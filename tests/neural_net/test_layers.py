@@ -230,7 +230,7 @@ def test_a_second_network_of_the_same_objects_leaves_the_first_alone(rng: np.ran
     X = rng.normal(size=(5, 4))
     before = first.outputs(X)
     with pytest.warns(UserWarning, match=r"linear1 draws new weights: those it has do not fit here, W \(4, 3\), b"):
-        second = Network(layers, 6, rng=rng)
+        second = Network(first.layers, 6, rng=rng)
     assert second.outputs(np.ones((1, 6))).shape == (1, 2)
     assert np.array_equal(first.outputs(X), before)
     assert np.array_equal(second.layers[2].get_weights()[0], first.layers[2].get_weights()[0])

@@ -28,7 +28,7 @@ def small(seed: int = 0, **options: Any) -> Network:
 
 # One vector
 def test_parameters_and_gradients_are_views_into_two_vectors(rng: np.random.Generator) -> None:
-    network = Network(ALL_KINDS, 16, rng=rng)
+    network = Network(copy.deepcopy(ALL_KINDS), 16, rng=rng)
     network.params[:] = np.arange(network.n_parameters)
     network.grads[:] = -network.params
     start = 0
@@ -41,7 +41,7 @@ def test_parameters_and_gradients_are_views_into_two_vectors(rng: np.random.Gene
 
 
 def test_assigned_arrays_are_copied_to_where_the_network_computes_and_saves(rng: np.random.Generator) -> None:
-    network, X = Network(ALL_KINDS, 16, rng=rng, dtype=np.float64), rng.normal(size=(4, 16))
+    network, X = Network(copy.deepcopy(ALL_KINDS), 16, rng=rng, dtype=np.float64), rng.normal(size=(4, 16))
     places = [(network, "params"), (network, "grads"), (network, "decays")]
     places += [(part, f"{d}{name}") for part, name, _ in network.parameters() for d in ("", "d")]
     places += [(network.layers[-1], name) for name in ("Wb", "WbT", "dWb")]
@@ -67,7 +67,7 @@ def test_arrays_assigned_before_their_place_exists_are_not_lost(rng: np.random.G
 
 
 def test_backward_fills_the_gradient_vector(rng: np.random.Generator) -> None:
-    network = Network(ALL_KINDS, 16, rng=rng)
+    network = Network(copy.deepcopy(ALL_KINDS), 16, rng=rng)
     network.set_rng(rng)
     network.grads[:] = np.nan
     network.forward(rng.normal(size=(4, 16)), training=True)
@@ -122,11 +122,11 @@ def test_a_copy_holds_the_parameters_once_and_no_batch(rng: np.random.Generator)
 
 
 def test_parameters_are_counted_for_any_samples_without_touching_the_network(rng: np.random.Generator) -> None:
-    network, X = Network(ALL_KINDS, 16, rng=rng), rng.normal(size=(4, 16))
-    before, longer = network.outputs(X), [{"reshape": {"shape": [-1, 2]}}, *ALL_KINDS[1:-3], Linear(3)]
+    network, X = Network(copy.deepcopy(ALL_KINDS), 16, rng=rng), rng.normal(size=(4, 16))
+    before, longer = network.outputs(X), [{"reshape": {"shape": [-1, 2]}}, *copy.deepcopy(ALL_KINDS[1:-3]), Linear(3)]
     assert network.count_parameters((16,)) == network.n_parameters == len(network.params)
     assert np.array_equal(network.outputs(X), before)
-    assert [Network(longer, 16, rng=rng).count_parameters((n,)) for n in (16, 32)] == [87, 135]
+    assert [Network(copy.deepcopy(longer), 16, rng=rng).count_parameters((n,)) for n in (16, 32)] == [87, 135]
 
 
 def test_without_a_number_of_inputs_the_first_data_decide() -> None:
@@ -202,7 +202,7 @@ def test_a_single_output_is_a_number_unless_it_has_a_class(rng: np.random.Genera
 
 
 def test_any_number_of_rows_and_outputs_are_the_callers_to_keep(rng: np.random.Generator) -> None:
-    network, X = Network(ALL_KINDS, 16, rng=rng, dtype=np.float64), rng.normal(size=(2500, 16))
+    network, X = Network(copy.deepcopy(ALL_KINDS), 16, rng=rng, dtype=np.float64), rng.normal(size=(2500, 16))
     outputs = network.outputs(X)
     for rows in (slice(0, 1), slice(1000, 1100), slice(2499, 2500)):
         np.testing.assert_allclose(network.outputs(X[rows]), outputs[rows], rtol=1e-9, atol=1e-12)
@@ -242,7 +242,7 @@ STACKS = [dense_layers([5], 3), [LayerNorm(), BatchNorm(), Linear(3)], [Identity
 @pytest.mark.parametrize("stack", range(len(STACKS)))
 @pytest.mark.parametrize("form", FORMS)
 def test_equal_values_give_equal_bytes_in_any_form(form: str, stack: int) -> None:
-    network = Network(STACKS[stack], 4, rng=np.random.default_rng(0))
+    network = Network(copy.deepcopy(STACKS[stack]), 4, rng=np.random.default_rng(0))
     expected = network.outputs(WHOLE.astype(np.float32)).tobytes()
     given_form, before = FORMS[form], copy.deepcopy(FORMS[form])
     if isinstance(given_form, np.ndarray):
@@ -280,7 +280,7 @@ def test_sums_round_alike_in_any_memory_layout(layout: Any, rng: np.random.Gener
 
 
 def test_forward_takes_what_outputs_takes_and_keeps_the_dtype() -> None:
-    for layers in STACKS:
+    for layers in copy.deepcopy(STACKS):
         network = Network(layers, 4, rng=np.random.default_rng(0))
         for X in (WHOLE, WHOLE.tolist(), pd.DataFrame(WHOLE), np.asfortranarray(WHOLE, dtype=np.float32)):
             outputs = network.forward(X)  # type: ignore[arg-type]

@@ -125,7 +125,7 @@ def test_a_network_is_a_function_and_holds_layers(rng: np.random.Generator) -> N
     assert np.array_equal(kept, network.outputs(X))
     network(X + 1)
     assert np.array_equal(first, kept)
-    assert list(network) == network.layers == [network[0], network[1], network[-1]]
+    assert tuple(network) == network.layers == (network[0], network[1], network[-1])
     assert (len(network), network["linear2"], network[1:]) == (3, network[1].layers[0], network.layers[1:])  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match=r"one of linear1, .* got 'linear4' \(did you mean linear3\?\)"):
         network["linear4"]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural_net import OPTIMIZERS, Callback, Linear, Network, Training, WeightAverage, fit, load, save
+from neural_net import OPTIMIZERS, Callback, Chain, Linear, Network, Training, WeightAverage, fit, load, save
 
 RNG = np.random.default_rng
 BODY = [
@@ -36,6 +36,21 @@ def test_trained_layers_keep_their_weights_in_a_new_network_and_the_old_one_stay
     fit(new, *blobs, rng=RNG(3), epochs=1)
     assert same(old.get_weights(), before)
     assert Network(old.layers, 4, rng=RNG(4)).outputs(blobs[0]) == pytest.approx(old.outputs(blobs[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "take", [lambda network: network.layers, list, lambda network: [network[0], network["linear2"]]]
+)
+def test_weights_are_kept_with_a_warning_unless_the_layers_were_taken_from_a_network(take: Any, blobs: Any) -> None:
+    given = [Linear(6), Chain([Linear(3)])]
+    old = Network(given, 4, rng=RNG(0))
+    fit(old, *blobs, rng=RNG(1), epochs=1)
+    with pytest.warns(
+        UserWarning, match=r"linear1, linear2: in a network already; the copies here begin with the same"
+    ):
+        again = Network(given, 4, rng=RNG(2))
+    assert same(again.get_weights(), old.get_weights())
+    assert same(Network(take(old), 4, rng=RNG(2)).get_weights(), old.get_weights())  # warnings are errors
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

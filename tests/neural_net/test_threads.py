@@ -1,5 +1,6 @@
 """Threads: whatever one asks of a network outside of its training gives in many threads what it gives in one."""
 
+import copy
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -76,7 +77,7 @@ def restless_threads() -> Iterator[None]:
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_eight_threads_get_what_one_gets(stack: str) -> None:
-    network, loss = Network(STACKS[stack], 16, rng=RNG(0)), CrossEntropy(0.1, [1, 2, 3])
+    network, loss = Network(copy.deepcopy(STACKS[stack]), 16, rng=RNG(0)), CrossEntropy(0.1, [1, 2, 3])
     work = [slice(start, start + rows) for start in range(0, 600, 3) for rows in (1, 7, 1100)]
 
     def answers(rows: slice) -> tuple[Any, ...]:
@@ -90,7 +91,7 @@ def test_eight_threads_get_what_one_gets(stack: str) -> None:
 
 def test_threads_may_predict_while_one_trains_and_all_may_be_the_first() -> None:
     def train(threads: int) -> bytes:
-        network = Network(STACKS["dense"], rng=RNG(0))
+        network = Network(copy.deepcopy(STACKS["dense"]), rng=RNG(0))
         with ThreadPoolExecutor(8) as pool:
             started = [pool.submit(network.outputs, X[:5]) for _ in range(threads)]
             assert len({future.result().tobytes() for future in started}) <= 1  # one of them built it
@@ -107,7 +108,7 @@ def test_trainings_in_threads_may_share_a_loss_and_a_schedule() -> None:
     loss, schedule = CrossEntropy(0.1, [1, 2, 3]), nn.ReduceOnPlateau(patience=1)
 
     def train(seed: int) -> bytes:
-        network = Network(STACKS["dense"], 16, rng=seed)
+        network = Network(copy.deepcopy(STACKS["dense"]), 16, rng=seed)
         fit(network, X[:300], Y[:300], rng=seed, epochs=5, loss=loss, schedule=schedule)
         return network.params.tobytes()
 
@@ -118,7 +119,7 @@ def test_trainings_in_threads_may_share_a_loss_and_a_schedule() -> None:
 
 @pytest.mark.parametrize("shared", [{"optimizer": nn.Adam()}, {"callbacks": [nn.WeightAverage()]}], ids=str)
 def test_an_optimizer_or_callback_of_a_running_training_is_refused_elsewhere(shared: dict[str, Any]) -> None:
-    first, second = (Network(STACKS["dense"], 16, rng=0) for _ in range(2))
+    first, second = (Network(copy.deepcopy(STACKS["dense"]), 16, rng=0) for _ in range(2))
     options: dict[str, Any] = {"rng": 1, "epochs": 1, "callbacks": []} | shared
 
     class Another(Callback):

@@ -103,7 +103,7 @@ PATH_END = [{"reshape": {"shape": [4, 1]}}, Linear(8), "tanh", Linear(3)]
 def test_a_network_that_ends_in_paths_learns_a_class_for_each_step() -> None:
     X = RNG(0).normal(size=(60, 4))
     steps = np.digitize(X, [-0.5, 0.5])  # of each number: low, middle or high
-    net = Network(PATH_END, 4, rng=RNG(0), dtype=np.float64, classes=["low", "middle", "high"])
+    net = Network(copy.deepcopy(PATH_END), 4, rng=RNG(0), dtype=np.float64, classes=["low", "middle", "high"])
     options: dict[str, Any] = {"optimizer": {"adam": {"lr": 0.05}}, "validation": (X, steps)}
     history = fit(net, X, steps, rng=RNG(0), epochs=60, **options)
     assert net.outputs(X).shape == net.predict_proba(X).shape == (60, 4, 3)
@@ -120,7 +120,7 @@ def test_a_weight_of_a_path_is_as_good_as_repeated_paths(loss: Any) -> None:
     X, weight, trained = RNG(0).normal(size=(12, 4)), np.arange(12) % 3, []
     steps = np.digitize(X, [-0.5, 0.5])
     for repeats, weights in ((1, weight), (weight, None)):
-        net, rows = Network(PATH_END, 4, rng=RNG(0), dtype=np.float64), np.repeat(X, repeats, 0)
+        net, rows = Network(copy.deepcopy(PATH_END), 4, rng=RNG(0), dtype=np.float64), np.repeat(X, repeats, 0)
         options: dict[str, Any] = {"batch_size": None, "epochs": 5, "optimizer": SGD(0.1), "loss": loss}
         history = fit(net, rows, np.repeat(steps, repeats, 0), rng=RNG(0), sample_weight=weights, **options)
         trained.append([*net.params, *history["train_loss"], *history["train_accuracy"]])
@@ -200,7 +200,7 @@ def test_a_row_of_weight_2_is_a_row_given_twice(layers: Any, loss: Any, blobs: D
     weight, held_out = np.arange(32) % 4, np.arange(9) % 3
     by_class = np.array([1, 2, 3])[y] if loss is BY_CLASS else np.ones(32, int)
     plain = "cross_entropy" if loss is BY_CLASS else loss
-    once, repeated = network(*layers), network(*layers)
+    once, repeated = network(*copy.deepcopy(layers)), network(*copy.deepcopy(layers))
     options: dict[str, Any] = {"batch_size": None, "epochs": 20, "optimizer": SGD(0.1)}
     a = fit(once, X, y, rng=RNG(0), loss=loss, sample_weight=pd.Series(weight), **options,
             validation=(X[:9], y[:9], held_out))  # fmt: skip
@@ -511,7 +511,7 @@ def test_batch_normalization_of_single_rows(blobs: Data) -> None:
         fit(net, X, y, rng=RNG(0), batch_size=1)
     fit(net, X[:1], y[:1], rng=RNG(0), epochs=50, optimizer=SGD(0.1))
     assert evaluate(net, X[:1], y[:1])[0] < 0.1
-    fit(network(*PATH), X, y, rng=RNG(0), batch_size=1, epochs=1)  # a path has several points
+    fit(network(*copy.deepcopy(PATH)), X, y, rng=RNG(0), batch_size=1, epochs=1)  # a path has several points
     net, means = network(nn.BatchNorm(), Linear(3)), []
 
     class Means(Callback):
