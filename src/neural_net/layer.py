@@ -3,14 +3,14 @@
 import copy
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
 from .parts import Shown, arguments, options
-from .values import Array, Shape, as_numbers, check
-from .views import Views
+from .values import Array, Shape, check, of_shape
+from .views import Places, Views
 
 
 class Parameter(NamedTuple):
@@ -46,7 +46,7 @@ class Layer(Views, Shown):
     """
 
     _trainable = True
-    name = ""  # set by the network: the class's name and a number, such as linear1
+    _name = ""
     rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
     handed_out = False  # whether a user took the layer from a network: then the copy keeps its weights on purpose
@@ -56,10 +56,10 @@ class Layer(Views, Shown):
 
     def __init__(self) -> None:
         self.parameters: dict[str, Parameter] = {}
-        self.state: dict[str, Array] = {}  # saved with the network, but not trained, such as running means
+        self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        self.state = {}
         self.shape_in: Shape = ()
         self.shape_out: Shape = ()
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
         self._buffers: dict[tuple[str, Shape], Array] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -68,6 +68,24 @@ class Layer(Views, Shown):
         own = [name for name in ("forward", "backward") if name in vars(cls)]
         for name in own if not cls.__module__.startswith(f"{__package__}.") else ():
             setattr(cls, name, _keeping_dtype(vars(cls)[name]))
+
+    @property
+    def name(self) -> str:
+        """The class's name and a number, such as linear1, given by the network, whose saved arrays go by it."""
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        raise ValueError(f"the network names its layers, and {self!r} cannot be called {name!r}")
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """Arrays that are saved with the network, but not trained, such as running means; in the layer's dtype."""
+        return self._state
+
+    @state.setter
+    def state(self, state: Mapping[str, Any]) -> None:
+        self._state = Places({name: np.asarray(array, self.dtype) for name, array in state.items()})
 
     # The function
 
@@ -171,10 +189,8 @@ class Layer(Views, Shown):
             raise ValueError(
                 f"expected {len(places)} arrays, {', '.join(places) or 'as it has no sizes'}, got {len(weights)}"
             )
-        arrays = [as_numbers(given, name) for name, given in zip(places, weights, strict=True)]
-        for (name, place), array in zip(places.items(), arrays, strict=True):
-            if array.shape != place.shape:
-                raise ValueError(f"{name} has shape {place.shape}, got an array of shape {array.shape}")
+        pairs = zip(places.items(), weights, strict=True)
+        arrays = [of_shape(place.shape, name, given) for (name, place), given in pairs]
         for place, array in zip(places.values(), arrays, strict=True):
             place[...] = array
 
@@ -198,6 +214,7 @@ class Layer(Views, Shown):
     def adopt(self, dtype: np.dtype[Any]) -> None:
         """Compute in ``dtype`` from now on; integers count as float64."""
         self.dtype = np.result_type(dtype, np.float32)
+        self.state = self.state
         self.forget()
 
     def forget(self) -> None:

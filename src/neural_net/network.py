@@ -51,6 +51,7 @@ class Network(Views):
     params: Array
     grads: Array
     decays: Array
+    task = "classification"
 
     @takes_a_list
     def __init__(
@@ -71,7 +72,6 @@ class Network(Views):
         self.rng, self.lock = generator(rng), threading.RLock()
         self._rng_code = "np.random.default_rng()" if rng is self.rng else repr(rng)
         self.classes = None if classes is None else np.asarray(classes)
-        self.task = "classification"
         self.chain = Chain([make_layer(layer) for layer in layers])
         self._part_users()
         self._name_layers()
@@ -356,7 +356,8 @@ class Network(Views):
         for layer in self.walk():
             kind = type(getattr(layer, "user", layer)).__name__.lower()
             seen[kind] += 1
-            layer.name = f"{kind}{seen[kind]}"
+            layer._name = f"{kind}{seen[kind]}"
+            check(layer.name == layer._name, layer, "the class must not have an attribute name, which is the network's")
 
 
 def _keep(layer: Layer, weights: Mapping[str, Array]) -> None:

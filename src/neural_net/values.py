@@ -103,6 +103,14 @@ def as_numbers(values: Any, what: str) -> Array:
     return array
 
 
+def of_shape(shape: Shape, what: str, value: Any) -> Array:
+    """Numbers as an array; ValueError if it has another shape."""
+    array = as_numbers(value, what)
+    if array.shape != shape:
+        raise ValueError(f"{what} has shape {shape}, got an array of shape {array.shape}")
+    return array
+
+
 _ROWS_CHECKED = 65536  # at once
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .values import Array, as_numbers
+from .values import Array, of_shape
 
 _set = object.__setattr__  # looked up once: layers assign in every step
 
@@ -24,9 +24,18 @@ class Views:
             if name not in self._views:
                 _set(self, name, value)
             elif value is not (place := vars(self).get(name)):  # it is after layer.W *= 2
-                what, value = f"{getattr(self, 'name', '') or type(self).__name__}.{name}", as_numbers(value, name)
+                owner = getattr(self, "name", "") or type(self).__name__
                 if place is None:
-                    raise ValueError(f"{what} cannot be assigned before the sizes are known")
-                if value.shape != place.shape:
-                    raise ValueError(f"{what} has shape {place.shape}, got an array of shape {value.shape}")
-                place[...] = value
+                    raise ValueError(f"{owner}.{name} cannot be assigned before the sizes are known")
+                place[...] = of_shape(place.shape, f"{owner}.{name}", value)
+
+
+class Places(dict[str, Array]):
+    """Arrays by name that keep their places: assigning to one copies the numbers into it."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        place = self.get(name)
+        if place is None:
+            super().__setitem__(name, value)
+        elif value is not place:  # it is after state["mean"] *= 2
+            place[...] = of_shape(place.shape, name, value)

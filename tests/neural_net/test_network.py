@@ -57,6 +57,33 @@ def test_assigned_arrays_are_copied_to_where_the_network_computes_and_saves(rng:
     assert np.array_equal(network.params[-network.layers[-1].n_parameters : -3], network.layers[-1].W.ravel())
 
 
+def test_running_states_keep_their_place_and_dtype(blobs: Any) -> None:
+    class Counts(Identity):
+        def bind(self, params: Any, grads: Any) -> None:
+            super().bind(params, grads)
+            self.state = {"seen": np.zeros(1)}
+
+    network = Network([BatchNorm(), Linear(3), Counts()], 4, rng=0)
+    norm = network.layers[0]
+    place = norm.state["mean"]
+    norm.state["mean"] = np.arange(4.0)
+    assert (norm.state["mean"] is place, place.tolist()) == (True, [0, 1, 2, 3])
+    with pytest.raises(ValueError, match=r"mean has shape \(4,\), got an array of shape \(1,\)"):
+        norm.state["mean"] = [1]
+    norm.state = {"mean": np.zeros(4), "variance": np.ones(4)}
+    fit(network, *blobs, rng=0, epochs=1)
+    for one in (network, copy.deepcopy(network)):
+        assert {array.dtype for layer in one.walk() for array in layer.state.values()} == {np.dtype(np.float32)}
+
+
+def test_a_layers_name_is_its_networks(rng: np.random.Generator) -> None:
+    network = Network([Linear(3), Linear(2)], 4, rng=rng)
+    with pytest.raises(ValueError, match=r"the network names its layers, and Linear\(3\) cannot be called 'hidden'"):
+        network.layers[0].name = "hidden"
+    with pytest.raises(ValueError, match="Named: the class must not have an attribute name"):
+        Network([type("Named", (Tanh,), {"name": "mine"})()], 4, rng=rng)
+
+
 def test_arrays_assigned_before_their_place_exists_are_not_lost(rng: np.random.Generator) -> None:
     linear = Linear(3)
     linear.W = np.ones((4, 3))
