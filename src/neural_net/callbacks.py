@@ -1,7 +1,7 @@
 """Callbacks: methods that the training calls as it runs. Early stopping and weight averaging are callbacks."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +80,9 @@ class EarlyStopping(Callback):
             raise ValueError(f"{watched} validation=(X, y)")
         if self.monitor in ("train_accuracy", "val_accuracy") and not training.accuracy:
             raise ValueError(f"{watched} accuracy=True and several outputs")
+        before = training.callbacks[: training.callbacks.index(self)]  # a user's own may add to what is measured
+        if all(type(callback).__module__.startswith(f"{__package__}.") for callback in before):
+            self._check(training.quantities)
         self.best, self.best_epoch = math.inf, 0
         self.kept: Snapshot | None = None
 
@@ -94,13 +97,16 @@ class EarlyStopping(Callback):
             restore(training.network, now)
 
     def on_epoch_end(self, training: "Training", record: Record) -> None:
-        if self.monitor not in record:
-            raise ValueError(f"EarlyStopping watches {self.monitor}, and the training measures {', '.join(record)}")
+        self._check(record)
         value = -record[self.monitor] if self.monitor.endswith("accuracy") else record[self.monitor]
         if value < self.best - self.min_delta:
             self.best, self.best_epoch, self.kept = value, training.epoch, snapshot(training.network)
         elif training.epoch - self.best_epoch >= self.patience:
             training.stopping = True
+
+    def _check(self, measured: Iterable[str]) -> None:
+        if self.monitor not in measured:
+            raise ValueError(f"EarlyStopping watches {self.monitor}, and the training measures {', '.join(measured)}")
 
     def on_train_end(self, training: "Training") -> None:
         if self.kept is not None:

@@ -1,6 +1,7 @@
 """What a training checks before it starts: targets, weights, parts that do not fit together, a state to go on from."""
 
 import math
+import reprlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,24 @@ def checked_weights(weight: Any, n: int, dtype: Any, name: str = "sample_weight"
     if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
         raise ValueError(f"{name} must be {n} numbers of at least 0 that are not all 0")
     return weight
+
+
+def checked_validation(validation: Any, network: Network, loss: Loss) -> dict[str, Any]:
+    """The arguments of ``evaluate`` after the network, from (X, y) or (X, y, sample_weight); or ValueError."""
+    of_two_or_three = isinstance(validation, tuple | list) and len(validation) in (2, 3)
+    if not of_two_or_three:
+        got = f"{len(validation)} of them" if isinstance(validation, tuple | list) else reprlib.repr(validation)
+        raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {got}")
+    try:
+        X = network.check_inputs(validation[0])
+        y = labels_or_rows(validation[1], len(X), "the validation's y")
+        Targets(loss, y, network.n_outputs, network.dtype)
+        weight = checked_weights((*validation, None)[2], len(X), network.dtype, "the validation's sample_weight")
+    except ValueError as error:
+        raise ValueError(f"validation: {error}") from None
+    if not len(X):
+        raise ValueError("validation needs at least one row, got none")
+    return {"X": X, "y": y, "sample_weight": weight}
 
 
 def mean_weight(loss: Loss, targets: Targets, sample_weight: Array | None, n: int) -> float | None:

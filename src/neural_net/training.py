@@ -19,6 +19,7 @@ from .checks import (
     check_end,
     check_norms,
     check_place,
+    checked_validation,
     checked_weights,
     labels_or_rows,
     mean_weight,
@@ -105,17 +106,8 @@ class Training:
             raise ValueError("training needs at least one row, got none")
         check_count(self, epochs=epochs, batch_size=len(self.X) if batch_size is None else batch_size)
         self.epochs, self.batch_size = epochs, min(batch_size or len(self.X), len(self.X))
-        self.validation: dict[str, Any] | None = None
-        if validation is not None:
-            if len(validation) not in (2, 3):
-                raise ValueError(f"validation must be (X, y) or (X, y, sample_weight), got {len(validation)} of them")
-            X_val = network.check_inputs(validation[0])
-            y_val = labels_or_rows(validation[1], len(X_val), "the validation's y")
-            if not len(X_val):
-                raise ValueError("validation needs at least one row, got none")
-            name = "the validation's sample_weight"
-            weight = checked_weights((*validation, None)[2], len(X_val), network.dtype, name)
-            self.validation = {"X": X_val, "y": y_val, "sample_weight": weight}
+        self.targets = Targets(self.loss, self.y, network.n_outputs, network.dtype)
+        self.validation = None if validation is None else checked_validation(validation, network, self.loss)
         self.sample_weight = checked_weights(sample_weight, len(self.X), network.dtype)
         self.augment, self.accuracy = augment, accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", given) for given in listed("callbacks", callbacks)]
@@ -124,6 +116,13 @@ class Training:
         self.history, self.tally = History(), Tally()
         self.epoch = self.step = 0
         self.stopping = False
+
+    @property
+    def quantities(self) -> list[str]:
+        """What the training measures: the keys of an epoch's record, to which callbacks may add."""
+        rows = ["train"] if self.validation is None else ["train", "val"]
+        values = ["loss", "accuracy"] if self.accuracy else ["loss"]
+        return ["epoch", "lr", *(f"{of}_{value}" for of in rows for value in values)]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -148,7 +147,6 @@ class Training:
         self.network.set_rng(self.rng)
         self.optimizer.belong(self.network.identity)
         self.network.task = task_of(self.loss, self.y, self.network)
-        self.targets = Targets(self.loss, self.y, self.network.n_outputs, self.network.dtype)
         self._mean_weight = mean_weight(self.loss, self.targets, self.sample_weight, len(self.X))
         self.schedule.start()
         self._tell("on_train_begin")

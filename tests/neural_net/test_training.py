@@ -353,6 +353,17 @@ def test_early_stopping_puts_the_best_epoch_back_exactly(monitor: str, blobs: Da
     assert np.array_equal(net.layers[1].state["mean"], remember.means[best])
 
 
+def test_early_stopping_can_watch_what_a_callback_before_it_measures(blobs: Data) -> None:
+    class Measure(Callback):
+        def on_epoch_end(self, training: Training, record: Record) -> None:
+            record["norm"] = 1.0
+
+    stop = [Measure(), EarlyStopping(2, "norm")]
+    assert len(fit(network(), *blobs, rng=RNG(0), epochs=9, callbacks=stop)) == 3
+    with pytest.raises(ValueError, match="EarlyStopping watches norm, and the training measures epoch, lr, train_loss"):
+        fit(network(), *blobs, rng=RNG(0), callbacks=stop[::-1])
+
+
 def test_early_stopping_ignores_improvements_that_are_too_small(blobs: Data) -> None:
     options: dict[str, Any] = {"epochs": 50, "optimizer": SGD(0.01)}
     assert len(fit(network(), *blobs, rng=RNG(0), callbacks=[EarlyStopping(3, "train_loss")], **options)) == 50
@@ -539,6 +550,11 @@ def test_batch_normalization_of_single_rows(blobs: Data) -> None:
     ({"sample_weight": [0, 0, 0]}, "that are not all 0"),
     ({"validation": (np.ones((2, 4)), [0, 1], [1, 1, 1])}, "the validation's sample_weight must be 2 numbers"),
     ({"validation": (np.ones((2, 4)),)}, r"validation must be \(X, y\) or \(X, y, sample_weight\), got 1 of them"),
+    ({"validation": {}}, r"validation must be \(X, y\) or \(X, y, sample_weight\), got \{\}"),
+    ({"validation": 0.2}, r"validation must be \(X, y\) or .*, got 0.2"),
+    ({"validation": (np.ones((2, 4)), [0, 3])}, "validation: CrossEntropy expects class numbers from 0 to 2, got"),
+    ({"validation": (np.ones((2, 5)), [0, 1])}, "validation: linear1, the first layer, expects samples of"),
+    ({"callbacks": [nn.Diagnostics(), EarlyStopping(monitor="los")]}, "EarlyStopping watches los, and .* epoch, lr,"),
     ({"sample_weight": [1, np.nan, 1]}, "sample_weight must be 3 numbers of at least 0"),
     ({"loss": 5}, "loss must be of type Loss, got 5"),
     ({"callbacks": EarlyStopping(2)}, r"callbacks must be in a list, \[EarlyStopping\(patience=2\)\], got Early"),
@@ -560,8 +576,6 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> Non
 
 
 @pytest.mark.parametrize(("call", "message"), [
-    (lambda: fit(network(), [[1, 2, 3, 4]], [0], rng=RNG(0), callbacks=[EarlyStopping(monitor="los")]),
-     "EarlyStopping watches los, and the training measures epoch, lr"),
     (lambda: EarlyStopping(2.5), "EarlyStopping: patience must be a whole number of at least 1, got 2.5"),
     (lambda: EarlyStopping(min_delta=-1), "EarlyStopping: min_delta must be at least 0, got -1"),
     (lambda: nn.WeightAverage(1), "WeightAverage: decay must be at least 0 and less than 1, got 1"),
