@@ -13,7 +13,7 @@ import numpy as np
 from .activations import ACTIVATIONS, Sigmoid, Softmax
 from .answers import end_of
 from .callbacks import StateError
-from .losses import ROWS_GATHERED, Loss, Targets
+from .losses import ROWS_GATHERED, Loss, Targets, usual_weights
 from .network import Network
 from .normalization import BatchNorm
 from .values import Array, as_numbers
@@ -34,10 +34,10 @@ def checked_weights(weight: Any, n: int, dtype: Any, name: str = "sample_weight"
     """The weights of n rows in that dtype; ValueError if they cannot be weights."""
     if weight is None:
         return None
-    weight = np.ascontiguousarray(as_numbers(weight, name), dtype)
-    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.sum() > 0:
+    weight = as_numbers(weight, name).astype(np.float64)
+    if weight.shape != (n,) or not np.isfinite(weight).all() or (weight < 0).any() or not weight.any():
         raise ValueError(f"{name} must be {n} numbers of at least 0 that are not all 0")
-    return weight
+    return usual_weights(weight).astype(dtype)
 
 
 def checked_validation(validation: Any, network: Network, loss: Loss) -> dict[str, Any]:

@@ -140,6 +140,17 @@ def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
     return y if y.dtype.kind in "iu" else y.astype(np.intp)
 
 
+def usual_weights(weight: Array) -> Array:
+    """Weights in float64; very large and very small ones over their mean, so that they fit into float32.
+
+    Their proportions count. Their size only matters to batch normalization, which takes their sum for a number of rows.
+    """
+    if 1e-6 < weight.max() < 1e6:
+        return weight
+    weight = weight / weight.max()  # now their sum is finite
+    return weight / weight.mean()
+
+
 class CrossEntropy(Loss):
     """Softmax and cross-entropy on logits z: ``loss = -sum_c t_c log softmax(z)_c = logsumexp(z) - sum_c t_c z_c``.
 
@@ -164,6 +175,7 @@ class CrossEntropy(Loss):
             usable = len(class_weights) > 0 and all(np.isfinite(w) and w > 0 for w in class_weights)
             check(usable, self, f"class_weights must be numbers greater than 0, got {list(class_weights)}")
         self.label_smoothing, self.class_weights = label_smoothing, class_weights
+        self._by_class = None if class_weights is None else usual_weights(np.asarray(class_weights, np.float64))
 
     def _rows(self, rows: Array) -> Array:
         name, e, n = type(self).__name__, self.label_smoothing, rows.shape[1]
@@ -209,9 +221,9 @@ class CrossEntropy(Loss):
         self._arranged = outputs.shape, outputs.dtype
 
     def row_weights(self, targets: Array, sample_weight: Array | None = None) -> Array | None:
-        if self.class_weights is None:
+        if self._by_class is None:
             return sample_weight
-        w, e = np.asarray(self.class_weights, targets.dtype), self.label_smoothing
+        w, e = self._by_class.astype(targets.dtype), self.label_smoothing
         weight = np.matmul(targets, w, out=self._buffer("row_weights", targets, targets.shape[:1]))
         weight -= e * w.mean()
         weight /= 1 - e  # the weight before smoothing
@@ -222,7 +234,7 @@ class CrossEntropy(Loss):
         weight, weighted = self.row_weights(targets, sample_weight), targets
         if weight is None:
             return targets, 1 / len(targets)
-        for factor in (self.class_weights, None if sample_weight is None else sample_weight[:, None]):
+        for factor in (self._by_class, None if sample_weight is None else sample_weight[:, None]):
             if factor is not None:
                 factor = np.asarray(factor, targets.dtype)
                 weighted = np.multiply(weighted, factor, out=self._buffer("weighted", targets))

@@ -230,6 +230,18 @@ def test_the_batches_of_an_epoch_pull_as_all_rows_together(loss: Any, size: int,
     np.testing.assert_allclose(sum(pulls), net.grads, rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("unit", [1e-310, 1e-42, 1e37, 1e307])
+def test_weights_of_any_size_count_by_their_proportions(unit: float, blobs: Data) -> None:
+    found = []
+    for weight, of_classes in ((np.arange(32) % 4, [1, 2, 3]), (np.arange(32) % 4 * unit, [unit, 2 * unit, 3 * unit])):
+        net, loss = network(dtype=np.float32), nn.CrossEntropy(0.1, of_classes)
+        options: dict[str, Any] = {"loss": loss, "validation": (*blobs, weight), "sample_weight": weight}
+        history = fit(net, *blobs, rng=RNG(0), epochs=2, **options)
+        found.append([*net.params, *history["train_accuracy"], *history["val_loss"]])
+        found[-1] += evaluate(net, *blobs, loss, weight)
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("size", [64, 32, 1])
 def test_rare_rows_of_great_weight_balance_in_small_batches(size: int) -> None:
     """Of rows that are all alike, 1 % have the weight 99: half of the weight."""
