@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 def labels_or_rows(y: Any, n: int, name: str) -> Array:
     """Targets as an array; ValueError unless there are n."""
-    y = as_numbers(y, name)
+    try:
+        y = as_numbers(y, name)
+    except ValueError as error:
+        raise ValueError(f"{error}; np.unique(labels, return_inverse=True) numbers labels") from None
     if y.ndim == 0 or len(y) != n:
         raise ValueError(f"X has {n} rows and {name} has {len(y) if y.ndim else 'no'}")
     return y
@@ -76,11 +79,20 @@ def total(weight: Array) -> float:
 
 
 def check_end(network: Network, loss: Loss) -> None:
-    """Raise ValueError if the loss applies an activation itself, and the network ends in that, softmax or sigmoid."""
-    end = end_of(network.chain.layers)
+    """Raise ValueError if the end of the network does not suit the loss.
+
+    That is a single output for a loss of classes, and an activation at the end if the loss applies one itself: the same
+    one, softmax or sigmoid.
+    """
+    loss, end = getattr(loss, "loss", loss), end_of(network.chain.layers)
+    if loss.always_classes and network.n_outputs == 1 and network.classes is None:
+        raise ValueError(
+            f"{type(loss).__name__} needs an output for each class, and the network has a single one; for a yes or no "
+            "use binary_cross_entropy, for a number mean_squared_error"
+        )
     if loss.includes and isinstance(end, (Softmax, Sigmoid, ACTIVATIONS[loss.includes])):
         raise ValueError(
-            f"{type(getattr(loss, 'loss', loss)).__name__} applies {loss.includes} to the outputs itself; leave out "
+            f"{type(loss).__name__} applies {loss.includes} to the outputs itself; leave out "
             f"{end.name} at the end of the network, or the outputs are squashed twice"
         )
 

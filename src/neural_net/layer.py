@@ -63,11 +63,11 @@ class Layer(Views, Shown):
         self._buffers: dict[tuple[str, Shape], Array] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let a class from outside of the package return another dtype than it is given, such as float64."""
+        """Let a class from outside of the package return another dtype than it is given, but no other shape."""
         super().__init_subclass__(**options)
         own = [name for name in ("forward", "backward") if name in vars(cls)]
         for name in own if not cls.__module__.startswith(f"{__package__}.") else ():
-            setattr(cls, name, _keeping_dtype(vars(cls)[name]))
+            setattr(cls, name, _checked(name, vars(cls)[name]))
 
     @property
     def name(self) -> str:
@@ -266,15 +266,22 @@ class Layer(Views, Shown):
             raise AttributeError(f"{vars(self).get('name') or type(self).__name__} has no attribute {name}{hint}")
 
 
-def _keeping_dtype(method: Callable[..., Any]) -> Callable[..., Any]:
-    """``forward`` or ``backward`` with its result cast to the dtype of its argument."""
+def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward`` or ``backward`` with its result cast to the dtype of its argument, and refused in another shape."""
 
     @functools.wraps(method)
-    def cast(layer: Layer, x: Array, *training: Any, **by_name: Any) -> Any:
+    def checked(layer: Layer, x: Array, *training: Any, **by_name: Any) -> Any:
         result = method(layer, x, *training, **by_name)
-        return np.asarray(result, x.dtype) if np.asarray(x).dtype.kind == "f" and result is not None else result
+        if np.asarray(x).dtype.kind == "f" and result is not None:
+            result = np.asarray(result, x.dtype)
+        sample = layer.shape_out if name == "forward" else layer.shape_in
+        own = sample and getattr(type(layer), name) is checked  # and not the method of a base, which may differ
+        if own and np.shape(result) != (len(x), *sample):
+            got = "None" if result is None else f"the shape {np.shape(result)}"
+            raise ValueError(f"{layer.name}: {name} must return an array of shape {(len(x), *sample)}, got {got}")
+        return result
 
-    return cast
+    return checked
 
 
 _MOST_BUFFERS = 48

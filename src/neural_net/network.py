@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from .activations import UserActivation
 from .answers import predictions, probabilities
-from .display import code, html_table, text_table
+from .display import code, html_table, table_of, text_table
 from .initializers import initialize
 from .layer import Layer, Parameter, batch_array
 from .layers import Chain, handed_out, make_layer, takes_a_list
@@ -52,6 +52,7 @@ class Network(Views):
     grads: Array
     decays: Array
     task = "classification"
+    shape_in: Shape = ()
 
     @takes_a_list
     def __init__(
@@ -71,13 +72,24 @@ class Network(Views):
             raise ValueError(f"a network's dtype must be float32 or float64, got {self.dtype}")
         self.rng, self.lock = generator(rng), threading.RLock()
         self._rng_code = "np.random.default_rng()" if rng is self.rng else repr(rng)
-        self.classes = None if classes is None else np.asarray(classes)
+        self.classes = classes
         self.chain = Chain([make_layer(layer) for layer in layers])
         self._part_users()
         self._name_layers()
-        self.shape_in: Shape = ()
         if n_in is not None:
-            self.build(tuple(np.atleast_1d(n_in).tolist()))
+            self.build(n_in)
+
+    @property
+    def classes(self) -> Array | None:
+        """The labels of the outputs, (n_outputs,), or None."""
+        return self._classes
+
+    @classes.setter
+    def classes(self, classes: Sequence[Any] | Array | None) -> None:
+        labels = None if classes is None else np.asarray(classes)
+        if self.built:
+            _check_classes(labels, self.n_outputs)
+        self._classes = labels
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -102,28 +114,34 @@ class Network(Views):
     @property
     def n_outputs(self) -> int:
         """The number of outputs for a row, or for each step of a path; for a classifier, the number of classes."""
+        if not self.built:
+            raise ValueError("the network has no sizes yet; build it, or give it its first data")
         return self.shape_out[-1]
 
-    def count_parameters(self, shape_in: Shape) -> int:
+    def count_parameters(self, shape_in: int | Sequence[int]) -> int:
         """The number of parameters for samples of ``shape_in``, computed without allocating them."""
         twin = self.chain.twin()
-        twin.build(shape_in)
+        twin.build(self._sample(shape_in))
         return twin.n_parameters
 
-    def build(self, shape_in: Shape) -> None:
+    def _sample(self, shape_in: int | Sequence[int]) -> Shape:
+        """The shape of a sample as a tuple; ValueError if it cannot be one."""
+        sizes = np.atleast_1d(shape_in).tolist()
+        check(bool(sizes), self, "a sample must hold at least one number, got the shape ()")
+        for n in sizes:
+            check_count(self, n_in=n)
+        return tuple(sizes)
+
+    def build(self, shape_in: int | Sequence[int]) -> None:
         """Fix all sizes for samples of ``shape_in``, make the two vectors and draw the initial weights.
 
         Layers that have weights keep them, such as copies of another network's layers. If they do not fit, a warning
         says so and new ones are drawn.
         """
-        check(bool(shape_in), self, "a sample must hold at least one number, got the shape ()")
-        for n in shape_in:
-            check_count(self, n_in=n)
-        shape_in = tuple(int(n) for n in shape_in)
+        shape_in = self._sample(shape_in)
         before = [(layer, layer.arrays()) for layer in self.walk()]
         shape_out = self.chain.build(shape_in)
-        if self.classes is not None and len(self.classes) != shape_out[-1]:
-            raise ValueError(f"the network has {shape_out[-1]} outputs for {len(self.classes)} classes")
+        _check_classes(self.classes, shape_out[-1])
         for name in ("params", "grads", "decays"):
             self.place(name, np.zeros(self.n_parameters, self.dtype))
         self.chain.bind(self.params, self.grads)
@@ -309,11 +327,11 @@ class Network(Views):
 
     def summary(self) -> str:
         """A table of the layers, the shapes of their outputs, and their numbers of parameters."""
-        return text_table(self._rows(), self._total())
+        return text_table(*table_of(self))
 
     def _repr_html_(self) -> str:
         """The summary for notebooks."""
-        return html_table(self._rows(), self._total())
+        return html_table(*table_of(self))
 
     def __repr__(self) -> str:
         """The code that makes such a network, with the same initial weights if ``rng`` was a seed."""
@@ -326,22 +344,6 @@ class Network(Views):
         if self.classes is not None:
             options.append(f"classes={self.classes.tolist()}")
         return code("Network", self.chain.layers, options)
-
-    def _rows(self) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = [("layer", "kind", "output shape", "parameters")]
-        for layer, depth in _walk_deep(self.chain.layers):
-            shape = str(tuple(layer.shape_out)) if self.built else "not built"
-            count = f"{layer.n_parameters:,}" if self.built else "?"
-            rows.append(("  " * depth + layer.name, type(layer).__name__, shape, count))
-        return rows
-
-    def _total(self) -> str:
-        if not self.built:
-            return "sizes are taken from the first data"
-        parts = self.trained_parts()
-        trained = self.n_parameters if parts is None else sum(part.stop - part.start for part in parts)
-        frozen = f", {self.n_parameters - trained:,} of them frozen" if trained < self.n_parameters else ""
-        return f"{self.n_parameters:,} parameters{frozen}, {self.dtype}"
 
     def _part_users(self) -> None:
         """Copy a user's activation object that is in several places, because it remembers its latest batch."""
@@ -360,6 +362,11 @@ class Network(Views):
             check(layer.name == layer._name, layer, "the class must not have an attribute name, which is the network's")
 
 
+def _check_classes(classes: Array | None, n_outputs: int) -> None:
+    if classes is not None and classes.shape != (n_outputs,):
+        raise ValueError(f"the network has {n_outputs} outputs for {classes.size} classes")
+
+
 def _keep(layer: Layer, weights: Mapping[str, Array]) -> None:
     """Give a layer the weights that it had before its network was built."""
     places = layer.arrays()
@@ -372,9 +379,3 @@ def _keep(layer: Layer, weights: Mapping[str, Array]) -> None:
 
 
 _ROWS_AT_ONCE = 1024
-
-
-def _walk_deep(layers: Sequence[Layer], depth: int = 0) -> Iterator[tuple[Layer, int]]:
-    for layer in layers:
-        yield layer, depth
-        yield from _walk_deep(list(layer.children()), depth + 1)

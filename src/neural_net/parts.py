@@ -1,6 +1,7 @@
 """Parts by name: how a name with options becomes a layer, a loss or an optimizer, and how its options are checked."""
 
 import difflib
+import functools
 import inspect
 import math
 import reprlib
@@ -45,11 +46,35 @@ def arguments(part: object) -> dict[str, Any]:
     return {name: getattr(part, name) for name in options(type(part))}
 
 
+class OptionTypeError(ValueError, TypeError):
+    """An option of a part has a value of the wrong type; the message names the option and its types."""
+
+
 class Shown:
     """The base of all parts: ``repr`` is the call that makes the part again, without the options left at defaults."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let a part that fails on an option of the wrong type name the option."""
+        super().__init_subclass__(**options)
+        for name in ("__init__", "__post_init__"):
+            if name in vars(cls):
+                setattr(cls, name, _naming_options(vars(cls)[name]))
+
     def __repr__(self) -> str:
         return call(self)
+
+
+def _naming_options(init: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(init)
+    def named(part: object, *args: Any, **by_name: Any) -> None:
+        try:
+            init(part, *args, **by_name)
+        except TypeError:
+            given = inspect.signature(init).bind(part, *args, **by_name).arguments
+            _check_types(type(part).__name__, type(part), {**vars(part), **given})
+            raise
+
+    return named
 
 
 def call(part: object) -> str:
@@ -156,7 +181,7 @@ def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any)
 
 
 def _check_types(owner: str, part: type, given: Mapping[str, Any]) -> None:
-    """Raise ValueError if a value does not have the type that its option declares."""
+    """Raise OptionTypeError if a value does not have the type that its option declares."""
     try:
         hints = get_type_hints(part.__init__)  # type: ignore[misc]
     except (NameError, TypeError):  # a user's annotations need not be types
@@ -165,7 +190,7 @@ def _check_types(owner: str, part: type, given: Mapping[str, Any]) -> None:
         allowed = _alternatives(hints.get(option, Any))
         if all(name for name, _ in allowed) and not any(fits(value) for _, fits in allowed):
             names = " or ".join(name for name, _ in allowed)
-            raise ValueError(f"{owner}: {option} must be {names}, got {reprlib.repr(value)}")
+            raise OptionTypeError(f"{owner}: {option} must be {names}, got {reprlib.repr(value)}")
 
 
 def _alternatives(hint: Any) -> list[tuple[str, Callable[[Any], bool]]]:

@@ -85,7 +85,7 @@ def load(folder: Path | str) -> tuple[Network, dict[str, Any]]:
     try:
         network = Network(description["layers"], dtype=description["dtype"], rng=np.random.default_rng(0))
         network.chain.build(tuple(description["shape_in"]))
-        classes = _classes(description["classes"], network.n_outputs)
+        classes = _classes(description["classes"], network.shape_out[-1])
         _freeze(network, description.get("frozen", []))
         network.task = description.get("task", "classification")
         lookup("task", TASKS, network.task)

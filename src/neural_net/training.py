@@ -29,7 +29,7 @@ from .checks import (
 from .history import History
 from .layer import Layer
 from .layers import Chain
-from .losses import ROWS_GATHERED, Loss, Targets, make_loss
+from .losses import ROWS_GATHERED, Loss, Targets
 from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .over_steps import loss_for, right
@@ -95,7 +95,7 @@ class Training:
         callbacks: Sequence[Callback] = (),
         accuracy: bool = True,
     ) -> None:
-        self.network, self.rng = network, generator(rng)
+        self.network, self.rng = of_type(Network, "network", network), generator(rng)
         self.optimizer: Optimizer = make_optimizer(optimizer)
         self.schedule: Schedule = make_schedule(copy.deepcopy(schedule))
         self.X = network.check_inputs(X).view()
@@ -104,6 +104,7 @@ class Training:
         self.y = labels_or_rows(y, len(self.X), "y")
         if not len(self.X):
             raise ValueError("training needs at least one row, got none")
+        check_end(network, self.loss)
         check_count(self, epochs=epochs, batch_size=len(self.X) if batch_size is None else batch_size)
         self.epochs, self.batch_size = epochs, min(batch_size or len(self.X), len(self.X))
         self.targets = Targets(self.loss, self.y, network.n_outputs, network.dtype)
@@ -111,7 +112,6 @@ class Training:
         self.sample_weight = checked_weights(sample_weight, len(self.X), network.dtype)
         self.augment, self.accuracy = augment, accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", given) for given in listed("callbacks", callbacks)]
-        check_end(network, self.loss)
         check_norms(network, self.batch_size if len(self.X) > 1 else 2)
         self.history, self.tally = History(), Tally()
         self.epoch = self.step = 0
@@ -240,9 +240,11 @@ class Training:
         n, size, done = len(self.X), self.batch_size, self.tally.rows
         self._drawn_from = self.rng.bit_generator.state
         order = self.rng.permutation(n) if size < n else None
-        all_rows = self.X if self.augment is None else self.network.check_inputs(self.augment(self.X, self.rng))
-        if len(all_rows) != n:
-            raise ValueError(f"augment must return as many rows as it is given, {n}, and returned {len(all_rows)}")
+        made = self.X if self.augment is None else self.augment(self.X, self.rng)
+        returned = len(made) if hasattr(made, "__len__") else made
+        if returned != n:
+            raise ValueError(f"augment must return as many rows as it is given, {n}, and returned {returned}")
+        all_rows = self.X if self.augment is None else self.network.check_inputs(made)
         if done:  # resumed: order and rows were drawn as before; the steps continue with the numbers after theirs
             self.rng.bit_generator.state = self._goes_on_from
         at_once = max(ROWS_GATHERED // size, 1) * size
@@ -362,10 +364,9 @@ def evaluate(
     yes or a no, and a positive output for a yes. In paths, each step counts. A network with a single output has no
     classes for other losses, and its accuracy is NaN.
     """
-    loss = make_loss(loss)
-    check_end(network, loss)
-    outputs = network.outputs(X)
+    outputs = of_type(Network, "network", network).outputs(X)
     loss = loss_for(network.shape_out, copy.copy(loss))
+    check_end(network, loss)
     y = labels_or_rows(y, len(outputs), "y")
     if not len(outputs):
         raise ValueError("evaluation needs at least one row, got none")

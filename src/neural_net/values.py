@@ -90,6 +90,9 @@ def as_numbers(values: Any, what: str) -> Array:
     Raises:
         ValueError: beginning with ``what``, if the values are not real numbers.
     """
+    if hasattr(values, "toarray"):
+        kind = type(values).__name__
+        raise ValueError(f"{what} must be an array of numbers, got a sparse one, {kind}; give its toarray()")
     try:
         array = np.asarray(values)
         if array.dtype.kind in "OSU":

@@ -63,6 +63,20 @@ def test_a_part_goes_by_its_own_name_in_any_case_and_by_the_fields_others(make: 
     assert len({repr(make(name)) for name in names}) == 1
 
 
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: neural_net.Adam("0.1"), "Adam: lr must be a finite number, got '0.1'"),  # type: ignore[arg-type]
+    (lambda: neural_net.SGD(momentum="a"), "SGD: momentum must be a finite number, got 'a'"),  # type: ignore[arg-type]
+    (lambda: neural_net.Dropout("a"), "Dropout: rate must be a finite number, got 'a'"),  # type: ignore[arg-type]
+    (lambda: neural_net.Reshape(2), "Reshape: shape must be a list of whole numbers, got 2"),  # type: ignore[arg-type]
+    (lambda: neural_net.Huber(None), "Huber: delta must be a finite number, got None"),  # type: ignore[arg-type]
+    (lambda: neural_net.Polynomial(floor="a"), "Polynomial: floor must be a finite number, got 'a'"),  # type: ignore[arg-type]
+    (lambda: neural_net.WeightAverage([1]), r"WeightAverage: decay must be a finite number, got \[1\]"),  # type: ignore[arg-type]
+])  # fmt: skip
+def test_an_option_of_the_wrong_type_is_named(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 def test_every_other_name_is_of_one_part_and_hides_none() -> None:
     pairs = [(other, name) for name, others in OTHER_NAMES.items() for other in others]
     assert [(other, own_name(PARTS, other)) for other, _ in pairs] == pairs

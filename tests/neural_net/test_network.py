@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from neural_net import BatchNorm, Identity, LayerNorm, Linear, Network, ReLU, Residual, Tanh, dense_layers, fit
 
@@ -207,6 +208,19 @@ def test_layers_in_another_form_are_refused_in_words(make: Any, message: str) ->
         make()
 
 
+def test_sizes_and_classes_are_checked_wherever_they_come_from() -> None:
+    network = Network([Linear(3)], rng=0)
+    with pytest.raises(ValueError, match="the network has no sizes yet; build it, or give it its first data"):
+        str(network.n_outputs)
+    assert network.count_parameters(4) == 15
+    network.build(4)
+    assert (network.shape_in, network.n_outputs) == ((4,), 3)
+    network.classes = ["a", "b", "c"]
+    with pytest.raises(ValueError, match="the network has 3 outputs for 2 classes"):
+        network.classes = ["a", "b"]
+    assert network.predict(np.ones((1, 4)))[0] in ["a", "b", "c"]
+
+
 # Predictions
 def test_predictions_are_the_largest_probability(rng: np.random.Generator) -> None:
     network, X = small(), rng.normal(size=(50, 4))
@@ -324,6 +338,7 @@ BAD_INPUTS = [
     ([[1, 2, 3, None]], "expected finite numbers, got NaN or infinity in row 0"),
     ([["a", "b", "c", "d"]], "X must be an array of numbers: .*'a'"),
     (np.ones((1, 4), complex), "X must be real numbers, got complex ones"),
+    (csr_array(np.ones((1, 4))), r"X must be an array of numbers, got a sparse one, csr_array; give its toarray\(\)"),
     (np.zeros((1, 4), "datetime64[s]"), r"X must be an array of numbers, got dtype datetime64\[s\]"),
 ]
 

@@ -62,7 +62,8 @@ def test_one_step_by_head_one_row_and_one_class() -> None:
     net = network()
     assert fit(net, [[1, 2, 3, 4]], [2], rng=RNG(0), epochs=50, optimizer={"adam": {"lr": 0.1}})["train_loss"][-1] < 0.1
     assert net.predict([[1, 2, 3, 4]]) == [2]
-    assert fit(network(Linear(1)), np.ones((5, 4)), [0] * 5, rng=RNG(0), epochs=2)["train_loss"] == [0, 0]
+    net = Network([Linear(1)], 4, rng=RNG(0), classes=["only"])
+    assert fit(net, np.ones((5, 4)), [0] * 5, rng=RNG(0), epochs=2)["train_loss"] == [0, 0]
 
 
 class Doubles(nn.Layer):
@@ -548,6 +549,17 @@ def test_batch_normalization_of_single_rows(blobs: Data) -> None:
 
 
 # Bad input
+class Wrong(nn.Layer):
+    """Returns nothing, or another number of columns, which NumPy would repeat."""
+
+    def __init__(self, columns: int | None) -> None:
+        super().__init__()
+        self.columns = columns
+
+    def forward(self, x: np.ndarray, training: bool = False) -> Any:
+        return None if self.columns is None else x[:, : self.columns]
+
+
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"X": np.ones((0, 4)), "y": []}, "training needs at least one row, got none"),
     ({"y": [0, 1]}, "X has 3 rows and y has 2"),
@@ -576,6 +588,12 @@ def test_batch_normalization_of_single_rows(blobs: Data) -> None:
      "EarlyStopping watches train_accuracy, which needs accuracy=True and several outputs"),
     ({"augment": lambda X, rng: X[:2]}, "augment must return as many rows as it is given, 3, and returned 2"),
     ({"augment": lambda X, rng: np.repeat(X, 2, 0)}, "as it is given, 3, and returned 6"),
+    ({"augment": lambda X, rng: None}, "augment must return as many rows as it is given, 3, and returned None"),
+    ({"y": ["a", "b", "c"]}, r"y must be an array of numbers: .*'a'.*; np.unique\(labels, return_inverse=True\) numb"),
+    ({"network": network(Linear(1))}, "CrossEntropy needs an output for each class, .* a single one; for a yes or no "),
+    ({"network": [Linear(3)]}, r"network must be of type Network, got \[Linear\(3\)\]"),
+    ({"network": network(Linear(3), Wrong(None))}, r"wrong1: forward must return an array of shape \(3, 3\), got None"),
+    ({"network": network(Linear(3), Wrong(1))}, r"wrong1: forward must .* \(3, 3\), got the shape \(3, 1\)"),
     ({"rng": -1}, "rng must be a numpy.random.Generator, or a whole number as its seed, got -1"),
     ({"rng": None}, "as its seed, got None"),
 ])  # fmt: skip
@@ -583,7 +601,7 @@ def test_bad_arguments_are_named(arguments: dict[str, Any], message: str) -> Non
     net = network()
     before = net.params.copy()
     with pytest.raises(ValueError, match=message):
-        fit(net, **{"X": np.ones((3, 4)), "y": [0, 1, 2], "rng": RNG(0), "epochs": 1} | arguments)
+        fit(**{"network": net, "X": np.ones((3, 4)), "y": [0, 1, 2], "rng": RNG(0), "epochs": 1} | arguments)
     assert np.array_equal(net.params, before)
 
 
