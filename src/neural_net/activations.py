@@ -375,7 +375,7 @@ class UserActivation(Activation):
 
     def twin(self) -> Self:
         twin = super().twin()
-        twin.user = copy.copy(self.user)  # it keeps its latest batch
+        twin.user = copy.deepcopy(self.user)  # it keeps its latest batch, and may write into arrays of its own
         return twin
 
     def __repr__(self) -> str:

@@ -224,16 +224,27 @@ class Layer(Views, Shown):
     # Copies and pickles
 
     def twin(self) -> Self:
-        """This layer with buffers of its own, for another thread; parameters and state are the same arrays."""
+        """This layer with buffers of its own, for another thread; parameters and state are the same arrays.
+
+        Other arrays, lists and dictionaries in the attributes of a class from outside of the package are copied, because
+        ``forward`` may write to them.
+        """
         twin = object.__new__(type(self))
         vars(twin).update(vars(self), _buffers={}, parameters=dict(self.parameters))
+        shared = {*self._views, *self._passing(), "parameters", "_state", "_buffers"}
+        outside = not type(self).__module__.startswith(f"{__package__}.")
         for name, value in list(vars(twin).items()):
             if isinstance(value, Layer):
                 vars(twin)[name] = value.twin()
             elif isinstance(value, list) and any(isinstance(part, Layer) for part in value):
                 vars(twin)[name] = [part.twin() if isinstance(part, Layer) else part for part in value]
+            elif outside and name not in shared and isinstance(value, np.ndarray | list | dict):
+                vars(twin)[name] = copy.deepcopy(value)
         twin.forget()
         return twin
+
+    def _passing(self) -> set[str]:
+        return {name for kind in type(self).__mro__ for name in vars(kind).get("passing", ())}
 
     def __copy__(self) -> Self:
         """A full copy: a shallow one would train the original's parameters."""
@@ -242,8 +253,7 @@ class Layer(Views, Shown):
     def __getstate__(self) -> dict[str, Any]:
         """Copy the parameters once, and leave out gradients, buffers and the latest batch."""
         own = list(self.parameters)
-        passing = {name for kind in type(self).__mro__ for name in vars(kind).get("passing", ())}
-        left_out = {"_buffers", *passing, *own, *(f"d{name}" for name in own)}
+        left_out = {"_buffers", *self._passing(), *own, *(f"d{name}" for name in own)}
         state = {name: value for name, value in vars(self).copy().items() if name not in left_out}
         if own and own[0] in vars(self):  # bound
             state["_parameters"] = np.concatenate([getattr(self, name).ravel() for name in own])
