@@ -1,25 +1,20 @@
-"""What a training checks before it starts: targets, weights, parts that do not fit together, a state to go on from."""
+"""What a training checks before it starts: targets, weights, parts that do not fit together or are in use."""
 
 import math
 import reprlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .activations import ACTIVATIONS, Sigmoid, Softmax
 from .answers import end_of
-from .callbacks import StateError
 from .losses import ROWS_GATHERED, Loss, Targets, usual_weights
 from .network import Network
 from .normalization import BatchNorm
 from .values import Array, as_numbers
-
-if TYPE_CHECKING:
-    from .training import Training
 
 
 def labels_or_rows(y: Any, n: int, name: str) -> Array:
@@ -123,39 +118,3 @@ def reserved(*parts: object) -> Iterator[None]:
     finally:
         with _change:
             _running.difference_update(ids)
-
-
-@dataclass
-class Tally:
-    """The sums of the running epoch so far; the epoch's record is made from them."""
-
-    rows: int = 0  # rows trained on; the next step begins with this one
-    loss: float = 0.0  # the weighted sum of the losses of these rows
-    mass: float = 0.0  # the sum of the weights of these rows
-    hits: float = 0  # right predictions; with weights of rows, the sum of theirs
-    factor: float = 1.0  # the schedule's factor of the learning rate in the latest step
-
-
-def check_place(training: "Training", callbacks: list[str]) -> None:
-    """Raise StateError unless epoch, step, rows and history fit together, and the callbacks are of these classes."""
-    kinds = [type(callback).__name__ for callback in training.callbacks]
-    if callbacks != kinds:
-        raise StateError(f"the training's callbacks are {', '.join(kinds)}, the state's {callbacks}")
-    epoch, step, rows, size = training.epoch, training.step, training.tally.rows, training.batch_size
-    done = len(training.history)
-    numbers = [*asdict(training.tally).values(), *(x for record in training.history.records for x in record.values())]
-    whole = all(type(n) is int for n in (epoch, step, rows)) and all(isinstance(x, int | float) for x in numbers)
-    if not whole or not 0 < epoch <= training.epochs or epoch - done not in (0, 1) or not 0 < rows <= len(training.X):
-        raise StateError("epoch, rows and history do not belong together")
-    if step != (epoch - 1) * training.steps_per_epoch + math.ceil(rows / size):
-        raise StateError("epoch, rows and step do not belong together")
-    _check_tally(training.tally, training)
-
-
-def _check_tally(tally: Tally, training: "Training") -> None:
-    """Raise StateError for sums that this number of rows cannot give."""
-    rows, mass, finite = tally.rows, tally.mass, all(abs(x) < 1e300 for x in (tally.loss, tally.mass, tally.factor))
-    weighed = mass == rows if training._mean_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
-    most = rows if training.sample_weight is None else total(training.sample_weight) * (1 + 1e-12)
-    if not finite or not weighed or not 0 <= tally.hits <= most:
-        raise StateError("the running epoch's sums are not those of its rows")

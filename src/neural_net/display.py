@@ -2,12 +2,8 @@
 
 import html
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from .layer import Layer
-
-if TYPE_CHECKING:
-    from .network import Network
 
 WIDTH = 100  # characters; longer code has a line for each layer
 
@@ -40,19 +36,13 @@ def html_table(rows: Sequence[Sequence[str]], foot: str) -> str:
     return f"<table><caption>{html.escape(foot)}</caption>\n" + "\n".join(lines) + "\n</table>"
 
 
-def table_of(network: "Network") -> tuple[list[tuple[str, ...]], str]:
-    """The rows of a network's table, which are its layers, and the line under it."""
+def layer_rows(layers: Iterable[Layer], built: bool) -> list[tuple[str, ...]]:
+    """The rows of the table of a network: the head, and a row for each layer."""
     rows: list[tuple[str, ...]] = [("layer", "kind", "output shape", "parameters")]
-    for layer, depth in _walk_deep(network.chain.layers):
-        shape = str(tuple(layer.shape_out)) if network.built else "not built"
-        count = f"{layer.n_parameters:,}" if network.built else "?"
+    for layer, depth in _walk_deep(layers):
+        shape, count = (str(tuple(layer.shape_out)), f"{layer.n_parameters:,}") if built else ("not built", "?")
         rows.append(("  " * depth + layer.name, type(layer).__name__, shape, count))
-    if not network.built:
-        return rows, "sizes are taken from the first data"
-    parts = network.trained_parts()
-    trained = network.n_parameters if parts is None else sum(part.stop - part.start for part in parts)
-    frozen = f", {network.n_parameters - trained:,} of them frozen" if trained < network.n_parameters else ""
-    return rows, f"{network.n_parameters:,} parameters{frozen}, {network.dtype}"
+    return rows
 
 
 def _walk_deep(layers: Iterable[Layer], depth: int = 0) -> Iterator[tuple[Layer, int]]:

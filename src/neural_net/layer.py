@@ -226,8 +226,8 @@ class Layer(Views, Shown):
     def twin(self) -> Self:
         """This layer with buffers of its own, for another thread; parameters and state are the same arrays.
 
-        Other arrays, lists and dictionaries in the attributes of a class from outside of the package are copied, because
-        ``forward`` may write to them.
+        Other arrays, lists and dictionaries in the attributes of a class from outside of the package are copied,
+        because ``forward`` may write to them.
         """
         twin = object.__new__(type(self))
         vars(twin).update(vars(self), _buffers={}, parameters=dict(self.parameters))

@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 from .activations import UserActivation
 from .answers import predictions, probabilities
-from .display import code, html_table, table_of, text_table
+from .display import code, html_table, layer_rows, text_table
 from .initializers import initialize
 from .layer import Layer, Parameter, batch_array
 from .layers import Chain, handed_out, make_layer, takes_a_list
@@ -327,11 +327,11 @@ class Network(Views):
 
     def summary(self) -> str:
         """A table of the layers, the shapes of their outputs, and their numbers of parameters."""
-        return text_table(*table_of(self))
+        return text_table(layer_rows(self.chain.layers, self.built), self._total())
 
     def _repr_html_(self) -> str:
         """The summary for notebooks."""
-        return html_table(*table_of(self))
+        return html_table(layer_rows(self.chain.layers, self.built), self._total())
 
     def __repr__(self) -> str:
         """The code that makes such a network, with the same initial weights if ``rng`` was a seed."""
@@ -344,6 +344,14 @@ class Network(Views):
         if self.classes is not None:
             options.append(f"classes={self.classes.tolist()}")
         return code("Network", self.chain.layers, options)
+
+    def _total(self) -> str:
+        if not self.built:
+            return "sizes are taken from the first data"
+        parts = self.trained_parts()
+        trained = self.n_parameters if parts is None else sum(part.stop - part.start for part in parts)
+        frozen = f", {self.n_parameters - trained:,} of them frozen" if trained < self.n_parameters else ""
+        return f"{self.n_parameters:,} parameters{frozen}, {self.dtype}"
 
     def _part_users(self) -> None:
         """Copy a user's activation object that is in several places, because it remembers its latest batch."""

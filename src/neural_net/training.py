@@ -6,7 +6,7 @@ One step is four lines of ``_train_epoch``: outputs, loss, gradients, and the op
 import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,8 @@ from .answers import task_of
 from .blas import suited_blas_threads
 from .callbacks import Callback, Record, StateError, restore
 from .checks import (
-    Tally,
     check_end,
     check_norms,
-    check_place,
     checked_validation,
     checked_weights,
     labels_or_rows,
@@ -41,6 +39,17 @@ Augment = Callable[[Array, np.random.Generator], Array]
 
 class DivergedError(ArithmeticError):
     """Training met NaN or infinity; the message names the epoch, the layer and the quantity, and what usually helps."""
+
+
+@dataclass
+class Tally:
+    """The sums of the running epoch so far; the epoch's record is made from them."""
+
+    rows: int = 0  # rows trained on; the next step begins with this one
+    loss: float = 0.0  # the weighted sum of the losses of these rows
+    mass: float = 0.0  # the sum of the weights of these rows
+    hits: float = 0  # right predictions; with weights of rows, the sum of theirs
+    factor: float = 1.0  # the schedule's factor of the learning rate in the latest step
 
 
 class Training:
@@ -291,7 +300,7 @@ class Training:
             self.epoch, self.step, self.stopping = state["epoch"], state["step"], bool(state["stopping"])
             self.tally = Tally(**state["tally"])
             self.history.records[:] = state["history"]
-            check_place(self, [kept["kind"] for kept in state["callbacks"]])
+            _check_place(self, [kept["kind"] for kept in state["callbacks"]])
             self.rng.bit_generator.state = self._goes_on_from = state["rng"]
             if self.epoch > len(self.history):
                 self.rng.bit_generator.state = state["drawn_from"]
@@ -385,6 +394,31 @@ def _outputs(layers: Sequence[Layer], rows: Array, training: bool) -> Iterator[t
             yield from _outputs(layer.layers, rows, training)
         rows = layer.forward(rows, training)
         yield layer.name, rows
+
+
+def _check_place(training: Training, callbacks: list[str]) -> None:
+    """Raise StateError unless epoch, step, rows and history fit together, and the callbacks are of these classes."""
+    kinds = [type(callback).__name__ for callback in training.callbacks]
+    if callbacks != kinds:
+        raise StateError(f"the training's callbacks are {', '.join(kinds)}, the state's {callbacks}")
+    epoch, step, rows, size = training.epoch, training.step, training.tally.rows, training.batch_size
+    done = len(training.history)
+    numbers = [*asdict(training.tally).values(), *(x for record in training.history.records for x in record.values())]
+    whole = all(type(n) is int for n in (epoch, step, rows)) and all(isinstance(x, int | float) for x in numbers)
+    if not whole or not 0 < epoch <= training.epochs or epoch - done not in (0, 1) or not 0 < rows <= len(training.X):
+        raise StateError("epoch, rows and history do not belong together")
+    if step != (epoch - 1) * training.steps_per_epoch + math.ceil(rows / size):
+        raise StateError("epoch, rows and step do not belong together")
+    _check_tally(training.tally, training)
+
+
+def _check_tally(tally: Tally, training: Training) -> None:
+    """Raise StateError for sums that this number of rows cannot give."""
+    rows, mass, finite = tally.rows, tally.mass, all(abs(x) < 1e300 for x in (tally.loss, tally.mass, tally.factor))
+    weighed = mass == rows if training._mean_weight is None else mass > 0 or (mass == 0 and rows < len(training.X))
+    most = rows if training.sample_weight is None else total(training.sample_weight) * (1 + 1e-12)
+    if not finite or not weighed or not 0 <= tally.hits <= most:
+        raise StateError("the running epoch's sums are not those of its rows")
 
 
 def _finite(layer: Any, name: str) -> bool:
