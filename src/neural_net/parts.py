@@ -70,8 +70,8 @@ def _naming_options(init: Callable[..., None]) -> Callable[..., None]:
         try:
             init(part, *args, **by_name)
         except TypeError:
-            given = inspect.signature(init).bind(part, *args, **by_name).arguments
-            _check_types(type(part).__name__, type(part), {**vars(part), **given})
+            by_position = zip(inspect.signature(init).parameters, (part, *args), strict=False)
+            _check_types(type(part).__name__, type(part), {**vars(part), **dict(by_position), **by_name})
             raise
 
     return named
