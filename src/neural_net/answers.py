@@ -33,6 +33,7 @@ TASKS: dict[str, tuple[str, ...]] = {
     "multilabel": ("sigmoid",),
     "regression": (),
 }
+_PASSING = (Identity, Dropout, Flatten, Reshape)  # layers that calculate nothing in a prediction
 _OPERATIONS: dict[str, Any] = {
     "softmax": lambda z: softmax(z, out=z),
     "sigmoid": lambda z: sigmoid(z, out=z, rest=np.empty_like(z)),
@@ -54,7 +55,7 @@ def end_of(layers: Sequence[Layer]) -> Layer | None:
     """The last layer that calculates: the end of a chain is that of the layers inside, and shapes do not count."""
     for layer in reversed(layers):
         end = end_of(layer.layers) if type(layer) is Chain else layer
-        if end is not None and not isinstance(end, Identity | Dropout | Flatten | Reshape):
+        if end is not None and not isinstance(end, _PASSING):
             return end
     return None
 
@@ -68,15 +69,17 @@ def to_probabilities(network: "Network") -> tuple[str, ...]:
     operations = lookup("the task of a network", TASKS, network.task)
     if network.task == "regression":
         raise ValueError("the network was trained to predict numbers, which have no probabilities; use predict")
-    if network.task != "multilabel" and network.n_outputs == 1 and network.classes is None:
+    n_outputs = network.chain.shape_out[-1]
+    if n_outputs == 1 and network.task != "multilabel" and network.classes is None:
         raise ValueError("a network with a single output has no classes; predict gives its number for each row")
     end = end_of(network.chain.layers)
-    return () if isinstance(end, Softmax) and end.shape_out[-1] == network.n_outputs else operations
+    return () if isinstance(end, Softmax) and end.shape_out[-1] == n_outputs else operations
 
 
 def probabilities(network: "Network", outputs: Array) -> Array:
     """The probabilities for outputs of ``network``, which may be written over."""
-    for operation in to_probabilities(network) if len(outputs) else ():
+    operations = to_probabilities(network)
+    for operation in operations if len(outputs) else ():
         outputs = _OPERATIONS[operation](outputs)
     return outputs
 

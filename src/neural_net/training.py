@@ -155,12 +155,12 @@ class Training:
     def _run(self, state: Mapping[str, Any] | None) -> History:
         self.network.set_rng(self.rng)
         self.optimizer.belong(self.network.identity)
-        self.network.task = task_of(self.loss, self.y, self.network)
         self._mean_weight = mean_weight(self.loss, self.targets, self.sample_weight, len(self.X))
         self.schedule.start()
         self._tell("on_train_begin")
         if state is not None:
             self._restore(state)
+        self.network.task = task_of(self.loss, self.y, self.network)
         try:
             with suited_blas_threads(self.network.n_parameters):
                 self._run_epochs()
