@@ -141,7 +141,7 @@ class _Estimator(BaseEstimator):
             steps = {"lr": self.lr, "weight_decay": self.weight_decay, "clip_norm": self.clip_norm}
             optimizer = make_optimizer(copy.deepcopy(self.optimizer), **steps)
         before = snapshot(network), copy.deepcopy(optimizer.get_state()), rng.bit_generator.state
-        how: dict[str, Any] = {"epochs": 1}
+        how: dict[str, Any] = {"epochs": 1, "mean_weight": 1.0}  # of all rows that will come, as far as is known
         scores: list[float] = []
         if not partial:
             data, how = self._plan(data, rng, scores)

@@ -338,6 +338,17 @@ def test_weights_of_rows_are_routed_as_scikit_learn_routes_them() -> None:
     assert search.cv_results_["mean_test_score"] == [1.0]
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_a_chunk_whose_rows_weigh_more_moves_the_weights_more(seed: int) -> None:
+    """All rows are alike, and half of all weight is of the 1 % that are 1: many chunks have none of these."""
+    y, X, p = np.arange(6400) % 100 == 0, np.ones((64, 1)), []
+    model = quick(hidden_layers=(), optimizer="sgd")
+    for chunk in np.random.default_rng(seed).permutation(np.tile(y, 3)).reshape(-1, 64):
+        model.partial_fit(X, chunk, [0, 1], np.where(chunk, 99.0, 1.0))
+        p.append(model.predict_proba(X[:1])[0, 1])
+    assert np.mean(p[100:]) == pytest.approx(0.5, abs=0.03)
+
+
 # What else scikit-learn's networks can
 def test_multilabel() -> None:
     X, y = make_multilabel_classification(100, random_state=0)

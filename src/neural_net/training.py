@@ -32,7 +32,7 @@ from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .over_steps import loss_for, right
 from .schedules import Schedule, make_schedule
-from .values import Array, Rng, check_count, generator, listed, of_type
+from .values import Array, Rng, check_count, check_positive, generator, listed, of_type
 
 Augment = Callable[[Array, np.random.Generator], Array]
 
@@ -71,6 +71,7 @@ class Training:
         sample_weight: (rows,) how much each row counts in loss and accuracy: one of weight 2 as a row given twice. The
             loss of a batch is the weighted sum of its rows' losses, over their number times the mean weight of all
             rows of the training; the same holds for class weights.
+        mean_weight: the mean weight to divide by instead, if these rows are a part of all rows.
         augment: ``augment(X, rng) -> X`` makes the rows of each epoch from the given ones.
         callbacks: see ``Callback``.
         accuracy: also measure the share of right predictions. A network with a single output has no accuracy,
@@ -100,6 +101,7 @@ class Training:
         batch_size: int | None = 64,
         validation: Sequence[Any] | None = None,
         sample_weight: Any = None,
+        mean_weight: float | None = None,
         augment: Augment | None = None,
         callbacks: Sequence[Callback] = (),
         accuracy: bool = True,
@@ -119,6 +121,9 @@ class Training:
         self.targets = Targets(self.loss, self.y, network.n_outputs, network.dtype)
         self.validation = None if validation is None else checked_validation(validation, network, self.loss)
         self.sample_weight = checked_weights(sample_weight, len(self.X), network.dtype)
+        if mean_weight is not None:
+            check_positive(self, mean_weight=mean_weight)
+        self.mean_weight = mean_weight
         self.augment, self.accuracy = augment, accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", given) for given in listed("callbacks", callbacks)]
         check_norms(network, self.batch_size if len(self.X) > 1 else 2)
@@ -156,6 +161,8 @@ class Training:
         self.network.set_rng(self.rng)
         self.optimizer.belong(self.network.identity)
         self._mean_weight = mean_weight(self.loss, self.targets, self.sample_weight, len(self.X))
+        if self._mean_weight is not None:
+            self._mean_weight = self.mean_weight or self._mean_weight
         self.schedule.start()
         self._tell("on_train_begin")
         if state is not None:
@@ -355,6 +362,7 @@ def fit(
     batch_size: int | None = 64,
     validation: Sequence[Any] | None = None,
     sample_weight: Any = None,
+    mean_weight: float | None = None,
     augment: Augment | None = None,
     callbacks: Sequence[Callback] = (),
     accuracy: bool = True,
