@@ -128,8 +128,8 @@ assert not {"custom", "utils", "sklearn.metrics", "sklearn.model_selection"} & s
 
 def test_has_one_name_for_pickles_in_a_checkout_and_where_it_is_installed_alone(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    shutil.copytree(ROOT / "src/neural_net", tmp_path / "neural_net")
-    shutil.copy(ROOT / "src/estimator.py", tmp_path)
+    for package in ("neural_net", "estimator"):
+        shutil.copytree(ROOT / "src" / package, tmp_path / package)
     for folder, code in ((ROOT, FROM_THE_TOP), (tmp_path, ALONE)):
         command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "model.pickle")]
         subprocess.run(command, cwd=folder, env=environment, check=True)
