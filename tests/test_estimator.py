@@ -111,10 +111,14 @@ def test_passes_the_tests_of_scikit_learns_own_networks(tmp_path: Path) -> None:
 
 FROM_THE_TOP = """
 import pickle, sys
+from src.neural_net.schedules import Step
+from src.neural_net import Adam, ReLU
 from src.estimator import NeuralNetClassifier
-import src.estimator, estimator, neural_net
-model = NeuralNetClassifier(activation=neural_net.ReLU(), epochs=1).fit([[0.0], [1.0]], [0, 1])
-assert src.estimator is estimator and isinstance(model.network_, neural_net.Network)
+import src.estimator.base, src.neural_net.gradcheck, estimator, neural_net
+model = NeuralNetClassifier(activation=ReLU(), optimizer=Adam(), schedule=Step(), epochs=1).fit([[0.0], [1.0]], [0, 1])
+assert src.estimator is estimator and src.estimator.base is estimator.base
+assert src.neural_net is neural_net and isinstance(model.network_, src.neural_net.Network)
+assert src.neural_net.gradcheck is neural_net.gradcheck
 assert b"src" not in pickle.dumps(model)
 pickle.dump(model, open(sys.argv[1], "wb"))
 """

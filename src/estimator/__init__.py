@@ -1,14 +1,15 @@
 """The network as scikit-learn knows classifiers and regressors: for pipelines, grid searches and cross-validation."""
 
-import importlib
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 if __name__ == "src.estimator":  # imported from the top folder of a checkout, it is the package estimator
     sys.path.insert(0, str(Path(__file__).parents[1]))
-    for _name in ("base", "classifier", "regressor"):
-        sys.modules[f"{__name__}.{_name}"] = importlib.import_module(f"estimator.{_name}")
-    sys.modules[__name__] = importlib.import_module("estimator")
+    for _module in iter_modules(__path__):
+        sys.modules[f"{__name__}.{_module.name}"] = import_module(f"estimator.{_module.name}")
+    sys.modules[__name__] = import_module("estimator")
 
 from .classifier import NeuralNetClassifier
 from .regressor import NeuralNetRegressor

@@ -12,6 +12,17 @@ Read in this order:
 - display: how networks and histories are shown
 """
 
+import sys
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+if __name__ == "src.neural_net":  # imported from the top folder of a checkout, it is the package neural_net
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    for _module in iter_modules(__path__):
+        sys.modules[f"{__name__}.{_module.name}"] = import_module(f"neural_net.{_module.name}")
+    sys.modules[__name__] = import_module("neural_net")
+
 from .activations import (
     ACTIVATIONS,
     ELU,
