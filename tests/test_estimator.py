@@ -394,8 +394,22 @@ def test_warm_start_goes_on_with_the_weights() -> None:
     assert [record["epoch"] for record in model.history_] == list(range(1, 33))
     with pytest.raises(ValueError, match=r"classes of the fit before, \[0 1 2\], got \[0 1\]"):
         model.fit(X[:100], y[:100])
-    with pytest.raises(ValueError, match="layers of the same sizes"):
-        model.set_params(hidden_layers=(8,)).fit(X, y)
+
+
+@pytest.mark.parametrize(("first", "then", "message"), [
+    ({"hidden_layers": (8,)}, {"hidden_layers": (16,)}, r"linear1 of \(4, 8\) and \(8,\), got .*\(4, 16\)"),
+    ({"hidden_layers": (2, 6)}, {"hidden_layers": (6, 1)}, r"linear1 of \(4, 2\)"),  # as many parameters
+    ({"normalization": "layer_norm"}, {"normalization": "batch_norm"}, "had layernorm1 of .*, got batchnorm1"),
+    ({"hidden_layers": ()}, {"hidden_layers": (3,)}, "which had no more, got linear2"),
+    ({}, {"dropout": 0.5, "activation": "tanh", "lr": 0.01}, None),
+])  # fmt: skip
+def test_warm_start_refuses_other_layers(first: dict[str, Any], then: dict[str, Any], message: str | None) -> None:
+    model, (X, y) = quick(warm_start=True, **first).fit(*IRIS), IRIS
+    if message is None:
+        assert model.set_params(**then).fit(X, y).loss_curve_[5] < model.loss_curve_[0]
+        return
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**then).fit(X, y)
 
 
 def test_a_training_ends_when_the_loss_falls_by_less_than_tol_or_warns() -> None:

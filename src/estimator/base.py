@@ -2,8 +2,9 @@
 
 import copy
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
+from itertools import zip_longest
 from typing import Any, Self
 
 import numpy as np
@@ -205,9 +206,10 @@ class Estimator(BaseEstimator):
         layers = dense_layers(layers, n_out, activation, normalization=normalization, dropout=self.dropout)
         network = Network(layers, X.shape[1], rng=rng, dtype=X.dtype, classes=classes)
         if known:
-            fits = network.n_parameters == self.network_.n_parameters
-            check(fits, self, "warm_start needs layers of the same sizes as in the fit before")
-            restore(network, snapshot(self.network_))
+            for before, now in zip_longest(_arrays(self.network_), _arrays(network), fillvalue="no more"):
+                fits = before == now
+                check(fits, self, f"warm_start needs the layers of the fit before, which had {before}, got {now}")
+            network.set_weights(self.network_.get_weights())
         return network
 
     def _outputs(self, X: ArrayLike) -> Array:
@@ -247,6 +249,14 @@ class _Progress(Callback):
 
     def on_train_end(self, training: Training) -> None:
         self.bar.close()
+
+
+def _arrays(network: Network) -> Iterator[str]:
+    """Each layer that keeps arrays, in words, with their shapes."""
+    for layer in network.walk():
+        if layer.parameters or layer.state:
+            shapes = [str(getattr(layer, name).shape) for name in layer.parameters]
+            yield f"{layer.name} of {' and '.join(shapes)}"
 
 
 def _take(data: Rows, rows: Array) -> Rows:
