@@ -22,7 +22,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
 from estimator import NeuralNetClassifier, NeuralNetRegressor
-from neural_net import LOSSES, OPTIMIZERS, SCHEDULES, DivergedError, ReLU, Step
+from neural_net import LOSSES, OPTIMIZERS, SCHEDULES, DivergedError, ReLU, Step, save
 from pipeline.params import Params
 
 ROOT = Path(__file__).parents[1]
@@ -248,7 +248,12 @@ def test_threads_measure_the_importance_of_features_as_one_does() -> None:
     ({"hidden_layers": 64}, r"hidden_layers must be a list of widths or layers, such as \[64\], got 64"),
     ({"early_stopping": 0}, "early_stopping must be a whole number of at least 1, got 0"),
     ({"early_stopping": "5"}, "early_stopping must be a whole number of at least 1, got '5'"),
-    ({"early_stopping": 2, "validation_fraction": 0.001}, "too small: share=0.001 holds out 0 of 150 rows"),
+    ({"early_stopping": 2, "validation_fraction": 0.001}, "too small: validation_fraction=0.001 holds out 0 of 150"),
+    ({"early_stopping": 2, "validation_fraction": "0.1"}, "validation_fraction must be a number .* got '0.1'"),
+    ({"tol": -1}, "Classifier: tol must be a number of at least 0, or None, got -1"),
+    ({"class_weight": {0: 0, 1: 0, 2: 0.0}}, "class_weight gives all rows the weight 0, got {0: 0, 1: 0, 2: 0.0}"),
+    ({"class_weight": {0: "much"}}, "class_weight must be balanced or {label: weight} with .*, got {0: 'much'}"),
+    ({"class_weight": "even"}, "class_weight must be .* got 'even'"),
 ])  # fmt: skip
 def test_says_which_parameter_is_wrong(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -279,10 +284,19 @@ def test_a_partial_fit_that_diverges_changes_nothing() -> None:
     assert np.array_equal(model.partial_fit(X, y).predict_proba(X), twin.partial_fit(X, y).predict_proba(X))
 
 
-def test_says_what_is_wrong_with_the_data() -> None:
+def test_says_what_is_wrong_with_the_data(tmp_path: Path) -> None:
     X, y = IRIS
     with pytest.raises(DivergedError, match="smaller lr"):
         quick(optimizer="sgd", loss="mean_squared_error", lr=1e6, epochs=50).fit(X, y)
+    for rows in (["a", "b"], [["a"], ["b"]]):
+        with pytest.raises(ValueError, match="Classifier: X must be numbers, got the text 'a'"):
+            quick().fit(rows, [0, 1])
+    with pytest.raises(ValueError, match="X and y must be numbers, got the text 'a'"):
+        quick(NeuralNetRegressor).fit(X[:2], np.array(["a", "b"], dtype=object))
+    with pytest.raises(ValueError, match="must be of type Network, got NeuralNetClassifier"):
+        save(quick(), tmp_path)
+    with pytest.raises(ValueError, match="y must have 1 numbers a row as before, got 3"):
+        quick(NeuralNetRegressor).partial_fit(X, y).partial_fit(X, np.eye(3)[y])
     with pytest.raises(ValueError, match="rows of 0 and 1"):
         quick().fit(X, np.stack([y, y], 1))
     with pytest.raises(ValueError, match="multilabel needs binary_cross_entropy, got 'focal'"):

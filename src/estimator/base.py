@@ -3,8 +3,10 @@
 import copy
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from itertools import zip_longest
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -160,7 +162,8 @@ class Estimator(BaseEstimator):
         """The rows that count, as arrays."""
         dtype = self.network_.dtype if known else (np.float64, np.float32)
         options = {"accept_sparse": "csr", "multi_output": True, "y_numeric": isinstance(self, RegressorMixin)}
-        X, y = map(_dense, validate_data(self, X, y, dtype=dtype, reset=not known, **options))
+        with self._text_reported("X and y" if options["y_numeric"] else "X"):
+            X, y = map(_dense, validate_data(self, X, y, dtype=dtype, reset=not known, **options))
         if weight is not None:
             weight = _check_sample_weight(weight, X, dtype=X.dtype, ensure_non_negative=True)
             X, y, weight = X[weight > 0], y[weight > 0], weight[weight > 0]
@@ -171,6 +174,8 @@ class Estimator(BaseEstimator):
     def _plan(self, data: Rows, rng: np.random.Generator, scores: list[float]) -> tuple[Rows, dict[str, Any]]:
         """The rows to train on, and how; the scores of rows held out will go to ``scores``."""
         check_count(self, epochs=self.epochs)
+        positive = self.tol is None or (isinstance(self.tol, Real) and self.tol >= 0)
+        check(positive, self, f"tol must be a number of at least 0, or None, got {self.tol!r}")
         callbacks: list[Callback] = [_Progress()] if self.verbose else []
         how = {"epochs": self.epochs, "schedule": copy.deepcopy(self.schedule), "callbacks": callbacks}
         name = "n_iter_no_change" if isinstance(self.early_stopping, bool | None) else "early_stopping"
@@ -188,14 +193,16 @@ class Estimator(BaseEstimator):
     def _hold_out(self, targets: Array, rng: np.random.Generator) -> tuple[Array, Array]:
         """The numbers of the rows to train on and of those to hold out; each class has its share of both."""
         share, n = self.validation_fraction, len(targets)
-        check(0 < share < 1, self, f"validation_fraction must lie strictly between 0 and 1, got {share}")
+        inside = isinstance(share, Real) and 0 < share < 1
+        check(inside, self, f"validation_fraction must be a number strictly between 0 and 1, got {share!r}")
         held_out = np.zeros(n, dtype=bool)
         groups = targets if targets.ndim == 1 else np.zeros(n)
         for group in np.unique(groups):
             rows = rng.permutation(np.flatnonzero(groups == group))
             held_out[rows[: min(round(share * len(rows)), len(rows) - 1)]] = True
         order, count = rng.permutation(n), held_out.sum()
-        check(count > 1, self, f"The validation set is too small: {share=} holds out {count} of {n} rows, not 2")
+        found = f"validation_fraction={share} holds out {count} of {n} rows"
+        check(count > 1, self, f"The validation set is too small: {found}, and it needs 2")
         return order[~held_out[order]], order[held_out[order]]
 
     def _make_network(self, X: Array, targets: Array, known: bool, rng: np.random.Generator) -> Network:
@@ -214,8 +221,18 @@ class Estimator(BaseEstimator):
 
     def _outputs(self, X: ArrayLike) -> Array:
         check_is_fitted(self)
-        X = validate_data(self, X, accept_sparse="csr", dtype=self.network_.dtype, reset=False)
+        with self._text_reported("X"):
+            X = validate_data(self, X, accept_sparse="csr", dtype=self.network_.dtype, reset=False)
         return self.network_.outputs(_dense(X))
+
+    @contextmanager
+    def _text_reported(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except ValueError as error:
+            text = str(error).removeprefix("could not convert string to float: ")
+            check(text == str(error), self, f"{what} must be numbers, got the text {text}")
+            raise
 
 
 class _Plateau(EarlyStopping):

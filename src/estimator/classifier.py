@@ -1,7 +1,9 @@
 """The network as scikit-learn knows classifiers."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -150,7 +152,12 @@ class NeuralNetClassifier(ClassifierMixin, Estimator):
         if self.class_weight is None:
             return weight
         check(not self._multilabel, self, "class_weight is for one label a row; for multilabel, give sample_weight")
-        labels = self.classes_[targets]
-        of_classes = compute_class_weight(self.class_weight, classes=self.classes_, y=labels, sample_weight=weight)
-        check(bool(of_classes.min() >= 0), self, f"class_weight must be at least 0, got {self.class_weight}")
+        given, labels = self.class_weight, self.classes_[targets]
+        usable = given == "balanced" if isinstance(given, str) else isinstance(given, Mapping)
+        if usable and not isinstance(given, str):
+            usable = all(isinstance(value, Real) and 0 <= float(value) < np.inf for value in given.values())
+        wanted = "class_weight must be balanced or {label: weight} with weights of at least 0"
+        check(usable, self, f"{wanted}, got {given!r}")
+        of_classes = compute_class_weight(given, classes=self.classes_, y=labels, sample_weight=weight)
+        check(bool(of_classes[targets].any()), self, f"class_weight gives all rows the weight 0, got {given!r}")
         return of_classes[targets] if weight is None else of_classes[targets] * weight

@@ -42,7 +42,10 @@ class NeuralNetRegressor(RegressorMixin, Estimator):
 
     def _encode(self, y: Array, known: bool, *, partial: bool) -> Array:
         self._one_number = y.ndim == 1
-        return y.reshape(len(y), -1)
+        targets = y.reshape(len(y), -1)
+        n = self.network_.n_outputs if known else targets.shape[1]
+        check(targets.shape[1] == n, self, f"y must have {n} numbers a row as before, got {targets.shape[1]}")
+        return targets
 
     def _decode(self, outputs: Array) -> Array:
         return outputs[:, 0] if self._one_number else outputs

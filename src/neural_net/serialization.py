@@ -18,7 +18,7 @@ from .layers import layer_spec
 from .network import Network
 from .npz import NpzError, npz_bytes, read_npz
 from .parts import lookup
-from .values import Array, Shape
+from .values import Array, Shape, of_type
 
 FORMAT = 1
 
@@ -46,7 +46,7 @@ def network_files(network: Network, extra: Mapping[str, Any] | None = None) -> d
     Raises:
         ValueError: if a layer's class is not registered, or the network does not know its sizes yet.
     """
-    if not network.built:
+    if not of_type(Network, "what is saved", network).built:
         raise ValueError("a network without sizes cannot be saved; build it, or show it data first")
     description = {
         "format": FORMAT,
