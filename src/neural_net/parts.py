@@ -13,7 +13,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from .names import own_name
+from .names import own_name, own_option
 from .values import check, is_whole
 
 Part = TypeVar("Part")
@@ -139,7 +139,7 @@ def lookup(kind: str, table: Mapping[str, Part], name: str) -> Part:
 def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any) -> Part:
     """Make a part from ``"name"`` or ``{"name": {option: value}}``. A ``spec`` that is an object is returned as it is.
 
-    Names are understood in any case, and so are the field's other names for a part (``names.OTHER_NAMES``).
+    Names are understood in any case, and so are the field's other names for parts and options (see ``names``).
 
     ``defaults`` are options to use if the part has them and ``spec`` does not set them.
 
@@ -161,8 +161,13 @@ def make(kind: str, table: Mapping[str, type[Part]], spec: Any, **defaults: Any)
     part = lookup(kind, table, name)
     if not (given is None or isinstance(given, Mapping)):
         raise ValueError(f"the options of {kind} {name} must be given by name, as {{option: value}}, got {given!r}")
-    given = dict(given or {})
-    known = options(part)
+    known, given, by_own_name = options(part), dict(given or {}), dict[Any, Any]()
+    for option in given:
+        own = own_option(known, option)
+        if own in by_own_name:
+            raise ValueError(f"{kind} {name} takes the option {own} once, got {', '.join(map(repr, given))}")
+        by_own_name[own] = given[option]
+    given = by_own_name
     if given and not known:
         raise UnknownNameError(f"{kind} {name} takes no options, got {', '.join(map(repr, given))}")
     for option in given:

@@ -26,7 +26,8 @@ from neural_net import (
     make_schedule,
 )
 from neural_net.initializers import check_initializer
-from neural_net.names import own_name
+from neural_net.names import own_name, own_option
+from neural_net.parts import options
 from pen.features import FEATURE_SETS
 from pen.recognizer import CLASSES
 
@@ -104,17 +105,22 @@ def with_own_names(params: Params) -> Params:
     return params.model_copy(update=_with_own_names(named))
 
 
-def _with_own_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _renamed(_TABLES[key], value) if key in _TABLES else value for key, value in options.items()}
+def _with_own_names(given: Mapping[str, Any], part: Any = None) -> dict[str, Any]:
+    known = options(part) if isinstance(part, type) else {}
+    own = {own_option(known, key): value for key, value in given.items()}
+    named = own if len(own) == len(given) else given  # an option with two names is reported with the names given
+    return {key: _renamed(_TABLES[key], value) if key in _TABLES else value for key, value in named.items()}
 
 
 def _renamed(tables: Sequence[Mapping[str, Any]], value: Any) -> Any:
     """A name, a name with options, or a list of these, with own names also inside the options."""
     if isinstance(value, list):
         return [_renamed(tables, inner) for inner in value]
+    table = {name: part for table in tables for name, part in table.items()}
     if isinstance(value, dict):
-        return {_renamed(tables, name): given and _with_own_names(given) for name, given in value.items()}
-    return own_name({name: part for table in tables for name, part in table.items()}, value)
+        named = {own_name(table, name): given for name, given in value.items()}
+        return {name: given and _with_own_names(given, table.get(name)) for name, given in named.items()}
+    return own_name(table, value)
 
 
 _LAYERS = (LAYERS, ACTIVATIONS, {"activation": None})

@@ -17,12 +17,14 @@ from neural_net import (
     OPTIMIZERS,
     SCHEDULES,
     UnknownNameError,
+    make_activation,
     make_layer,
     make_loss,
     make_optimizer,
     make_schedule,
 )
-from neural_net.names import OTHER_NAMES, own_name
+from neural_net.names import OTHER_NAMES, OTHER_OPTIONS, own_name
+from neural_net.parts import options
 
 FOLDER = Path(neural_net.__file__).parent
 TREES = {path.name: ast.parse(path.read_text()) for path in sorted(FOLDER.glob("*.py"))}
@@ -46,15 +48,25 @@ def test_it_imports_numpy_and_the_standard_library_only(name: str) -> None:
 
 # Names
 SPECS = {
+    make_activation: ["identity Identity linear Linear", "leaky_relu lrelu LReLU"],
     make_layer: ["leaky_relu LeakyReLU leakyrelu LEAKY-RELU", "silu swish SiLU Swish", "sigmoid logistic",
                  "max_pool1d MaxPool1D MaxPooling1D", "batch_norm BatchNorm batchnorm BatchNorm1d"],
-    make_loss: ["mean_squared_error mse MSE MSELoss MeanSquaredError", "focal FocalLoss",
-                "mean_absolute_error mae MAE L1Loss", "binary_cross_entropy BCE BCEWithLogitsLoss",
-                "cross_entropy nll softmax_cross_entropy CrossEntropyLoss", "huber SmoothL1Loss"],
+    make_loss: ["mean_squared_error mse MSE MSELoss MeanSquaredError squared_error L2", "focal FocalLoss",
+                "mean_absolute_error mae MAE L1Loss l1", "binary_cross_entropy BCE BCEWithLogitsLoss",
+                "cross_entropy nll softmax_cross_entropy CrossEntropyLoss log_loss logloss LogLoss",
+                "huber SmoothL1Loss"],
     make_optimizer: ["adamw AdamW", "rmsprop RMSProp rms_prop"],
-    make_schedule: ["one_cycle OneCycle onecycle", "cosine CosineAnnealingLR", "reduce_on_plateau ReduceLROnPlateau"],
+    make_schedule: ["one_cycle OneCycle onecycle", "cosine CosineAnnealingLR", "reduce_on_plateau ReduceLROnPlateau",
+                    "polynomial linear"],
     lambda init: make_layer({"linear": {"n_out": 3, "init": init}}): ["he_normal HeNormal kaiming_normal", "auto Auto"],
     lambda dense: make_layer({dense: {"n_out": 3}}): ["linear Linear dense Dense"],
+    lambda option: make_layer({"linear": {option: 3}}): ["n_out units Units out_features width"],
+    lambda option: make_optimizer({"adam": {option: 0.5}}): ["lr learning_rate learningRate LR", "eps epsilon"],
+    lambda option: make_optimizer({"rmsprop": {option: 0.5}}): ["rho alpha"],
+    lambda option: make_layer({"leaky_relu": {option: 0.5}}): ["slope negative_slope alpha"],
+    lambda option: make_layer({"elu": {option: 0.5}}): ["alpha Alpha"],
+    lambda option: make_layer({"max_pool1d": {option: 3}}): ["size pool_size kernel_size"],
+    lambda option: make_layer({"dropout": {option: 0.25}}): ["rate p"],
 }  # fmt: skip
 
 
@@ -77,9 +89,22 @@ def test_an_option_of_the_wrong_type_is_named(make: Any, message: str) -> None:
         make()
 
 
-def test_every_other_name_is_of_one_part_and_hides_none() -> None:
-    pairs = [(other, name) for name, others in OTHER_NAMES.items() for other in others]
-    assert [(other, own_name(PARTS, other)) for other, _ in pairs] == pairs
+def test_every_other_name_is_of_one_part_of_its_table_and_hides_none() -> None:
+    tables = (ACTIVATIONS, LAYERS, LOSSES, INITIALIZERS, OPTIMIZERS, SCHEDULES)
+    others = {(other, name): table for table in tables for name in table for other in OTHER_NAMES.get(name, [])}
+    assert [(other, own_name(table, other)) for (other, _), table in others.items()] == list(others)
+    assert PARTS.keys() >= OTHER_NAMES.keys()
+    assert {option for part in PARTS.values() for option in options(part)} >= OTHER_OPTIONS.keys()
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"lr": 1, "learning_rate": 2}, "optimizer adam takes the option lr once, got 'lr', 'learning_rate'"),
+    ({"learing_rate": 1}, "must be one of amsgrad, .*, got 'learing_rate'"),
+    ({"beta_3": 1}, r"got 'beta_3' \(did you mean beta"),
+])  # fmt: skip
+def test_an_option_has_one_name_at_a_time(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_optimizer({"adam": given})
 
 
 @pytest.mark.parametrize("name", ["", "_", "lin ear2", 5, "mse"])

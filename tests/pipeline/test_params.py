@@ -7,7 +7,7 @@ import pytest
 import yaml
 from dvc.utils.hydra import apply_overrides
 
-from pipeline.configure import configure, load_and_configure
+from pipeline.configure import configure, load_and_configure, with_own_names
 from pipeline.params import ParamsError, check_params, load_params
 
 FILE = Path(__file__).parents[2] / "params.yaml"
@@ -89,6 +89,16 @@ def test_a_network_that_ends_in_paths_is_refused_and_a_loss_for_yes_or_no_smooth
         configure(check_params(SHIPPED | {"hidden_layers": layers}))
     loss: Any = configure(check_params(SHIPPED | {"loss": "binary_cross_entropy", "label_smoothing": 0.1})).loss
     assert (type(loss).__name__, loss.label_smoothing) == ("BinaryCrossEntropy", 0.1)
+
+
+def test_names_of_other_libraries_become_our_own() -> None:
+    given: dict[str, Any] = {"optimizer": {"Adam": {"beta_1": 0.8}}}
+    given["hidden_layers"] = [{"residual": {"layers": [{"Dense": {"units": 16, "kernel_initializer": "he"}}]}}]
+    params = with_own_names(check_params(SHIPPED | given))
+    own = [{"residual": {"layers": [{"linear": {"n_out": 16, "init": "he_normal"}}]}}]
+    assert (params.optimizer, params.hidden_layers) == ({"adam": {"beta1": 0.8}}, own)
+    with pytest.raises(ParamsError, match="lr has a key of its own"):
+        configure(check_params(SHIPPED | {"optimizer": {"sgd": {"learning_rate": 1}}}))
 
 
 @pytest.mark.parametrize("written", ["1e-05", "1e-5", "1E-05", "+1e-05"])
