@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from neural_net import ACTIVATIONS, INITIALIZERS, LAYERS, LOSSES, OPTIMIZERS, SCHEDULES
+
 ROOT = Path(__file__).parents[1]
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md"))]
 PAGES += sorted(ROOT.glob("docs/learn/*.md"))
@@ -55,6 +57,15 @@ def test_the_map_names_files_that_exist() -> None:
     page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     named = set(re.findall(r"\b\w+\.py\b", page.split("## Rooms")[1].split("## ")[0]))
     assert named - {path.name for path in (ROOT / "src").rglob("*.py")} == set()
+
+
+def test_every_part_has_its_formula_on_the_page() -> None:
+    """Parts of a user's own, such as those in custom.py, are not the library's."""
+    page = (ROOT / "docs/formulas.md").read_text(encoding="utf-8")
+    parts = {**ACTIVATIONS, **INITIALIZERS, **LAYERS, **LOSSES, **OPTIMIZERS, **SCHEDULES}
+    ours = {name for name, part in parts.items() if part.__module__.startswith("neural_net.")}
+    assert len(ours) > 50
+    assert ours - set(re.findall(r"`(\w+)`", page)) == set()
 
 
 def test_the_readme_is_short_and_shows_what_was_measured() -> None:
