@@ -4,11 +4,12 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+from .activations import Activation
 from .dense import dense_layers
 from .network import Network
 from .optimizers import SGD
 from .training import Training
-from .values import Array, Rng, generator
+from .values import Array, Rng
 
 
 class Neural_Net:  # noqa: N801 (the original's name)
@@ -37,8 +38,14 @@ class Neural_Net:  # noqa: N801 (the original's name)
             activations.pop()
         if len(activations) != len(hidden):
             raise ValueError(f"{len(hidden)} hidden layers need {len(hidden)} activations, got {len(activations)}")
-        self.rng = generator(0 if rng is None else rng)
-        self.network = Network(dense_layers(hidden, n_out, activations), n_in, rng=self.rng)
+        self.layers_dim = list(layers_dim)
+        self.network = Network(dense_layers(hidden, n_out, activations), n_in, rng=0 if rng is None else rng)
+        self.rng = self.network.rng
+
+    def __repr__(self) -> str:
+        """The code that makes such a network, with the same initial weights if ``rng`` was a seed."""
+        activations = [layer for layer in self.network if isinstance(layer, Activation)]
+        return f"Neural_Net({self.layers_dim}, {activations}, rng={self.network._rng_code})"
 
     def train(self, X: Any, y: Any, lr: float, n_iters: int) -> list[float]:
         """Take ``n_iters`` steps of gradient descent on all rows; returns the loss before each step."""

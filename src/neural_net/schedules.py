@@ -44,6 +44,9 @@ class Constant(Schedule):
         return 1.0
 
 
+_CONSTANT = Constant()
+
+
 class Step(Schedule):
     """``factor = rate^floor(t / every)``."""
 
@@ -174,7 +177,7 @@ class Warmup(Schedule):
     A training step of the warm-up has the factor of its middle, because the first step would otherwise have 0.
     """
 
-    def __init__(self, schedule: Any = "constant", epochs: float = 1.0) -> None:
+    def __init__(self, schedule: Any = _CONSTANT, epochs: float = 1.0) -> None:
         check_positive(self, epochs=epochs)
         self.schedule, self.epochs = make_schedule(schedule), epochs
 

@@ -26,7 +26,10 @@ from neural_net import (
     LeakyReLU,
     Linear,
     Network,
+    Neural_Net,
     Residual,
+    Schedule,
+    Sigmoid,
     Warmup,
     WeightAverage,
     dense_layers,
@@ -49,7 +52,7 @@ def typed(code: str, folder: Path) -> Any:
 
 def another(default: Any) -> Any:
     """A value that an option with this default takes too."""
-    if isinstance(default, bool | str):
+    if isinstance(default, bool | str | Schedule):
         return not default if isinstance(default, bool) else default
     return default + 1 if isinstance(default, int) else (default or 1.0) / 2
 
@@ -91,6 +94,7 @@ class Forgetful(Layer):
     (Adam(), "Adam()"),
     (LeakyReLU(0.01), "LeakyReLU()"),
     (Warmup("cosine", 3), "Warmup(schedule=Cosine(), epochs=3)"),
+    (Warmup(), "Warmup()"),
     (Residual(["gelu", custom.SquarePlus(1.5)]), "Residual([GELU(), SquarePlus(b=1.5)])"),
     (Forgetful(3), "Forgetful(...)"),
 ])  # fmt: skip
@@ -101,11 +105,16 @@ def test_a_repr_holds_what_differs_from_the_defaults(part: Any, code: str) -> No
 # Networks
 @pytest.mark.parametrize("network", [
     Network([Linear(3), "gelu", custom.SquarePlus()], 4, rng=7),
+    Neural_Net([4, 3, 2], [custom.SquarePlus(1.5)]),
+    Neural_Net((4, 3, 3, 2), ["relu", Sigmoid()], rng=5),
     Network(dense_layers([64] * 6, 3, residual=True, dropout=0.1), 16, rng=3, dtype=float, classes=list("abc")),
     Network([{"conv1d": {"filters": 2}}, "flatten", Linear(3)], (8, 2), rng=1, classes=np.array([3, 5, 7])),
 ])  # fmt: skip
-def test_the_repr_of_a_network_makes_its_twin(network: Network, tmp_path: Path) -> None:
+def test_the_repr_of_a_network_makes_its_twin(network: Network | Neural_Net, tmp_path: Path) -> None:
     twin = typed(repr(network), tmp_path)
+    assert repr(twin) == repr(network)
+    if isinstance(network, Neural_Net):
+        twin, network = twin.network, network.network
     assert (repr(twin), twin.summary(), twin.dtype) == (repr(network), network.summary(), network.dtype)
     assert np.array_equal(twin.params, network.params)  # drawn with the same seed
     assert np.array_equal(twin.classes, network.classes)  # type: ignore[arg-type]
