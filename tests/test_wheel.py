@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import joblib
 import numpy as np
@@ -44,6 +45,7 @@ def run(*command: object, cwd: Path) -> str:
 def test_the_wheel_works_alone_and_its_estimators_load_here_and_there(tmp_path: Path) -> None:
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", tmp_path, ROOT, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
+    assert {"neural_net/py.typed", "estimator/py.typed"} <= set(ZipFile(wheel).namelist())
     run(sys.executable, "-m", "venv", tmp_path / "env", cwd=tmp_path)
     python = tmp_path / "env/bin/python"
     run(python, "-m", "pip", "install", "-q", wheel, cwd=tmp_path)
