@@ -47,6 +47,7 @@ class Estimator(BaseEstimator):
     validation_fraction: float = 0.1
     tol: float | None = None
     n_iter_no_change: float = 10
+    shuffle: bool = True
     warm_start: bool = False
     verbose: bool = False
     random_state: Any = None
@@ -135,7 +136,7 @@ class Estimator(BaseEstimator):
         scores: list[float] = []
         if not partial:
             data, how = self._plan(data, rng, scores)
-        how["batch_size"] = None if self.batch_size == "full" else self.batch_size
+        how |= {"batch_size": None if self.batch_size == "full" else self.batch_size, "shuffle": self.shuffle}
         how |= {"sample_weight": data[2], "rng": rng, "loss": self._make_loss(), "optimizer": optimizer}
         training = Training(network, *data[:2], accuracy=isinstance(self, ClassifierMixin), **how)
         try:
@@ -200,7 +201,7 @@ class Estimator(BaseEstimator):
         for group in np.unique(groups):
             rows = rng.permutation(np.flatnonzero(groups == group))
             held_out[rows[: min(round(share * len(rows)), len(rows) - 1)]] = True
-        order, count = rng.permutation(n), held_out.sum()
+        order, count = rng.permutation(n) if self.shuffle else np.arange(n), held_out.sum()
         found = f"validation_fraction={share} holds out {count} of {n} rows"
         check(count > 1, self, f"The validation set is too small: {found}, and it needs 2")
         return order[~held_out[order]], order[held_out[order]]

@@ -43,6 +43,7 @@ class NeuralNetClassifier(ClassifierMixin, Estimator):
         lr, weight_decay, clip_norm: for the optimizer, if it has these options.
         schedule: what becomes of ``lr`` over the epochs.
         epochs, batch_size: how many times each row is seen, at most; rows a step, or ``full`` for all of them.
+        shuffle: a new order of the rows in each epoch; False: the order given.
         early_stopping: hold rows out, end the training after so many epochs without a lower loss on them, and take the
             best epoch's weights; True: after ``n_iter_no_change`` epochs. None or False: no rows are held out.
         validation_fraction: the share of each class's rows that is held out for early stopping.

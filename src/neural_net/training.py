@@ -65,7 +65,8 @@ class Training:
             another network starts anew. Optimizers and callbacks serve one running training at a time.
         epochs: the number of passes over the rows.
         batch_size: the number of rows in a step; None: all of them, which is full-batch gradient descent.
-        rng: draws the order of the rows for every epoch, and serves dropout and augmentation; a generator, or a whole
+        shuffle: draw a new order of the rows for every epoch; False: take them in the order given.
+        rng: draws the order of the rows, and serves dropout and augmentation; a generator, or a whole
             number as its seed.
         validation: (X, y) or (X, y, sample_weight) to measure after each epoch, or None.
         sample_weight: (rows,) how much each row counts in loss and accuracy: one of weight 2 as a row given twice. The
@@ -99,6 +100,7 @@ class Training:
         schedule: Any = "constant",
         epochs: int = 100,
         batch_size: int | None = 64,
+        shuffle: bool = True,
         validation: Sequence[Any] | None = None,
         sample_weight: Any = None,
         mean_weight: float | None = None,
@@ -124,7 +126,8 @@ class Training:
         if mean_weight is not None:
             check_positive(self, mean_weight=mean_weight)
         self.mean_weight = mean_weight
-        self.augment, self.accuracy = augment, accuracy and (network.n_outputs > 1 or self.loss.binary)
+        self.shuffle, self.augment = shuffle, augment
+        self.accuracy = accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", given) for given in listed("callbacks", callbacks)]
         check_norms(network, self.batch_size if len(self.X) > 1 else 2)
         self.history, self.tally = History(), Tally()
@@ -249,13 +252,13 @@ class Training:
             layer.row_weight = weight
 
     def _batches(self) -> Iterator[tuple[Array, Array, Array | None, Array | None]]:
-        """The epoch's batches of rows, targets, classes and weights, in a new order; the last two may be None.
+        """The epoch's batches of rows, targets, classes and weights; the last two may be None.
 
         Rows are gathered a few thousand at a time, so that X may be a memory-mapped file larger than the memory.
         """
         n, size, done = len(self.X), self.batch_size, self.tally.rows
         self._drawn_from = self.rng.bit_generator.state
-        order = self.rng.permutation(n) if size < n else None
+        order = self.rng.permutation(n) if size < n and self.shuffle else None
         made = self.X if self.augment is None else self.augment(self.X, self.rng)
         returned = len(made) if hasattr(made, "__len__") else made
         if returned != n:
@@ -265,8 +268,12 @@ class Training:
             self.rng.bit_generator.state = self._goes_on_from
         at_once = max(ROWS_GATHERED // size, 1) * size
         for first in range(done, n, at_once):
-            rows = slice(None) if order is None else order[first : first + at_once]
-            X = all_rows if order is None else all_rows.take(order[first : first + at_once], axis=0)
+            rows: Any = slice(first, first + at_once)
+            if order is None:
+                X = all_rows[rows]
+            else:
+                rows = order[rows]
+                X = all_rows.take(rows, axis=0)
             targets = self.targets[rows]
             classes = self.targets.classes(rows) if self.accuracy else None
             weight = None if self.sample_weight is None else self.sample_weight[rows]
@@ -360,6 +367,7 @@ def fit(
     schedule: Any = "constant",
     epochs: int = 100,
     batch_size: int | None = 64,
+    shuffle: bool = True,
     validation: Sequence[Any] | None = None,
     sample_weight: Any = None,
     mean_weight: float | None = None,

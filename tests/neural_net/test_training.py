@@ -164,6 +164,17 @@ def test_rows_are_shuffled_anew_every_epoch_and_each_comes_once() -> None:
     assert len(members) == 18  # not only the batches' order changes, but who is in them
 
 
+def test_rows_come_in_the_order_given_without_shuffle() -> None:
+    """More rows than are gathered at once, in batches, as full batches of a part of the rows each."""
+    X, (net, twin) = RNG(0).normal(size=(10_000, 4)), (network(Linear(3)) for _ in range(2))
+    y, weight, optimizer = np.arange(10_000) % 3, 0.5 + RNG(1).random(10_000), SGD(0.1)
+    fit(net, X, y, rng=1, optimizer=SGD(0.1), epochs=1, batch_size=3000, shuffle=False, sample_weight=weight)
+    for i in range(0, 10_000, 3000):
+        part: dict[str, Any] = {"sample_weight": weight[i : i + 3000], "mean_weight": weight.mean()}
+        fit(twin, X[i : i + 3000], y[i : i + 3000], rng=2, optimizer=optimizer, epochs=1, batch_size=None, **part)
+    assert net.params == pytest.approx(twin.params, rel=1e-12)
+
+
 def test_rows_keep_their_targets_and_weights() -> None:
     """Shuffling X without y, or without its weights, would make these tasks impossible."""
     X = np.eye(4)[np.arange(32) % 4]

@@ -13,7 +13,7 @@ import sklearn.neural_network
 
 from estimator import NeuralNetClassifier, NeuralNetRegressor
 
-SAME = ("validation_fraction", "tol", "early_stopping", "warm_start", "verbose", "random_state")
+SAME = ("validation_fraction", "tol", "early_stopping", "warm_start", "verbose", "random_state", "shuffle")
 ACTIVATIONS = {"logistic": "sigmoid"}
 LOSSES = {"log_loss": "cross_entropy", "squared_error": "mean_squared_error"}
 SCHEDULES = {"adaptive": {"reduce_on_plateau": {"rate": 0.2, "patience": 2}}}
