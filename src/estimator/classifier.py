@@ -111,7 +111,8 @@ class NeuralNetClassifier(ClassifierMixin, Estimator):
 
     def _encode(self, y: Array, known: bool, *, partial: bool, classes: Any = None) -> Array:
         y = column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
-        check_classification_targets(y)
+        if not (partial and known):  # it takes a while, and below, y's labels are compared with the classes
+            check_classification_targets(y)
         multilabel = y.ndim == 2
         other = known and multilabel != self._multilabel
         fits = not other and (not multilabel or type_of_target(y) == "multilabel-indicator")
@@ -125,7 +126,8 @@ class NeuralNetClassifier(ClassifierMixin, Estimator):
         if known and not np.array_equal(labels, self.classes_):
             raise ValueError(f"classes must be those of the first call, {self.classes_}, got {labels}")
         strange = present[~np.isin(present, labels)]
-        check(not len(strange), self, f"the label {strange[:1]} is not among the classes {labels}")
+        if len(strange):
+            raise ValueError(f"NeuralNetClassifier: the label {strange[:1]} is not among the classes {labels}")
         self.classes_: Array = labels
         self._multilabel: bool = multilabel
         return y if multilabel else np.searchsorted(labels, y)

@@ -7,8 +7,9 @@ import math
 import reprlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from numbers import Real
-from types import NoneType, UnionType
+from types import MappingProxyType, NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -22,12 +23,18 @@ Part = TypeVar("Part")
 # Options of a class
 
 
-def options(kind: type) -> dict[str, Any]:
+def options(kind: Any) -> Mapping[str, Any]:
     """The options that a class takes, with their defaults; ``inspect.Parameter.empty`` where there is no default."""
-    if kind.__init__ is object.__init__:  # type: ignore[misc]
-        return {}
+    return _options(kind)
+
+
+@lru_cache(maxsize=256)  # reading a signature takes as long as a step of a small network
+def _options(kind: Any) -> Mapping[str, Any]:
+    if kind.__init__ is object.__init__:
+        return MappingProxyType({})
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return {name: p.default for name, p in inspect.signature(kind).parameters.items() if p.kind in kinds}
+    parameters = inspect.signature(kind).parameters.items()
+    return MappingProxyType({name: p.default for name, p in parameters if p.kind in kinds})
 
 
 def needed_options(kind: type) -> list[str]:
