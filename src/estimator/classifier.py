@@ -51,7 +51,8 @@ class NeuralNetClassifier(ClassifierMixin, Estimator):
             ends after ``n_iter_no_change`` epochs without a lower training loss. If all ``epochs`` are over first,
             there is a ``ConvergenceWarning``. None: any lower loss counts, the training loss ends nothing, no warning.
         n_iter_no_change: see ``early_stopping`` and ``tol``; may be infinite.
-        warm_start: ``fit`` begins with the weights of the fit before; classes and sizes must be the same.
+        warm_start: ``fit`` begins with the weights of the fit before; classes, features and
+            layers that have weights must be the same.
         verbose: show a progress bar; needs tqdm.
         random_state: a number, a ``RandomState`` or None, as in all of scikit-learn, except that None draws afresh and
             not from NumPy's global state. It decides the weights, the batches, dropout and which rows are held out.
@@ -82,7 +83,8 @@ class NeuralNetClassifier(ClassifierMixin, Estimator):
         The learning rate is ``lr``: how many calls will follow is unknown, so ``schedule`` and ``tol`` do not act.
 
         Args:
-            X, y, sample_weight: as for ``fit``; y need not hold all classes.
+            X, y, sample_weight: as for ``fit``; y need not hold all classes. The mean weight of all rows that will come
+                is taken as 1, so that chunks of heavy rows count more than chunks of light ones.
             classes: all labels that will ever come; the first call needs them, except for multilabel.
 
         Errors are those of ``fit``, and a ValueError for a label that is not among the classes.
