@@ -7,7 +7,7 @@ import pytest
 
 import plot
 from evaluate import predictions_csv
-from neural_net import Network
+from neural_net import BatchNorm, Linear, Network, Residual
 from pen.recognizer import Recognizer, recognizer_files
 from pipeline import paths
 from pipeline.errors import StageError
@@ -18,12 +18,7 @@ from runtime.files import write_bytes
 PICTURES = {"confusion.png", "curves.png", "first_layer.png", "mistakes.png", "weights.png", "writers.png"}
 WATCHED = {"diagnostics.png", "histograms.png"}
 COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy\n"
-LAYERS = [
-    {"linear": {"n_out": 30}},
-    "batch_norm",
-    {"residual": {"layers": [{"linear": {"n_out": 30}}, "relu"]}},
-    {"linear": {"n_out": 10}},
-]
+LAYERS = [Linear(30), BatchNorm(), Residual([Linear(30), "relu"]), Linear(10)]
 
 
 @pytest.fixture
