@@ -55,7 +55,7 @@ run: $(INSTALLED)  ## fetch the data, train, evaluate and plot; stages that are 
 ui: $(INSTALLED)  ## open MLflow's page of all runs
 	@$(RUN_PY) ui
 
-compare: $(INSTALLED)  ## rank all runs and name the best; RUNS="name grid-*": only these; METRIC=test_loss: by another metric
+compare: $(INSTALLED)  ## rank all runs and name the best; RUNS="name grid-*": only these; METRIC=test_log_loss: by another metric
 	@$(RUN_PY) compare $(if $(METRIC),--metric $(METRIC)) $(foreach run,$(RUNS),'$(run)')
 
 plots: .dvc/plots.html  ## draw loss curves and confusion matrices of RUNS="name name": dvc_plots/index.html

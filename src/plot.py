@@ -50,7 +50,7 @@ def draw(results: Results, mistakes_shown: int) -> dict[str, Figure]:
     confidence = results.probability.max(axis=1)
     history = {str(column): values.to_numpy() for column, values in results.history.items()}
     pictures = {
-        "curves.png": curves(history, results.train, results.test["test_accuracy"], name),
+        "curves.png": curves(history, results.train, results.test, name),
         "confusion.png": mistakes.confusion(digit, predicted, results.probability.shape[1], name),
         "writers.png": mistakes.writers(results.writer, digit == predicted, name),
         "weights.png": weights.weights(results.layers, name),

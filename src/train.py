@@ -28,7 +28,7 @@ from neural_net import (
 from neural_net.training import Augment
 from pen.calibration import fit_temperature
 from pen.features import FEATURE_SETS
-from pen.recognizer import Recognizer, recognizer_files
+from pen.recognizer import CLASSES, Recognizer, recognizer_files
 from pipeline import paths
 from pipeline.configure import Configured, configure, load_and_configure
 from pipeline.errors import FailedTrainingError
@@ -38,6 +38,7 @@ from pipeline.tables import metrics_json, records_csv
 from runtime.checkpoint import Checkpoint, fingerprint, resumable_run
 from runtime.progress import progress_bar
 from tracking import reporter
+from utils import log_loss
 
 COPIES = 8  # of each row held out, for the temperature
 DIAGNOSTICS = ("epoch", "layer", "quantity", "value")
@@ -169,20 +170,24 @@ def main() -> None:
         model, history = train(params, rows, validation, on_epoch, watching, run.checkpoint("training"), made)
         train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y, made.loss)
         val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y, made.loss)
-        temperature = fitted_temperature(params, model.network, validation)
+        model.temperature = temperature = fitted_temperature(params, model.network, validation)
+        val_log_loss = log_loss(model.probabilities(validation.X), validation.y)  # as evaluate measures the test rows
         if params.refit:
             model = refit(params, len(history), rows.and_also(validation), run.checkpoint("refit"))
-        model.temperature = temperature
+            model.temperature = temperature
         metrics = {
             "dataset": params.dataset,
             "n_train": len(rows.y),
             "n_validation": len(validation.y),
+            "n_refit": len(rows.y) + len(validation.y) if params.refit else 0,
             "n_parameters": model.network.n_parameters,
             "epochs": len(history),
             "train_loss": round(train_loss, 6),
             "train_accuracy": round(train_accuracy, 6),
             "val_loss": round(val_loss, 6),
             "val_accuracy": round(val_accuracy, 6),
+            "loss_floor": round(made.loss.floor(len(CLASSES)), 6),
+            "val_log_loss": round(val_log_loss, 6),
             "temperature": round(temperature, 6),
         }
         run.write(

@@ -82,6 +82,17 @@ def accuracy(y_true: ArrayLike, y_pred: ArrayLike) -> float:
     return float(np.mean(y_true == y_pred))
 
 
+def log_loss(p: ArrayLike, y: ArrayLike) -> float:
+    """The plain cross-entropy, without label smoothing: the mean of ``-log p[y]``.
+
+    Args:
+        p: (rows, classes) probabilities; y: (rows,) the true classes, from 0.
+    """
+    p = np.asarray(p, dtype=np.float64)
+    true = p[np.arange(len(p)), np.asarray(y)]
+    return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
+
+
 def printable(text: object) -> str:
     """Text that may come from a file or a request, with ``?`` for all that a terminal could act on."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(text))

@@ -57,6 +57,9 @@ def test_pipeline_writes_all_that_it_promises(finished: Path) -> None:
     assert (training["n_train"], training["n_validation"], test["n_test"]) == (24 * 40, 6 * 40, 14 * 40)
     assert training["epochs"] == 4
     assert test["test_accuracy"] > 0.6
+    assert training["n_refit"] == 30 * 40
+    assert training["loss_floor"] < training["val_loss"]
+    assert training["val_log_loss"] == pytest.approx(test["test_log_loss"], rel=0.5)
     assert len((finished / "metrics/history.csv").read_text().splitlines()) == 1 + 4
     assert len((finished / "metrics/predictions.csv").read_text().splitlines()) == 1 + 14 * 40
     pictures = {path.name for path in (finished / "metrics/plots").iterdir()}

@@ -21,14 +21,14 @@ def test_metrics_of_three_right_and_one_wrong() -> None:
     metrics = evaluate(probabilities(*((digit, 0.75) for digit in range(4))), np.array([0, 1, 2, 9]), ece_bins=10)
     assert metrics == {
         "n_test": 4,
-        "test_loss": pytest.approx((3 * math.log(4 / 3) + math.log(4)) / 4, abs=1e-6),
+        "test_log_loss": pytest.approx((3 * math.log(4 / 3) + math.log(4)) / 4, abs=1e-6),
         "test_accuracy": 0.75,
         "test_macro_f1": 0.6,  # each digit alike: 1, 1, 1, 0 for the 3 and 0 for the 9
         "test_ece": 0,  # 75 % sure and 75 % right
         "test_left_to_a_person": 1,  # all are equally sure
     }
     metrics = evaluate(probabilities((0, 1.0)), np.array([5]), ece_bins=15)
-    assert 100 < metrics["test_loss"] < 1000
+    assert 100 < metrics["test_log_loss"] < 1000
 
 
 def test_predictions_name_row_writer_and_probabilities() -> None:

@@ -18,6 +18,7 @@ from runtime.files import write_bytes
 PICTURES = {"confusion.png", "curves.png", "first_layer.png", "mistakes.png", "weights.png", "writers.png"}
 WATCHED = {"diagnostics.png", "histograms.png"}
 COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy\n"
+TRAIN = {"n_parameters": 100, "n_train": 80, "n_validation": 20, "n_refit": 100, "loss_floor": 1.2}
 LAYERS = [Linear(30), BatchNorm(), Residual([Linear(30), "relu"]), Linear(10)]
 
 
@@ -31,7 +32,7 @@ def folder(workspace: Path) -> Path:
     contents = {paths.MODELS / name: content for name, content in recognizer_files(model).items()} | {
         paths.SPLIT / "test.npz": rows_npz(rows),
         paths.HISTORY: (COLUMNS + "1,2,0.5,2.1,0.4\n2,1,0.75,1.5,0.6\n").encode(),
-        paths.TRAIN_METRICS: metrics_json({"n_parameters": 100, "n_train": 80, "n_validation": 20}),
+        paths.TRAIN_METRICS: metrics_json(TRAIN),
         paths.EVALUATE_METRICS: metrics_json({"dataset": "synthetic", "test_accuracy": 0.1}),
         paths.PREDICTIONS: predictions_csv(rows, rng.dirichlet(np.ones(10), n)),
         paths.DIAGNOSTICS: b"epoch,layer,quantity,value\n0,linear1,weight_norm,2\n",

@@ -40,9 +40,9 @@ SHOWN = 10  # rows of the ranking
 COLUMN = 30  # the most letters across that a value takes
 COMMITTED = "as committed"
 LEAST = 16  # letters across for the parameters of the ranking
-VALIDATION = {"final_val_accuracy": False, "final_val_loss": True}  # what ranks, and whether less is better
+VALIDATION = {"final_val_accuracy": False, "val_log_loss": True}  # what ranks, and whether less is better
 LESS_IS_BETTER = re.compile("loss|error|ece|brier|nll|seconds")  # of a metric's name
-METRICS = (*VALIDATION, "test_accuracy", "test_loss", "test_macro_f1", "test_ece", "n_parameters")  # side by side
+METRICS = (*VALIDATION, "test_accuracy", "test_log_loss", "test_macro_f1", "test_ece", "n_parameters")  # side by side
 
 
 def main() -> None:

@@ -83,14 +83,17 @@ def named(runs: Sequence["entities.Run"], name: str) -> list["entities.Run"]:
 
 
 def merit(run: "entities.Run") -> tuple[float, float]:
-    """The rank of a run, more is better: accuracy on the validation rows; if that is equal, the negative loss."""
-    accuracy, loss = (run.data.metrics.get(f"final_val_{name}", math.nan) for name in ("accuracy", "loss"))
+    """The rank of a run, more is better: accuracy on the validation rows; if that is equal, the negative log-loss.
+
+    That is the plain cross-entropy: val_loss depends on the label smoothing. Runs of older versions lack it.
+    """
+    accuracy, loss = (run.data.metrics.get(name, math.nan) for name in ("final_val_accuracy", "val_log_loss"))
     return 0.0 if math.isnan(accuracy) else accuracy, -math.inf if math.isnan(loss) else -loss
 
 
 def merit_shown(run: "entities.Run") -> str:
     accuracy, negative_loss = merit(run)
-    return f"validation accuracy {accuracy:.2%}, loss {-negative_loss:.4f}"
+    return f"validation accuracy {accuracy:.2%}" + f", log-loss {-negative_loss:.4f}" * math.isfinite(negative_loss)
 
 
 def ranked(runs: Sequence["entities.Run"], dataset: str) -> list["entities.Run"]:

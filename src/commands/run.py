@@ -150,8 +150,10 @@ def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, s
         ("data set", training["dataset"]),
         ("rows", f"{training['n_train']} training, {training['n_validation']} validation, {test['n_test']} test"),
         ("network", f"{training['n_parameters']:,} parameters, {training['epochs']} epochs"),
-        ("validation accuracy", f"{training['val_accuracy']:.2%}  (writers held out from training)"),
-        ("test accuracy", f"{test['test_accuracy']:.2%}  (people the network never saw)"),
+        ("validation", f"accuracy {training['val_accuracy']:.2%}, log-loss {training['val_log_loss']:.4f}  (held out)"),
+        *[("refit", f"trained anew on all {training['n_refit']} training and validation rows; this network is tested")]
+        * bool(training["n_refit"]),
+        ("test", f"accuracy {test['test_accuracy']:.2%}, log-loss {test['test_log_loss']:.4f}  (people never seen)"),
         ("pictures", str(paths.FIGURES)),
     ]
 

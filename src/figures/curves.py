@@ -11,41 +11,52 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 from .sheet import CURVES, DASHED, Array, count, percent, sheet, spread
 
 
-def curves(history: Mapping[str, Array], train: Mapping[str, int], test_accuracy: float, dataset: str) -> Figure:
+def curves(history: Mapping[str, Array], train: Mapping[str, float], test: Mapping[str, float], dataset: str) -> Figure:
     """Loss and accuracy over the epochs, on training and validation rows, with the best epoch and the test accuracy.
 
-    There is no test loss beside the others: it is always the plain cross-entropy, and they are what training minimised.
+    The losses are the objective that training minimised. So there is no test loss beside them: test_log_loss is the
+    plain cross-entropy, and val_log_loss in metrics/train.json is its counterpart on the validation rows.
 
     Args:
         history: epoch, train_loss, val_loss, train_accuracy, val_accuracy, each (epochs,); accuracies from 0 to 1.
-        train: n_parameters, n_train, n_validation.
+        train: n_parameters, n_train, n_validation; n_refit, the rows of a second training, of which the tested
+            network came, or 0; loss_floor, the lowest value that label smoothing allows, or 0.
+        test: test_accuracy.
     """
     epoch = history["epoch"]
+    floor, n_refit = train["loss_floor"], train["n_refit"]
+    tested = f"Trained anew on all {n_refit} digits (refit)" if n_refit else "After that training"
     subtitle = (
         f"{train['n_parameters']} parameters, {count(len(epoch), 'epoch')} on {train['n_train']} digits, validated on "
-        f"{train['n_validation']}. The trained network reads {percent(test_accuracy)} of the test digits right.\n"
-        "Circle: best epoch on validation. Log scales; accuracy is drawn by its error rate. "
-        "Training: mean over the epoch's steps."
+        f"{train['n_validation']}.\n"
+        f"{tested} the network reads {percent(test['test_accuracy'])} of the test digits right.\n"
+        "Circle: best epoch on validation. Training: mean over the epoch's steps. Log scales"
+        f"{'; dashed on the left: the lowest loss that label smoothing allows' if floor else ''}."
     )
-    figure = sheet(4.5, f"{dataset}: loss and accuracy while training", subtitle)
+    figure = sheet(4.7, f"{dataset}: loss and accuracy while training", subtitle)
     left, right = figure.subplots(1, 2)
-    _loss_panel(left, epoch, history["train_loss"], history["val_loss"])
+    _loss_panel(left, epoch, history["train_loss"], history["val_loss"], floor)
     training, validation = 100 * history["train_accuracy"], 100 * history["val_accuracy"]
-    _accuracy_panel(right, epoch, training, validation, 100 * test_accuracy)
+    _accuracy_panel(right, epoch, training, validation, 100 * test["test_accuracy"])
     return figure
 
 
-def _loss_panel(axes: Axes, epoch: Array, training: Array, validation: Array) -> None:
+def _loss_panel(axes: Axes, epoch: Array, training: Array, validation: Array, floor: float) -> None:
     tiny = 1e-7  # zero has no logarithm
     training, validation = np.maximum(training, tiny), np.maximum(validation, tiny)
-    low, high = min(training.min(), validation.min()) / 1.2, max(training.max(), validation.max()) * 1.2
+    lowest = min(training.min(), validation.min(), floor or np.inf)
+    low, high = lowest / 1.2, max(training.max(), validation.max()) * 1.2
     axes.set(yscale="log", ylim=(low, high))
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < 100 else (1,)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.set_title("Loss", weight="bold")
+    axes.set_title("Training objective", weight="bold")
     _draw_curves(axes, epoch, training, validation, int(np.argmin(validation)), "lowest: {:#.3g}")
-    _name_curves(axes, {"training": training[-1], "validation": validation[-1]}, "{:#.3g}")
+    ends = {"training": training[-1], "validation": validation[-1]}
+    if floor:
+        axes.axhline(floor, color=CURVES["floor"], linewidth=1, linestyle=DASHED)
+        ends["floor"] = floor
+    _name_curves(axes, ends, "{:#.3g}")
 
 
 def _accuracy_panel(axes: Axes, epoch: Array, training: Array, validation: Array, test: float) -> None:

@@ -19,9 +19,9 @@ from PIL import Image
 
 Array = NDArray[Any]
 
-BLUE, VERMILLION, BLACK = "#0072B2", "#D55E00", "#000000"
-CURVES = {"training": BLUE, "validation": VERMILLION, "test": BLACK}
 INK, MUTED, FAINT, PAPER = "#222222", "#666666", "#E3E3E3", "#FFFFFF"
+BLUE, VERMILLION, BLACK = "#0072B2", "#D55E00", "#000000"
+CURVES = {"training": BLUE, "validation": VERMILLION, "test": BLACK, "floor": MUTED}
 MISTAKES = LinearSegmentedColormap.from_list("mistakes", ["#FBE9DC", VERMILLION])
 PEN = ListedColormap(mpl.colormaps["viridis"](np.linspace(0.0, 0.9, 256)))  # the last tenth is too pale for paper
 

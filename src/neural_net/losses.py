@@ -60,6 +60,10 @@ class Loss(Shown):
         """The target row of each class: (n_outputs, n_outputs)."""
         return self._rows(np.eye(n_outputs, dtype=dtype))
 
+    def floor(self, n_outputs: int) -> float:
+        """The lowest value that is possible for class numbers, each class equally often; 0 without label smoothing."""
+        return 0.0
+
     def _rows(self, rows: Array) -> Array:
         """Check and transform rows of targets, if the loss needs it."""
         return rows
@@ -184,6 +188,17 @@ class CrossEntropy(Loss):
         if self.class_weights is not None and len(self.class_weights) != n:
             raise ValueError(f"{name} has {len(self.class_weights)} class_weights for {n} outputs")
         return (1 - e) * rows + e / n if e else rows
+
+    def floor(self, n_outputs: int) -> float:
+        """The entropy of the smoothed targets, ``-sum_c t'_c log t'_c``: the loss where softmax(z) = t'.
+
+        For a class number and n classes ``-(1 - e + e / n) log(1 - e + e / n) - (n - 1) (e / n) log(e / n)``. With
+        weights of classes the minimum is at softmax(z) proportional to ``w_c t'_c``.
+        """
+        if not self.label_smoothing:
+            return 0.0
+        t = self.table(n_outputs)
+        return self.forward(np.log(t * np.asarray(self.class_weights or 1.0)), t)
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
         self._check_shapes(outputs, targets)
@@ -334,6 +349,13 @@ class BinaryCrossEntropy(Elementwise):
             raise ValueError(f"{type(self).__name__}: the targets must be numbers from 0 to 1")
         e = self.label_smoothing
         return (1 - e) * rows + e / 2 if e else rows
+
+    def floor(self, n_outputs: int) -> float:
+        """The entropy of a smoothed target: ``-(e / 2) log(e / 2) - (1 - e / 2) log(1 - e / 2)``."""
+        if not self.label_smoothing:
+            return 0.0
+        t = self.table(n_outputs)
+        return self.forward(np.log(t / (1 - t)), t)
 
     def _compare(self, y: Array, t: Array, value: Array, slope: Array) -> None:
         rest, product = np.abs(y, out=self._buffer("rest", y)), self._buffer("product", y)

@@ -38,7 +38,7 @@ EXPERIMENT = "pendigits"
 COLUMNS = {  # of the table of runs, with their widths in pixels, so that a screen of usual width has room for all
     "metrics.`final_val_accuracy`": 130,
     "metrics.`test_accuracy`": 105,
-    "metrics.`test_loss`": 75,
+    "metrics.`test_log_loss`": 90,
     "metrics.`test_ece`": 75,
     "params.`hidden_layers`": 105,
     "params.`activation`": 80,
@@ -61,9 +61,12 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 
 | column | meaning |
 |---|---|
-| test_accuracy, test_loss | on the official test file; its writers are in neither training nor validation |
+| test_accuracy, test_log_loss | on the official test file; its writers are in neither training nor validation |
 | test_macro_f1, test_ece | mean F1 score over the ten digits; expected calibration error, 0 at best |
-| final_val_accuracy, final_val_loss | on the people held out for validation, before `refit` trains on them too |
+| final_val_accuracy, val_log_loss | on the people held out for validation, before `refit` trains on them too |
+| test_log_loss, val_log_loss | the plain cross-entropy of the probabilities, so the two can be compared |
+| train_loss, val_loss, loss_floor | the objective of the training, with label smoothing; the lowest value it can have |
+| n_train, n_refit | the rows of the training; the rows of the second training with `refit`, whose network is tested |
 | train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, one point per epoch; lr is the learning rate |
 | n_parameters, weight_norm_... | the size of the network; the Euclidean norm of each weight matrix |
 | dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |

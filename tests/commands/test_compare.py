@@ -29,7 +29,7 @@ def run(name: str, accuracy: float = 0.9, loss: float = 0.5, **other: Any) -> An
         data=SimpleNamespace(
             tags=tags,
             params={key: str(value) for key, value in other.items() if key != "test"},
-            metrics={"final_val_accuracy": accuracy, "final_val_loss": loss, "test_accuracy": other.get("test", 0.5)},
+            metrics={"final_val_accuracy": accuracy, "val_log_loss": loss, "test_accuracy": other.get("test", 0.5)},
         ),
         outputs=SimpleNamespace(model_outputs=[SimpleNamespace(model_id=f"m-{name}")]),
     )
@@ -48,7 +48,7 @@ def test_only_differing_parameters_are_shown_with_metrics_and_deltas() -> None:
     assert ["lr", "0.1", "0.2"] in cells
     assert ["dropout", "-", "0.1"] in cells
     assert ["final_val_accuracy", "0.9000", "0.9500", "(+0.0500)"] in cells
-    assert not {"seed", "final_val_loss"} & {cell for row in cells for cell in row}  # the same
+    assert not {"seed", "val_log_loss"} & {cell for row in cells for cell in row}  # the same
     assert any("no parameter differs" in line for line in compare.table([run("a", lr=1), run("b", lr=1)]))
     odd = compare.table([run("a\x1b[2J", lr="\n1"), run("b\r", float("nan"), lr=2), run("c", float("inf"))])
     assert all(line.isprintable() for line in odd)
@@ -205,7 +205,7 @@ def forty(workspace: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -
         tags = {"dataset": shipped["dataset"], "data.sha256": data, "checksums": "content", "dvc.exp_name": name}
         created = client.create_run(store.experiment_id, tags=tags, run_name=name)
         run_id = created.info.run_id
-        values = {"final_val_accuracy": accuracy, "final_val_loss": 1 - accuracy, "test_accuracy": 1 - accuracy / 2}
+        values = {"final_val_accuracy": accuracy, "val_log_loss": 1 - accuracy, "test_accuracy": 1 - accuracy / 2}
         params = [Param(key, value) for key, value in (shipped | flat(changes)).items()]
         client.log_batch(run_id, [Metric(*pair, 1, 0) for pair in values.items()], params)
         if name == "grid-4-2":
@@ -256,7 +256,7 @@ def test_forty_runs_are_ranked_by_setting_and_the_best_run_is_the_one_that_champ
 
     narrow = said(compare.main, width=60)
     assert max(map(len, narrow[:12])) <= 60
-    assert "final_val_loss" not in narrow[0]
+    assert "val_log_loss" not in narrow[0]
     assert [line.split()[:2] for line in narrow if line.startswith(("1 ", "12"))] == [
         ["1", "grid-10-2"],
         ["12", "as-shipped"],

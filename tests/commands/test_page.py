@@ -113,7 +113,7 @@ def test_the_table_and_two_runs_compared(page: Page, browser: Any) -> None:
     assert "One row is one run of the pipeline" in shown
     for distraction in ("shared view", "Claude", "telemetry", "Prompts"):  # the Assistant offers models; GenAI, prompts
         assert distraction not in shown
-    metrics = ["final_val_accuracy", "test_accuracy", "test_loss", "test_ece"]
+    metrics = ["final_val_accuracy", "test_accuracy", "test_log_loss", "test_ece"]
     params = ["hidden_layers", "activation", "lr", "epochs", "seed"]
     assert columns_of(browser) == ["Run Name", "Created", *metrics, *params, "Duration"]
     assert set(page.curves) <= set(shown.split())

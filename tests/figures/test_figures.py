@@ -16,8 +16,10 @@ from figures import mistakes, pen_paths, sheet, weights
 from figures.curves import curves
 
 NAME = "synthetic"
-TRAIN = {"n_parameters": 38666, "n_train": 5994, "n_validation": 1500}
-LARGE = {"n_parameters": 38666000, "n_train": 5994000, "n_validation": 1500000}
+TRAIN = {"n_parameters": 38666, "n_train": 5994, "n_validation": 1500, "n_refit": 7494, "loss_floor": 0.1}
+LARGE = {"n_parameters": 38666000, "n_train": 5994000, "n_validation": 1500000, "n_refit": 0, "loss_floor": 0}
+
+TEST = {"test_accuracy": 0.977}
 
 
 @pytest.fixture(autouse=True)
@@ -79,10 +81,10 @@ def draw_weights(*shapes: tuple[int, ...], scale: float = 1.0) -> Figure:
 
 
 CASES: dict[str, Callable[[], Figure]] = {
-    "curves": lambda: curves(history(60), TRAIN, 0.977, NAME),
-    "curves, one epoch": lambda: curves(history(1, last=0.4), TRAIN, 0.35, NAME),
-    "curves, thousands of epochs": lambda: curves(history(3500), LARGE, 0.957, NAME),
-    "curves, all right": lambda: curves(perfect(), TRAIN, 1.0, NAME),
+    "curves": lambda: curves(history(60), TRAIN, TEST, NAME),
+    "curves, one epoch": lambda: curves(history(1, last=0.4), TRAIN, TEST | {"test_accuracy": 0.35}, NAME),
+    "curves, thousands of epochs": lambda: curves(history(3500), LARGE, TEST, NAME),
+    "curves, all right": lambda: curves(perfect(), TRAIN, TEST | {"test_accuracy": 1.0}, NAME),
     "confusion": lambda: draw_confusion(rows(3498, 60)),
     "confusion, no mistakes": lambda: draw_confusion(rows(3498, 0)),
     "confusion, every row wrong": lambda: draw_confusion(rows(3498, 3498)),
@@ -155,10 +157,12 @@ def test_png_is_small_and_the_same_under_the_users_own_settings() -> None:
 
 def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:
     run = history(4) | {"val_loss": np.array([0.5, 0.125, 0.25, 0.75]), "val_accuracy": np.array([0.5, 0.6, 0.75, 0.7])}
-    words = texts(curves(run, TRAIN, 0.9, NAME))
+    words = texts(curves(run, TRAIN, TEST, NAME))
     assert "lowest: 0.125, epoch 2" in words
     assert "highest: 75.00 %, epoch 3" in words
-    assert {"test\n90.00 %", "validation\n0.750", "validation\n70.00 %"} <= set(words)
+    assert {"test\n97.70 %", "validation\n0.750", "validation\n70.00 %", "floor\n0.100"} <= set(words)
+    assert any("Trained anew on all 7494 digits" in word for word in words)
+    assert not [word for word in texts(curves(run, LARGE, TEST, NAME)) if "anew" in word or "floor" in word]
 
 
 @pytest.mark.parametrize(("places", "moved"), [

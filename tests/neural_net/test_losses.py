@@ -59,6 +59,19 @@ def test_known_values(loss: Loss, outputs: Any, y: Any, expected: float, gradien
         np.testing.assert_allclose(loss.backward(), gradient, atol=1e-15)
 
 
+@pytest.mark.parametrize(("loss", "n", "floor"), [
+    (CrossEntropy(label_smoothing=0.5), 2, 2 * LOG2 - 0.75 * LOG3),  # the entropy of (3/4, 1/4)
+    (BinaryCrossEntropy(label_smoothing=0.5), 3, 2 * LOG2 - 0.75 * LOG3),
+    (CrossEntropy(label_smoothing=0.05), 10, -0.955 * math.log(0.955) - 0.045 * math.log(0.005)),
+    (CrossEntropy(0.5, class_weights=[2, 6]), 2, (3 * LOG2 + 5 * math.log(10) - 9 * LOG3) / 8),
+    *((loss(), 3, 0) for loss in LOSSES.values()),
+])  # fmt: skip
+def test_the_floor_is_the_value_where_the_slope_is_zero(loss: Loss, n: int, floor: float) -> None:
+    assert loss.floor(n) == pytest.approx(floor)
+    if floor:
+        assert loss.backward() == pytest.approx(np.zeros((n, n)), abs=1e-15)
+
+
 @given(LOGITS, LABELS)
 def test_focal_loss_lies_between_nothing_and_the_cross_entropy(z: np.ndarray, y: np.ndarray) -> None:
     cross_entropy = value(CrossEntropy(), z, y)

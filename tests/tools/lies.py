@@ -471,7 +471,7 @@ def stores() -> list[Seed]:
     for number, lr in enumerate(["0.003", "0.01", "0.03", "0.1"]):
         own = tags | {"dvc.exp_name": f"gray-hill{number}", "mlflow.process": f"{socket.gethostname()}:{2**40}"}
         run_id = client.create_run(experiment_id, 1_700_000_000_000 + number, own, f"gray-hill{number}").info.run_id
-        values = {"final_val_accuracy": 0.97 + number / 1000, "final_val_loss": 0.1, "test_accuracy": 0.96}
+        values = {"final_val_accuracy": 0.97 + number / 1000, "val_log_loss": 0.1, "test_accuracy": 0.96}
         metrics = [Metric(key, value, 1, 0) for key, value in values.items()]
         client.log_batch(run_id, metrics, [Param("hidden_layers", "[64, 32]"), Param("lr", lr)])
         if number == 3:
