@@ -29,6 +29,10 @@ from .dvc_process import dvc
 DVC_FOLDER = Path(".dvc")
 LOCK = DVC_FOLDER / "tmp" / "run.lock"
 KEPT_PARAMS = DVC_FOLDER / "tmp" / "params.yaml.kept"
+INTERVALS = {  # of the test accuracy, and what they tell
+    "test_accuracy": "other digits by the same people",
+    "test_accuracy_people": "other people",
+}
 DATASET, SYNTHETIC = re.compile(rb"(?m)^dataset:[ \t]*[^\s#]+"), b"dataset: synthetic"
 
 
@@ -154,8 +158,14 @@ def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, s
         *[("refit", f"trained anew on all {training['n_refit']} training and validation rows; this network is tested")]
         * bool(training["n_refit"]),
         ("test", f"accuracy {test['test_accuracy']:.2%}, log-loss {test['test_log_loss']:.4f}  (people never seen)"),
+        ("95 % interval", "; ".join(interval(test, *each) for each in INTERVALS.items() if f"{each[0]}_low" in test)),
         ("pictures", str(paths.FIGURES)),
     ]
+
+
+def interval(test: dict[str, Any], key: str, of: str) -> str:
+    """An interval in words, from metrics/evaluate.json."""
+    return f"{test[f'{key}_low']:.2%} to {test[f'{key}_high']:.2%} for {of}"
 
 
 def next_steps(dataset: str, git: bool) -> list[tuple[str, str]]:

@@ -21,15 +21,19 @@ def curves(history: Mapping[str, Array], train: Mapping[str, float], test: Mappi
         history: epoch, train_loss, val_loss, train_accuracy, val_accuracy, each (epochs,); accuracies from 0 to 1.
         train: n_parameters, n_train, n_validation; n_refit, the rows of a second training, of which the tested
             network came, or 0; loss_floor, the lowest value that label smoothing allows, or 0.
-        test: test_accuracy.
+        test: test_accuracy; its interval for other people, test_accuracy_people_low and _high, if it is known.
     """
     epoch = history["epoch"]
     floor, n_refit = train["loss_floor"], train["n_refit"]
     tested = f"Trained anew on all {n_refit} digits (refit)" if n_refit else "After that training"
+    interval = ""
+    if "test_accuracy_people_low" in test:
+        low, high = (percent(test[f"test_accuracy_people_{end}"], 1) for end in ("low", "high"))
+        interval = f" (95 % interval for other people: {low} to {high})"
     subtitle = (
         f"{train['n_parameters']} parameters, {count(len(epoch), 'epoch')} on {train['n_train']} digits, validated on "
         f"{train['n_validation']}.\n"
-        f"{tested} the network reads {percent(test['test_accuracy'])} of the test digits right.\n"
+        f"{tested} the network reads {percent(test['test_accuracy'])} of the test digits right{interval}.\n"
         "Circle: best epoch on validation. Training: mean over the epoch's steps. Log scales"
         f"{'; dashed on the left: the lowest loss that label smoothing allows' if floor else ''}."
     )

@@ -6,6 +6,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from utils import wilson
+
 from .pen_paths import draw_paths, label, pen_sheet
 from .sheet import BLUE, DASHED, FAINT, HEADER, INK, MISTAKES, MUTED, Array, count, message, percent, sheet
 
@@ -115,18 +117,6 @@ def _column(axes: Axes, place: float, header: str, numbers: Array) -> None:
     axes.text(place, 1.0, header, transform=axes.transAxes, ha="right", va="bottom", color=MUTED)
     for line, number in enumerate(numbers):
         axes.text(place, line, str(number), transform=axes.get_yaxis_transform(), ha="right", va="center_baseline")
-
-
-def wilson(right: Array, n: Array, z: float = 1.96) -> tuple[Array, Array]:
-    """The interval of a share, ``right`` of ``n``, each (k,): low and high, from 0 to 1; z = 1.96 gives 95 %.
-
-    ``(p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)`` with ``p = right / n``. Unlike the textbook interval
-    it stays within 0 to 1, and has a width where all are right. Source: Wilson 1927, JASA 22, 209-212.
-    """
-    p = right / n
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(p * (1 - p) / n + (z / (2 * n)) ** 2) / (1 + z**2 / n)
-    return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
 
 def mistakes(

@@ -62,6 +62,7 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 | column | meaning |
 |---|---|
 | test_accuracy, test_log_loss | on the official test file; its writers are in neither training nor validation |
+| test_accuracy_low, ..._high | its 95 % interval for other digits by the same people; with `people`: for other people |
 | test_macro_f1, test_ece | mean F1 score over the ten digits; expected calibration error, 0 at best |
 | final_val_accuracy, val_log_loss | on the people held out for validation, before `refit` trains on them too |
 | test_log_loss, val_log_loss | the plain cross-entropy of the probabilities, so the two can be compared |

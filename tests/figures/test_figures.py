@@ -14,12 +14,13 @@ from matplotlib.text import Text
 
 from figures import mistakes, pen_paths, sheet, weights
 from figures.curves import curves
+from utils import wilson
 
 NAME = "synthetic"
 TRAIN = {"n_parameters": 38666, "n_train": 5994, "n_validation": 1500, "n_refit": 7494, "loss_floor": 0.1}
 LARGE = {"n_parameters": 38666000, "n_train": 5994000, "n_validation": 1500000, "n_refit": 0, "loss_floor": 0}
 
-TEST = {"test_accuracy": 0.977}
+TEST = {"test_accuracy": 0.977, "test_accuracy_people_low": 0.96, "test_accuracy_people_high": 0.99}
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +209,7 @@ def test_writers_come_best_first_and_mistakes_most_confident_first() -> None:
     [(8, 10, 0.490, 0.943), (0, 10, 0.000, 0.278), (10, 10, 0.722, 1.000), (50, 100, 0.404, 0.596)],
 )
 def test_wilson(right: int, n: int, low: float, high: float) -> None:
-    got = mistakes.wilson(np.array([right]), np.array([n]))
+    got = wilson(np.array([right]), np.array([n]))
     assert np.concatenate(got) == pytest.approx([low, high], abs=5e-4)
 
 
