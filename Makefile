@@ -42,7 +42,7 @@ endef
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui compare plots champion predict serve export sync doctor test test-slow lint gradcheck oracle torture lies determinism \
+.PHONY: help run ui compare plots champion predict serve export sync doctor tidy test test-slow lint gradcheck oracle torture lies determinism \
 	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs notebooks wheel setup install lock clean
 
 help:  ## list these targets
@@ -78,6 +78,9 @@ sync: $(INSTALLED)  ## log to MLflow what it lacks: DVC's experiments and the re
 
 doctor: $(INSTALLED)  ## check the set-up and print the commands that fix it; CLOSE=1 closes MLflow runs whose process is gone
 	@$(RUN_PY) doctor $(if $(CLOSE),close)
+
+tidy: $(INSTALLED)  ## free disk space that no experiment, branch or tag needs, after a question; YES=1 does not ask
+	@$(RUN_PY) tidy $(if $(YES),yes)
 
 ##@ Choose parameters and report results
 cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2

@@ -349,3 +349,47 @@ def test_a_tracking_server_that_is_away_vanishes_and_comes_back(
         assert {key: held[name][key] for key in ("files", "models")} == {key: back[key] for key in ("files", "models")}
         assert held[name]["curves"].keys() == back["curves"].keys()
     assert (checkout.folder / "mlflow.db").read_bytes() == store
+
+
+def test_tidy_frees_what_nothing_needs_and_leaves_the_rest(checkout: Checkout) -> None:
+    for number, name in enumerate(("kept", "dropped", "crowned"), start=1):
+        checkout.dvc("exp", "run", "-n", name, "-S", f"seed={number}")
+    checkout.make("champion", "crowned")
+    checkout.dvc("exp", "remove", "dropped", "crowned")
+    checkout.run("git", "checkout", "-q", ".")
+    checkout.dvc("checkout", "-q")
+    (dropped,), (crowned,) = checkout.runs("dropped"), checkout.runs("crowned")
+    with store_of(checkout) as store:
+        for run in (dropped, crowned):
+            store.client.delete_run(run.info.run_id)
+    model = Path(dropped.info.artifact_uri).parents[1] / "models" / dropped.outputs.model_outputs[0].model_id
+    old, new = (checkout.folder / f".dvc/tmp/checkpoints/{name}.training" for name in ("old", "new"))
+    for file in (old, new):
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(bytes(100_000))
+    os.utime(old, (time.time() - 200_000,) * 2)
+    cache = checkout.folder / ".dvc/cache/files"
+    before = {path for path in cache.rglob("*") if path.is_file()}
+    checkout.dvc("exp", "run", "--queue", "-n", "waits", "-S", "seed=9")
+    assert "experiments run or wait in the queue" in checkout.make("tidy")
+    checkout.dvc("queue", "remove", "waits")
+
+    said = checkout.make("tidy")
+    assert "0.1 MB  checkpoints: 1 of" in said
+    assert "MLflow: 1 deleted runs" in said
+    unneeded = int(re.search(r"(\d+) files that neither", said)[1])  # models and predictions of two experiments
+    assert unneeded > 4
+    assert "Nothing was freed" in said
+    assert old.exists()
+    assert {path for path in cache.rglob("*") if path.is_file()} == before
+    assert "Freed." in checkout.make("tidy", "yes")
+    assert [path for path in (old, Path(dropped.info.artifact_uri), model) if path.exists()] == []
+    assert new.exists()
+    assert Path(crowned.info.artifact_uri).exists()
+    assert len({path for path in cache.rglob("*") if path.is_file()}) == len(before) - unneeded
+    assert "Nothing to free." in checkout.make("tidy")
+    checkout.dvc("exp", "apply", "kept")
+    assert "Data and pipelines are up to date" in checkout.dvc("status")
+    checkout.run("git", "checkout", "-q", ".")
+    checkout.dvc("checkout")
+    assert "1 experiment: 0 logged, 1 already there" in checkout.make("sync")
