@@ -28,8 +28,9 @@ SMALL = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers
 SMALL |= {"batch_size": 8, "weight_average": 0.9, "mistakes_shown": 1}
 
 PREDICT = """
-import sys, mlflow, numpy as np
-rows = np.loadtxt(sys.argv[2], delimiter=",")[:, :-1]
+import sys, mlflow, numpy as np, pandas as pd
+columns = [f"{axis}{point}" for point in range(1, 9) for axis in "xy"]
+rows = pd.DataFrame(np.loadtxt(sys.argv[2], delimiter=",")[:, :-1], columns=columns)
 mlflow.pyfunc.load_model(sys.argv[1]).predict(rows).to_csv(sys.stdout, index=False, header=False)
 """
 

@@ -51,7 +51,8 @@ def sync(store: Store, root: Path) -> int:
                 lay_out(clone, root, experiment)
                 origin = origin_of(experiment)
                 if not is_under_another_name(store, clone, origin, map(origin_of, experiments)):
-                    logged += log(store, clone, origin)
+                    ran_at = int(git_text("show", "-s", "--format=%ct", experiment.commit, folder=root)) * 1000
+                    logged += log(store, clone, origin, ran_at)
             except (StageError, OSError, ValueError, KeyError) as error:
                 say(f"{experiment.name}: not logged: {error}")
                 failures += 1
@@ -73,17 +74,22 @@ def sync_workspace(store: Store, root: Path) -> str:
         return f"nothing to log, {error}; run `dvc repro`"
     if run := shown(store, root):
         return f"already there, as {run.info.run_name}"
-    return "logged" if log(store, root, {}) else "already there"
+    ran_at = int((root / paths.EVALUATE_METRICS).stat().st_mtime * 1000)
+    return "logged" if log(store, root, {}, ran_at) else "already there"
 
 
-def log(store: Store, folder: Path, origin: Mapping[str, str]) -> bool:
-    """Log the results in ``folder``, and replace a run that has lost files; returns False if nothing was missing."""
+def log(store: Store, folder: Path, origin: Mapping[str, str], ran_at: int) -> bool:
+    """Log the results in ``folder``, and replace a run that has lost files; returns False if nothing was missing.
+
+    Args:
+        ran_at: when the results were made, in ms since 1970: git knows when DVC committed an experiment.
+    """
     incomplete = []
     for run in find_runs(store, origin, folder):
         if lost := lost_from(store, run, folder):
             say(f"MLflow: {run.info.run_name} has lost {lost}; it is logged again")
             incomplete.append(run.info.run_id)
-    return ensure_run(store, folder, origin, replaced=incomplete) is not None
+    return ensure_run(store, folder, origin, replaced=incomplete, ran_at=ran_at) is not None
 
 
 def shown(store: Store, folder: Path) -> "entities.Run | None":

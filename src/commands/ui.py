@@ -2,7 +2,7 @@
 
 MLflow stores the settings of its page in the browser, where the server cannot set them: the columns of the table,
 training or GenAI, whether the Assistant opens by itself. So this server adds a script to the page that sets them once.
-Later changes in the browser stay.
+Later changes in the browser stay. Another script lets the comparison of runs open on what differs.
 """
 
 import hashlib
@@ -23,7 +23,11 @@ HOST, FIRST_PORT = "127.0.0.1", 5000
 MOST_BYTES = 5_000_000  # of a request
 SECONDS = 300.0  # from connection to the last byte of the answer, which may be a large file
 MOST_CONNECTIONS = 64  # at a time
-PAGE = re.compile(r"/|/(health|version|get-artifact)|/(static-files|build)/.*")
+PAGE = re.compile(r"/|/(health|version|(model-versions/)?get-artifact)|/(static-files|build)/.*")
+ONLY_DIFFERENCES = """new MutationObserver(() => document.querySelectorAll(
+    "button[aria-label$='Show diff only']:not([data-seen])").forEach(button => {
+        button.dataset.seen = true; if (button.getAttribute('aria-checked') === 'false') button.click()})
+).observe(document, {childList: true, subtree: true})"""
 DONE = re.compile(  # what the page asks for: searches, and changes of the runs and models there are
     r"/(ajax-)?api/2\.0/mlflow/(experiments(?!/create)|runs(?!/create-promptlab)|metrics|artifacts/list|logged-models"
     r"|registered-models|model-versions)(/.*)?|/(ajax-)?api/3\.0/mlflow/(server-info|traces/search)|/graphql"
@@ -59,7 +63,8 @@ def serve(uri: str, experiment: str, port: int) -> None:
         from .server_limits import Bounds, listen
 
     index = Path(str(server.app.static_folder), "index.html").read_text(encoding="utf-8")
-    page = index.replace("<head>", f"<head><script>{local_storage_script(settings(experiment))}</script>", 1)
+    script = local_storage_script(settings(experiment))
+    page = index.replace("<head>", f"<head><script>{script};{ONLY_DIFFERENCES}</script>", 1)
     server.app.view_functions["serve"] = lambda: page
     say(f"MLflow is at http://{HOST}:{port}/#/experiments/{experiment}/runs  (Ctrl-C ends it)")
     listen(Bounds(fastapi_app.app, MOST_BYTES, [HOST, "localhost"], does), HOST, port, SECONDS, MOST_CONNECTIONS)

@@ -6,15 +6,22 @@ bytes of an npz file would also depend on the Python version that wrote it.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from data_sets.pendigits import ARCHIVE_URL
 from neural_net.npz import NpzError, content_sha256, read_npz
 from pipeline import paths
 from pipeline.errors import ParamsError, StageError
 from pipeline.params import load_params, read_values
 from utils import one_line
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+DIGEST = 16  # digits of a checksum that MLflow shows of rows; it takes 36 at most
 
 
 def read_params(folder: Path) -> dict[str, Any]:
@@ -70,6 +77,38 @@ def numbers_in(path: Path) -> dict[str, float]:
     """The numbers in a metrics file."""
     values = json.loads(path.read_text(encoding="utf-8"))
     return {key: value for key, value in values.items() if isinstance(value, int | float)}
+
+
+def description(folder: Path) -> str:
+    """An evaluated run in a few sentences, for its page in MLflow."""
+    said = {"dataset": "", **numbers_in(folder / paths.TRAIN_METRICS), **numbers_in(folder / paths.EVALUATE_METRICS)}
+    sentences = (
+        "{n_parameters:,} parameters, trained for {epochs} epochs on {n_train} rows.",
+        "Validation: accuracy {val_accuracy:.2%}, log-loss {val_log_loss:.4f} on {n_validation} rows held out.",
+        "Then it was trained anew on all {n_refit} rows (`refit`). That network is tested and saved.",
+        "Test: accuracy {test_accuracy:.2%}, log-loss {test_log_loss:.4f} on {n_test} rows.",
+        "95 % interval for other people: {test_accuracy_people_low:.2%} to {test_accuracy_people_high:.2%}.",
+    )
+    known = [each for each in sentences if set(re.findall(r"{(\w+)", each)) <= said.keys()]
+    return "\n\n".join(each.format(**said) for each in known if said.get("n_refit") or "n_refit" not in each)
+
+
+def data_inputs(folder: Path, dataset: str) -> "list[DatasetInput]":
+    """The rows that a run trained, validated and tested on, each with its checksum and source, as MLflow's inputs."""
+    import mlflow.data
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    source = ARCHIVE_URL if dataset == "pendigits" else str(paths.RAW / dataset)
+    found = []
+    for name, context in (("train", "training"), ("validation", "validation"), ("test", "testing")):
+        file = folder / paths.SPLIT / f"{name}.npz"
+        if file.exists():
+            rows, digest = read_npz(file.read_bytes()), _content_checksum(file)[:DIGEST]
+            made = mlflow.data.from_numpy(rows["X"], source, targets=rows["y"], name=dataset, digest=digest)
+            found.append(
+                DatasetInput(Dataset.from_dictionary(made.to_dict()), [InputTag("mlflow.data.context", context)])
+            )
+    return found
 
 
 def weight_norms(folder: Path) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
@@ -16,6 +17,8 @@ from runtime.script import say
 from .address import own_database
 from .contents import (
     data_checksum,
+    data_inputs,
+    description,
     files_checksum,
     flat,
     model_checksum,
@@ -48,12 +51,16 @@ def ensure_run(
     *,
     with_figures: bool = True,
     replaced: Collection[str] = (),
+    ran_at: int | None = None,
 ) -> "Run | None":
     """Make or complete the run of the evaluated model in ``folder``; returns None if nothing is missing.
 
     A run is completed only if it has the same origin, model and parameters; nothing in it is changed. If there is no
     such run, a new one is made. Afterwards the runs that it replaces are deleted: runs that lost their store before
     they were complete, and the runs with the ids in ``replaced``.
+
+    Args:
+        ran_at: when the results were made, in ms since 1970; by default now.
     """
     params = flat(read_params(folder))
     cut_off = [
@@ -61,7 +68,7 @@ def ensure_run(
         for run in abandoned_runs(store)
         if _is_of(run, origin) and run.data.params.items() <= params.items()
     ]
-    run = _complete_or_make(store, folder, origin, params, with_figures, replaced)
+    run = _complete_or_make(store, folder, origin, params, with_figures, replaced, ran_at)
     for run_id in {*cut_off, *replaced}:
         store.client.delete_run(run_id)
     return run
@@ -74,6 +81,7 @@ def _complete_or_make(
     params: Mapping[str, str],
     with_figures: bool,
     ignored: Collection[str],
+    ran_at: int | None,
 ) -> "Run | None":
     evaluated_as = files_checksum(folder, [paths.EVALUATE_METRICS])
     runs = [run for run in find_runs(store, origin, folder) if run.info.run_id not in ignored]
@@ -91,7 +99,8 @@ def _complete_or_make(
         if with_figures:
             run.log_figures()
     else:
-        run = Run.start(store, folder, origin, read_params(folder), now())
+        run = Run.start(store, folder, origin, read_params(folder), ran_at or now())
+        run.ran_at = ran_at
         run.complete(with_evaluation=True, with_figures=with_figures)
         say(f"MLflow: logged as {run.name}")
     return run
@@ -178,6 +187,7 @@ class Run:
 
     def __init__(self, client: "MlflowClient", run_id: str, name: str, folder: Path) -> None:
         self.client, self.id, self.name, self.folder = client, run_id, name, folder
+        self.ran_at: int | None = None  # when it ran, in ms since 1970, if that is not now
         self._name_awaits_model = False
         self._epochs: set[float] = set()  # those in the curves
         self._params: list[entities.Param] = []  # those that are not in the store yet
@@ -194,9 +204,11 @@ class Run:
         from mlflow.entities import Param
 
         dataset, commit = str(params.get("dataset")), _git_commit(folder)
+        grid = re.fullmatch(r"(.+)-\d+", origin.get("dvc.exp_name", ""))
         tags = {
             **origin,
             **OF_CONTENT,
+            "grid": grid[1] if grid else "",  # DVC numbers the experiments of a grid
             "dataset": dataset,
             "data.sha256": data_checksum(folder),
             "git.commit": commit,
@@ -232,7 +244,7 @@ class Run:
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED."""
-        self.client.set_terminated(self.id, status)
+        self.client.set_terminated(self.id, status, self.ran_at)
 
     def log_epochs(self, epochs: Iterable[Epoch]) -> None:
         """Add epochs to the curves, with the six digits that metrics/history.csv keeps."""
@@ -250,13 +262,16 @@ class Run:
     def log_training(self) -> None:
         """Log the results of the train stage: epochs that the curves lack, final figures, weights, model."""
         rows = records_of(read_table(self.folder / paths.HISTORY, ("epoch", "train_loss")))
-        self.log_epochs(Epoch(row, now()) for row in rows if row["epoch"] not in self._epochs)
+        self.log_epochs(Epoch(row, self.ran_at or now()) for row in rows if row["epoch"] not in self._epochs)
         model_sha256 = model_checksum(self.folder)
         if self._name_awaits_model:
             self.name += f"-{model_sha256[:8]}"
             self.client.update_run(self.id, name=self.name)
         self._upload(paths.TRAIN_FILES, "metrics")
         self._upload(paths.MODEL_FILES, "weights")
+        self._upload([paths.PARAMS_FILE])
+        dataset = self.client.get_run(self.id).data.tags["dataset"]
+        self.client.log_inputs(self.id, data_inputs(self.folder, dataset))
         finals = numbers_in(self.folder / paths.TRAIN_METRICS)
         self._log_numbers({f"final_{key}" if key in rows[-1] else key: value for key, value in finals.items()})
         self._log_numbers(weight_norms(self.folder))
@@ -268,25 +283,30 @@ class Run:
         self._upload(paths.EVALUATE_FILES, "metrics")
         models = self.client.get_run(self.id).outputs.model_outputs
         self._log_numbers(numbers_in(self.folder / paths.EVALUATE_METRICS), models[0].model_id if models else None)
+        self.client.set_tag(self.id, "mlflow.note.content", description(self.folder))
         self.client.set_tag(self.id, "evaluate.sha256", files_checksum(self.folder, [paths.EVALUATE_METRICS]))
 
     def log_figures(self) -> None:
-        """Log the pictures of the plot stage, in no folder: MLflow's comparison of runs shows only such files."""
+        """Log the pictures of the plot stage, in no folder: MLflow's comparison of runs shows only such files.
+
+        And dvc.lock, which has recorded the stages before this one.
+        """
         pictures = sorted(path.relative_to(self.folder) for path in (self.folder / paths.FIGURES).glob("*.png"))
-        self._upload(pictures)
+        self._upload([*pictures, paths.LOCK_FILE])
         self.client.set_tag(self.id, "figures.sha256", files_checksum(self.folder, pictures))
 
     def _log_model(self) -> None:
         """Log the network as a model that MLflow can serve: a file of code and the network's two files, no pickle.
 
-        The signature says nothing about the input: MLflow would reject integers for doubles, and named columns if the
-        signature has no names. The served model checks its input, and the example shows the columns.
+        The columns of the input have names and MLflow's type ``any``: it would reject integers for doubles. The served
+        model checks their values.
         """
         import mlflow
         import numpy as np
         import pandas as pd
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema
+        from mlflow.types.schema import AnyType
 
         from pen.recognizer import load_recognizer
 
@@ -306,7 +326,10 @@ class Run:
                 python_model=str(source / "tracking/served_model.py"),
                 artifacts={path.stem + path.suffix: str(self.folder / path) for path in paths.MODEL_FILES},
                 code_paths=[str(source / name) for name in ("custom.py", "neural_net", "pen", "utils.py")],
-                signature=ModelSignature(outputs=Schema([ColSpec("long", "digit"), *probabilities])),
+                signature=ModelSignature(
+                    inputs=Schema([ColSpec(AnyType(), name) for name in example.columns]),
+                    outputs=Schema([ColSpec("long", "digit"), *probabilities]),
+                ),
                 input_example=example,
                 pip_requirements=[f"numpy=={version('numpy')}"],  # to find them out would take 3 s
                 metadata={"input": told},

@@ -92,18 +92,21 @@ def _follow_training(inbox: _Inbox, folder: Path, params: Mapping[str, Any], sta
     """Log a training while it runs. If the store is unreachable, try again at every flush until the end."""
     from mlflow.exceptions import MlflowException
 
-    run, waiting = None, []
+    run, waiting, watch = None, [], None
     for epochs in inbox.epochs():
         waiting += epochs
         try:
             run = run or Run.start(open_store(), folder, origin_of_process(), params, started)
             run.log_epochs(waiting)
             waiting = []
+            watch = watch or _system_metrics(run)
             if not inbox.status:
                 _get_ready_for_models()
         except (MlflowException, OSError):
             if inbox.status:
                 raise
+    if watch:
+        watch.finish()
     if not run:
         return
     if inbox.status != "FINISHED":
@@ -114,6 +117,18 @@ def _follow_training(inbox: _Inbox, folder: Path, params: Mapping[str, Any], sta
         run.end("KILLED")
     else:
         say(f"MLflow: logged as {run.name}")
+
+
+def _system_metrics(run: Run) -> Any:
+    """Log the load of the machine while the training runs, if MLflow's variable for this is set."""
+    from mlflow.environment_variables import MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    if not MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
+        return None
+    monitor = SystemMetricsMonitor(run.id)
+    monitor.start()
+    return monitor
 
 
 @functools.cache

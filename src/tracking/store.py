@@ -71,6 +71,7 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 | train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, one point per epoch; lr is the learning rate |
 | n_parameters, weight_norm_... | the size of the network; the Euclidean norm of each weight matrix |
 | dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |
+| grid | of the experiments `large-1`, `large-2`, ... of a grid: `large`. Group by this tag to see means over seeds |
 | model.sha256, data.sha256, git.commit | the network, and the data and code that made it; checksums of the arrays |
 
 The charts show the curves; clear their search field to see all metrics. To compare two runs, tick both and press

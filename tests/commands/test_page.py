@@ -123,9 +123,6 @@ def test_the_table_and_two_runs_compared(page: Page, browser: Any) -> None:
     for row in rows[:2]:  # the newest: large-step and small-step
         row.click()
     browser.find_element("xpath", "//button[normalize-space()='Compare']").click()
-    only_differing = "//button[@aria-label='Parameters - Show diff only']"
-    wait_for(lambda: browser.find_elements("xpath", only_differing))
-    browser.find_element("xpath", only_differing).click()
     wait_for(lambda: parameters_compared(browser) == {"lr": ["0.01", "0.001"]})
     browser.find_element("xpath", "//*[text()='weights.png']").click()
     wait_for(lambda: len(pictures_of(browser)) == 2)

@@ -28,6 +28,7 @@ RECORDS = [
 def write_pipeline(folder: Path) -> None:
     """Make ``folder`` a checkout in which the whole pipeline has run, with a network over the table."""
     shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "dvc.lock").write_text("stages: {}")
     (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
     for key, value in (("hidden_layers", [4]), ("features", "table"), ("activation", "gelu")):
         set_param(folder, key, value)
@@ -52,7 +53,7 @@ def write_model(folder: Path, model: Recognizer) -> None:
 
 
 def write_evaluation(folder: Path, ece: float = 0.01) -> None:
-    metrics = {"dataset": "pendigits", "test_accuracy": 0.97, "test_ece": ece}
+    metrics = {"dataset": "pendigits", "n_test": 2, "test_log_loss": 0.1, "test_accuracy": 0.97, "test_ece": ece}
     write_bytes(folder / paths.EVALUATE_METRICS, metrics_json(metrics))
     write_bytes(folder / paths.PREDICTIONS, b"row,writer,digit,predicted\n0,1,4,4\n")
 

@@ -16,6 +16,8 @@ from tracking.contents import data_checksum, files_checksum, model_checksum, mod
 from tracking.messages import Epoch, now
 from tracking.mlflow_run import Run, ensure_run, find_runs, is_under_another_name
 
+SOURCE = '{"url": "https://archive.ics.uci.edu/static/public/81/pen+based+recognition+of+handwritten+digits.zip"}'
+
 pytestmark = MLFLOW_WARNS
 without_model = pytest.mark.usefixtures("without_model")
 
@@ -39,8 +41,22 @@ def test_a_run_made_from_files_is_complete(runs: Runs, folder: Path) -> None:
     sums = {"data.sha256": data_checksum(folder), "model.sha256": model_checksum(folder), "checksums": "content"}
     assert run.data.tags.items() >= sums.items()
     assert run.data.tags.keys() >= {"evaluate.sha256", "figures.sha256", "dataset"}
+    assert {"params.yaml", "dvc.lock"} <= runs.files(run)
+    assert "trained for 3 epochs" not in run.data.tags["mlflow.note.content"]  # the number of rows is not known
+    assert run.data.tags["mlflow.note.content"].startswith("Test: accuracy 97.00%, log-loss 0.1000 on 2 rows.")
+    inputs = [(each.dataset.name, each.tags[0].value, each.dataset.source) for each in run.inputs.dataset_inputs]
+    assert inputs == [("pendigits", context, SOURCE) for context in ("training", "validation", "testing")]
     model = runs.store.client.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert {"final_val_accuracy", "test_accuracy"} <= {metric.key for metric in model.metrics}
+
+
+@without_model
+def test_a_run_that_is_logged_later_says_when_it_ran_and_to_which_grid_it_belongs(runs: Runs, folder: Path) -> None:
+    later = Runs(runs.store, runs.origin | {"dvc.exp_name": "grid-2-12"})
+    assert sync.log(runs.store, folder, later.origin, ran_at=1_700_000_000_000)
+    (run,) = later.found()
+    assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_000_000)
+    assert run.data.tags["grid"] == "grid-2"
 
 
 @without_model

@@ -66,12 +66,15 @@ def test_every_form_of_a_request_gets_the_same_answer(folder: Path) -> None:
 
 LOAD = """
 import json, sys
-import mlflow
-uri, *asked = sys.argv[1:]
+import mlflow, pandas as pd
+uri, *given = sys.argv[1:]
 mlflow.set_tracking_uri(uri)
-for model_id, rows in zip(asked[::2], asked[1::2]):
+for model_id, rows in zip(given[::2], given[1::2]):
     model = mlflow.pyfunc.load_model(f"models:/{model_id}")
-    print(json.dumps([model.predict(rows).to_dict("records") for rows in (json.loads(rows), model.input_example)]))
+    columns = model.metadata.get_input_schema().input_names()
+    rows = pd.DataFrame(json.loads(rows), columns=columns) if len(columns) > 1 else {columns[0]: json.loads(rows)}
+    asked = pd.DataFrame(rows), model.input_example
+    print(json.dumps([model.predict(rows).to_dict("records") for rows in asked]))
 """
 
 
