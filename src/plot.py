@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from figures import diagnostics, mistakes, weights
+from figures.confidence import confidence
 from figures.curves import curves
+from figures.pen_paths import samples
 from figures.sheet import style, to_png
 from pen.features import FEATURE_SETS
 from pipeline import paths
@@ -39,15 +41,17 @@ class Results:
     digit: NDArray[Any]  # (rows,)
     predicted: NDArray[Any]  # (rows,)
     probability: NDArray[Any]  # (rows, classes)
+    training: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]  # paths, digits and writers of the training rows
     layers: list[tuple[str, NDArray[Any]]]  # a layer's name and weights, from the input on
     diagnostics: list[dict[str, Any]]  # empty unless params.yaml asked for them
     histograms: list[dict[str, Any]]
 
 
-def draw(results: Results, mistakes_shown: int) -> dict[str, Figure]:
+def draw(results: Results, mistakes_shown: int, ece_bins: int) -> dict[str, Figure]:
     """All pictures of a run, by file name."""
     name, digit, predicted = results.test["dataset"], results.digit, results.predicted
-    confidence = results.probability.max(axis=1)
+    sure = results.probability.max(axis=1)
+    parts = {"training": results.training, "test": (results.paths, digit, results.writer)}
     history = {str(column): values.to_numpy() for column, values in results.history.items()}
     pictures = {
         "curves.png": curves(history, results.train, results.test, name),
@@ -55,9 +59,9 @@ def draw(results: Results, mistakes_shown: int) -> dict[str, Figure]:
         "writers.png": mistakes.writers(results.writer, digit == predicted, name),
         "weights.png": weights.weights(results.layers, name),
         "first_layer.png": weights.first_layer(results.layers[0][1], results.X, digit, name),
-        "mistakes.png": mistakes.mistakes(
-            results.paths, digit, predicted, confidence, results.writer, mistakes_shown, name
-        ),
+        "mistakes.png": mistakes.mistakes(results.paths, digit, predicted, sure, results.writer, mistakes_shown, name),
+        "confidence.png": confidence(sure, digit == predicted, ece_bins, results.test, name),
+        "samples.png": samples(parts, name),
     }
     if results.diagnostics:
         pictures["diagnostics.png"] = diagnostics.quantities(results.diagnostics, name)
@@ -71,7 +75,9 @@ def main() -> None:
     with reporter.figures():
         results = read_results()
         with style():
-            pictures = {name: to_png(figure) for name, figure in draw(results, params.mistakes_shown).items()}
+            pictures = {
+                name: to_png(figure) for name, figure in draw(results, params.mistakes_shown, params.ece_bins).items()
+            }
         for name, picture in pictures.items():
             write_bytes(paths.FIGURES / name, picture)
         remove_other_files(paths.FIGURES, pictures)
@@ -86,7 +92,7 @@ def read_results() -> Results:
         StageError: if a file lacks what it should hold, or the predictions are not those of the test rows.
     """
     model = read_model()
-    rows = read_rows("test", model.network.shape_in[0])
+    rows, training = (read_rows(name, model.network.shape_in[0]) for name in ("test", "train"))
     predictions = read_table(paths.PREDICTIONS, ("row", "writer", "digit", "predicted", "p0"))
     if not (np.array_equal(predictions["row"], rows.row) and np.array_equal(predictions["digit"], rows.y)):
         raise StageError(f"{paths.PREDICTIONS} does not hold the rows of the test; `dvc repro` makes both again")
@@ -96,6 +102,7 @@ def read_results() -> Results:
         history=read_table(paths.HISTORY, ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")),
         X=rows.X,
         paths=FEATURE_SETS[model.features].drawn(rows.X),
+        training=(FEATURE_SETS[model.features].drawn(training.X), training.y, training.writer),
         writer=rows.writer,
         digit=rows.y,
         predicted=predictions["predicted"].to_numpy(),

@@ -15,10 +15,14 @@ from pipeline.rows import Rows, rows_npz
 from pipeline.tables import metrics_json
 from runtime.files import write_bytes
 
-PICTURES = {"confusion.png", "curves.png", "first_layer.png", "mistakes.png", "weights.png", "writers.png"}
+PICTURES = {
+    f"{name}.png"
+    for name in ("confidence", "confusion", "curves", "first_layer", "mistakes", "samples", "weights", "writers")
+}
 WATCHED = {"diagnostics.png", "histograms.png"}
 COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy\n"
 TRAIN = {"n_parameters": 100, "n_train": 80, "n_validation": 20, "n_refit": 100, "loss_floor": 1.2}
+TEST = {"dataset": "synthetic", "test_accuracy": 0.1, "test_ece": 0.2, "test_left_to_a_person": 1}
 LAYERS = [Linear(30), BatchNorm(), Residual([Linear(30), "relu"]), Linear(10)]
 
 
@@ -31,9 +35,10 @@ def folder(workspace: Path) -> Path:
     model = Recognizer(Network(LAYERS, 16, rng=rng), "synthetic")
     contents = {paths.MODELS / name: content for name, content in recognizer_files(model).items()} | {
         paths.SPLIT / "test.npz": rows_npz(rows),
+        paths.SPLIT / "train.npz": rows_npz(rows),
         paths.HISTORY: (COLUMNS + "1,2,0.5,2.1,0.4\n2,1,0.75,1.5,0.6\n").encode(),
         paths.TRAIN_METRICS: metrics_json(TRAIN),
-        paths.EVALUATE_METRICS: metrics_json({"dataset": "synthetic", "test_accuracy": 0.1}),
+        paths.EVALUATE_METRICS: metrics_json(TEST),
         paths.PREDICTIONS: predictions_csv(rows, rng.dirichlet(np.ones(10), n)),
         paths.DIAGNOSTICS: b"epoch,layer,quantity,value\n0,linear1,weight_norm,2\n",
         paths.HISTOGRAMS: b"epoch,layer,of,low,high,share\n0,linear1,weights,0,1,1\n0,linear1,gradients,0.5,1,1\n",
@@ -56,7 +61,7 @@ def test_what_was_written_is_read_and_drawn_the_same_twice_and_others_removed(fo
     # the weights of layers inside others too, in order, and nothing else
     shapes = {"linear1": (16, 30), "linear2": (30, 30), "linear3": (30, 10)}
     assert [(name, w.shape) for name, w in results.layers] == list(shapes.items())
-    for figure in plot.draw(results, mistakes_shown=5).values():
+    for figure in plot.draw(results, mistakes_shown=5, ece_bins=15).values():
         assert figure.get_suptitle().startswith("synthetic: ")
     plot.main()
     once = pictures()

@@ -1,30 +1,31 @@
 """Digits drawn as paths of the pen, many on one sheet."""
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from .sheet import HEADER, LINE, MARGIN, MUTED, PEN, VERMILLION, Array, sheet
+from .sheet import HEADER, LINE, MARGIN, MUTED, PEN, Array, sheet
 
 PER_ROW = 8
 UNIT = 0.38  # inches on paper for 1 in scaled coordinates; a path, from -1 to 1, is twice that
 PITCH = np.array([3.2, 3.7])  # from one path's middle to the next, across and down, in scaled coordinates
 
 
-def pen_sheet(number: int, title: str, subtitle: str) -> tuple[Figure, Axes, Array]:
+def pen_sheet(number: int, title: str, subtitle: str, per_row: int = PER_ROW) -> tuple[Figure, Axes, Array]:
     """A sheet with one axes for all paths, since one each would take seconds, and each path's middle, (number, 2)."""
-    across, down = PITCH * np.array([PER_ROW, -(-number // PER_ROW)])
-    width, below = across * UNIT + 2 * MARGIN, down * UNIT + MARGIN
+    unit = UNIT * min(1, PER_ROW / per_row)
+    across, down = PITCH * np.array([per_row, -(-number // per_row)])
+    width, below = across * unit + 2 * MARGIN, down * unit + MARGIN
     height = below + HEADER + LINE * (subtitle.count("\n") + 1)
     figure = sheet(height, title, subtitle, width=width)
     figure.set_layout_engine("none")
-    axes = figure.add_axes((MARGIN / width, MARGIN / height, across * UNIT / width, down * UNIT / height))
+    axes = figure.add_axes((MARGIN / width, MARGIN / height, across * unit / width, down * unit / height))
     axes.set(xlim=(0, across), ylim=(-down, 0))
     axes.set_axis_off()
-    row, column = np.divmod(np.arange(number), PER_ROW)
+    row, column = np.divmod(np.arange(number), per_row)
     return figure, axes, np.column_stack([(column + 0.5) * PITCH[0], -(row + 1) * PITCH[1] + 1.3])
 
 
@@ -64,8 +65,25 @@ def _head(axes: Axes, path: Array) -> None:
         axes.plot(*path[-1], marker=(3, 0, angle), markersize=9, color=PEN(1.0), markeredgewidth=0, zorder=3)
 
 
-def draw_arrows(axes: Axes, tails: Array, arrows: Array) -> None:
-    """Draw arrows, (n, 2), from their tails, (n, 2)."""
-    shape: dict[str, Any] = {"width": 0.055, "headlength": 4, "headaxislength": 3.5}  # in units of the paths
-    to_scale: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "xy"}
-    axes.quiver(*tails.T, *arrows.T, color=VERMILLION, zorder=4, **shape, **to_scale)
+def samples(parts: Mapping[str, tuple[Array, Array, Array]], dataset: str, rows: int = 3) -> Figure:
+    """Some digits of each part of the data set as pen paths: a column a digit, ``rows`` rows a part.
+
+    Args:
+        parts: by name, such as training and test: paths (n, points, 2), digits (n,) and writers (n,).
+    """
+    subtitle = (
+        "What the network reads of each, chosen at random. The pen starts at the dot (dark) and ends at the arrow "
+        "(bright).\nThe test writers are other people than the training writers, and numbered anew."
+    )
+    rng, columns = np.random.default_rng(0), int(max(digit.max() for _, digit, _ in parts.values())) + 1
+    figure, axes, middles = pen_sheet(len(parts) * rows * columns, f"{dataset}: samples", subtitle, columns)
+    places = middles.reshape(len(parts), rows, columns, 2)
+    for (name, (paths, digit, writer)), of_part in zip(parts.items(), places, strict=True):
+        for column in range(columns):
+            known = np.flatnonzero(digit == column)
+            chosen = rng.permutation(known)[:rows]
+            spots = of_part[: len(chosen), column]
+            draw_paths(axes, paths[chosen] + spots[:, None], heads=True)
+            for spot, row in zip(spots, chosen, strict=True):
+                label(axes, spot, f"{name} {column}", f"writer {writer[row]}")
+    return figure

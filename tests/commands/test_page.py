@@ -24,7 +24,7 @@ import preprocess
 import split
 import train
 from pipeline import paths
-from tracking.mlflow_run import ORIGIN, ensure_run
+from tracking.mlflow_run import ORIGIN, ensure_run, run_name
 from tracking.store import open_store
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -32,6 +32,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "tanh": {"lr": 0.001, "activation": "tanh"}, "small-step": {"lr": 0.001}, "large-step": {"lr": 0.01},
 }  # fmt: skip
 PICTURES = Path(os.environ["PICTURES"]).resolve() if "PICTURES" in os.environ else None
+DATASET = "pendigits" if PICTURES else "synthetic"
 COLOURS = ("#d55e00", "#0072b2", "#009e73")  # MLflow makes them of the runs' ids, at times two alike
 CURVES = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 
@@ -77,17 +78,18 @@ class Page(NamedTuple):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterator[Page]:
-    """The page of three runs on the built-in digits, which differ in lr and activation."""
+    """The page of three runs that differ in lr and activation; on the real data if pictures are made of it."""
     folder, curves = tmp_path_factory.mktemp("checkout"), {}
     (folder / "src").symlink_to(ROOT / "src")
     copy_store(empty_store, folder)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params |= {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [64, 32], "epochs": 20}
+    params |= {"dataset": DATASET, "synthetic_rows_per_writer": 10, "hidden_layers": [64, 32], "epochs": 20}
     params |= {"batch_size": 32, "weight_average": None, "refit": False}
     with pytest.MonkeyPatch.context() as patch:
         for name in ("MLFLOW_TRACKING_URI", *ORIGIN.values()):
             patch.delenv(name, raising=False)
         patch.setenv("DVC_ROOT", str(folder))
+        patch.setenv("PENDIGITS_MIRROR", str(ROOT.parent / "shared/pendigits"))
         patch.setattr(sys, "path", list(sys.path))  # to which MLflow adds the code of each model
         patch.chdir(folder)
         store = open_store()
@@ -97,7 +99,9 @@ def page(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Iterato
                 script.main()
             with Path(paths.HISTORY).open(newline="") as stream:
                 rows = list(csv.DictReader(stream))
-            curves[f"synthetic-{name}"] = {curve: [float(row[curve]) for row in rows] for curve in CURVES}
+            curves[run_name(DATASET, {"dvc.exp_name": name})] = {
+                curve: [float(row[curve]) for row in rows] for curve in CURVES
+            }
             run = ensure_run(store, Path(), {"dvc.exp_name": name, "dvc.baseline_rev": "c0ffee"})
             assert run
             store.client.set_tag(run.id, "mlflow.runColor", COLOURS[len(curves) - 1])  # a dot clicked sets it too

@@ -9,10 +9,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.quiver import Quiver
 from matplotlib.text import Text
 
 from figures import mistakes, pen_paths, sheet, weights
+from figures.confidence import confidence
 from figures.curves import curves
 from utils import wilson
 
@@ -76,6 +76,18 @@ def draw_first_layer(shape: tuple[int, ...], n: int = 300) -> Figure:
     return weights.first_layer(np.random.default_rng(1).normal(size=shape), test["X"], test["digit"], NAME)
 
 
+def draw_confidence(test: dict[str, np.ndarray], left_out: float = 0.05) -> Figure:
+    measured = {"test_ece": 0.01, "test_left_to_a_person": left_out}
+    return confidence(test["confidence"], test["digit"] == test["predicted"], 15, measured, NAME)
+
+
+def draw_samples(n: int, n_training: int) -> Figure:
+    parts = {name: rows(size, 0) for name, size in (("training", n_training), ("test", n))}
+    return pen_paths.samples(
+        {name: (part["X"].reshape(-1, 8, 2), part["digit"], part["writer"]) for name, part in parts.items()}, NAME
+    )
+
+
 def draw_weights(*shapes: tuple[int, ...], scale: float = 1.0) -> Figure:
     rng = np.random.default_rng(2)
     return weights.weights([(f"linear{i}", scale * rng.normal(size=shape)) for i, shape in enumerate(shapes)], NAME)
@@ -105,6 +117,11 @@ CASES: dict[str, Callable[[], Figure]] = {
     "first layer, one row": lambda: draw_first_layer((16, 9), n=1),
     "first layer of other features": lambda: draw_first_layer((46, 64)),
     "first layer, convolution": lambda: draw_first_layer((3, 2, 16)),
+    "confidence": lambda: draw_confidence(rows(3498, 60)),
+    "confidence, all right": lambda: draw_confidence(rows(100, 0), 0),
+    "confidence, all wrong": lambda: draw_confidence(rows(9, 9), 1),
+    "samples": lambda: draw_samples(3498, 7494),
+    "samples, few": lambda: draw_samples(9, 12),
     "mistakes": lambda: draw_mistakes(rows(3498, 60), 24),
     "mistakes, none": lambda: draw_mistakes(rows(3498, 0), 24),
     "mistakes, two hundred": lambda: draw_mistakes(rows(3498, 300, n_writers=1000), 200),
@@ -237,17 +254,45 @@ def test_weights_say_layer_shape_and_deviation() -> None:
 
 def test_first_layer_draws_the_strongest_units_where_they_are_excited() -> None:
     W = np.zeros((16, 3))
-    W[0, 0], W[15, 2] = 1, -2  # unit 0 wants point 1 to the right, unit 2 point 8 down; unit 1 wants nothing
+    W[0, 0], W[15, 2] = 1, -2  # unit 0 looks for point 1 to the right, unit 2 for point 8 below; unit 1 for nothing
     X = np.zeros((200, 16))
     X[:100, 0], X[100:, 15] = 1, -1
     digit = np.repeat([4, 6], 100)
     figure = weights.first_layer(W, X, digit, NAME, shown=2)
     assert [text.get_text() for text in figure.axes[0].texts] == ["4", "unit 0", "6", "unit 2"]
-    (arrows,) = figure.findobj(Quiver)
-    directions = np.column_stack([np.asarray(arrows.U), np.asarray(arrows.V)]).reshape(2, 8, 2)
-    assert np.allclose(directions[0, 0], [0.3, 0])
-    assert np.allclose(directions[1, 7], [0, -0.6])
-    assert np.count_nonzero(directions) == 2
+    grey, coloured = (part.get_segments() for part in figure.axes[0].collections if isinstance(part, LineCollection))
+    moves = [whole[[0, -1]] - whole[3] for whole in grey]  # from the middle, where the other points are
+    assert np.allclose(moves, [[[1, 0], [0, 0]], [[0, 0], [0, -1]]])
+    assert np.allclose(coloured[0][0], grey[0][0])  # here a unit sees the whole path
+
+
+def test_first_layer_shows_where_on_the_path_the_piece_is() -> None:
+    W = np.zeros((2, 2, 1))
+    W[1, 1] = 1  # wants the second of its two points high
+    X = np.zeros((3, 8, 2))
+    X[2, 5, 1] = 1
+    figure = weights.first_layer(W, X.reshape(3, 16), np.array([1, 2, 3]), NAME)
+    grey, coloured = (part.get_segments() for part in figure.axes[0].collections if isinstance(part, LineCollection))
+    assert np.allclose([coloured[0][0], coloured[-1][1]], grey[0][4:6])
+    assert figure.axes[0].texts[0].get_text().split(", ")[0] in "123"
+
+
+def test_confidence_puts_each_bin_where_it_is_sure_and_right_and_says_what_to_leave_out() -> None:
+    sure, right = np.repeat([0.5, 0.95], [4, 16]), np.repeat([True, False, True], [1, 3, 16])
+    figure = confidence(sure, right, 10, {"test_ece": 0, "test_left_to_a_person": 0.2}, NAME)
+    reliability, risk = figure.axes
+    assert reliability.lines[-1].get_xydata() == pytest.approx(np.array([[50, 25], [95, 100]]))
+    kept, mistakes_left = risk.lines[0].get_data()
+    assert (mistakes_left[15], mistakes_left[-1], kept[-1]) == pytest.approx((0, 15, 0))
+    assert risk.texts[0].get_text() == "20.0 % left out: 99.9 % of the rest right"
+
+
+def test_samples_are_digits_of_their_part() -> None:
+    digit, n = np.arange(10).repeat(4), 40
+    part = np.zeros((n, 8, 2)), digit, np.arange(n)
+    words = [text.get_text() for text in pen_paths.samples({"training": part, "test": part}, NAME, 1).axes[0].texts]
+    assert words[::2] == [f"{name} {number}" for name in ("training", "test") for number in range(10)]
+    assert [int(word.removeprefix("writer ")) // 4 for word in words[1::2]] == [*range(10)] * 2
 
 
 def test_a_mistake_in_ink_is_drawn_without_what_the_pen_did_in_the_air() -> None:
