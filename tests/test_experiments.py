@@ -362,7 +362,9 @@ def test_tidy_frees_what_nothing_needs_and_leaves_the_rest(checkout: Checkout) -
     with store_of(checkout) as store:
         for run in (dropped, crowned):
             store.client.delete_run(run.info.run_id)
-    model = Path(dropped.info.artifact_uri).parents[1] / "models" / dropped.outputs.model_outputs[0].model_id
+    model = (
+        Path(dropped.info.artifact_uri).parents[1] / "models" / dropped.outputs.model_outputs[0].model_id / "artifacts"
+    )
     old, new = (checkout.folder / f".dvc/tmp/checkpoints/{name}.training" for name in ("old", "new"))
     for file in (old, new):
         file.parent.mkdir(exist_ok=True)
