@@ -39,7 +39,6 @@ COLUMNS = {  # of the table of runs, with their widths in pixels, so that a scre
     "metrics.`final_val_accuracy`": 130,
     "metrics.`test_accuracy`": 105,
     "metrics.`test_log_loss`": 90,
-    "metrics.`test_ece`": 75,
     "params.`hidden_layers`": 105,
     "params.`activation`": 80,
     "params.`lr`": 65,
