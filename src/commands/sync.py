@@ -51,7 +51,9 @@ def sync(store: Store, root: Path) -> int:
                 lay_out(clone, root, experiment)
                 origin = origin_of(experiment)
                 if not is_under_another_name(store, clone, origin, map(origin_of, experiments)):
-                    ran_at = int(git_text("show", "-s", "--format=%ct", experiment.commit, folder=root)) * 1000
+                    ran_at = 1000 * int(
+                        git_text("rev-list", "-1", "--timestamp", experiment.commit, folder=root).split()[0]
+                    )
                     logged += log(store, clone, origin, ran_at)
             except (StageError, OSError, ValueError, KeyError) as error:
                 say(f"{experiment.name}: not logged: {error}")

@@ -23,7 +23,9 @@ HOST, FIRST_PORT = "127.0.0.1", 5000
 MOST_BYTES = 5_000_000  # of a request
 SECONDS = 300.0  # from connection to the last byte of the answer, which may be a large file
 MOST_CONNECTIONS = 64  # at a time
-PAGE = re.compile(r"/|/(health|version|(model-versions/)?get-artifact)|/(static-files|build)/.*")
+PAGE = re.compile(
+    r"/|/(health|version|(model-versions/)?get-artifact)|/(static-files|build)/.*|/ajax-api/2.0/mlflow/gateway-proxy"
+)
 ONLY_DIFFERENCES = """new MutationObserver(() => document.querySelectorAll(
     "button[aria-label$='Show diff only']:not([data-seen])").forEach(button => {
         button.dataset.seen = true; if (button.getAttribute('aria-checked') === 'false') button.click()})
@@ -56,6 +58,7 @@ def serve(uri: str, experiment: str, port: int) -> None:
 
     os.environ[server.BACKEND_STORE_URI_ENV_VAR] = uri
     os.environ[server.ARTIFACT_ROOT_ENV_VAR] = str(project_root() / ARTIFACTS)
+    os.environ.pop("MLFLOW_DEPLOYMENTS_TARGET", None)  # gateway-proxy calls no other server then; the page asks it
     with warnings.catch_warnings():  # MLflow and what it uses warn of each other
         warnings.simplefilter("ignore")
         from mlflow.server import fastapi_app

@@ -50,7 +50,7 @@ VIEW = {
     "selectedColumns": [column for column in COLUMNS if column != "duration"],  # which is always there
     "columnOrder": list(COLUMNS),
     "columnWidths": COLUMNS,
-    "chartsSearchFilter": "^(train|val)_",  # the curves; a chart a metric would hide them among bars
+    "chartsSearchFilter": "^(train|val)_(loss|accuracy)$",  # the curves; a chart a metric would hide them among bars
 }
 EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",  # the UI opens on training runs instead of on GenAI

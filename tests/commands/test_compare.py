@@ -246,7 +246,7 @@ def test_forty_runs_are_ranked_by_setting_and_the_best_run_is_the_one_that_champ
     ]
     assert rows[3][2:6] == ["(n=3)", f"{mean:.4f}", "±", f"{deviation:.4f}"]
     assert rows[3][-1] == "hidden_layers=[5]"
-    assert lines[12] == "The best single run is of row 4: grid-4-2, validation accuracy 88.20%, loss 0.1180."
+    assert lines[12] == "The best single run is of row 4: grid-4-2, validation accuracy 88.20%, log-loss 0.1180."
     assert rows[-1][-2:] == ["as", "committed"]
     assert lines[13] == "Left out: 1 lower in rank, 2 on other data or validation rows, 1 running, 2 failed, 1 stopped."
     assert lines[15] == "Best on the people held out for validation: grid-4-2"

@@ -38,13 +38,14 @@ DONE = """GET /, GET /get-artifact, GET /static-files/static/js/main.js, GET /aj
     GET /ajax-api/2.0/mlflow/metrics/get-history-bulk-interval, POST /ajax-api/2.0/mlflow/runs/search,
     POST /ajax-api/2.0/mlflow/runs/set-tag, POST /api/2.0/mlflow/runs/create, POST /graphql,
     POST /api/2.0/mlflow/experiments/set-experiment-tag, PATCH /ajax-api/2.0/mlflow/registered-models/update,
-    POST /ajax-api/2.0/mlflow/logged-models, GET /model-versions/get-artifact"""
+    POST /ajax-api/2.0/mlflow/logged-models, GET /model-versions/get-artifact,
+    GET /ajax-api/2.0/mlflow/gateway-proxy"""
 NOT_DONE = """POST /ajax-api/2.0/mlflow/experiments/create, POST /ajax-api/2.0/mlflow/experiments/create/,
     POST /ajax-api/2.0/mlflow/runs/create-promptlab-run, POST /ajax-api/2.0/mlflow/upload-artifact,
     PUT /api/2.0/mlflow-artifacts/artifacts/x, POST /api/2.0/mlflow/webhooks, POST /ajax-api/3.0/jobs/,
     POST /gateway/proxy/x/y, POST /v1/traces, POST /x/graphql, POST /get-artifact, GET /ajax-api/3.0/jobs/x,
     GET /ajax-api/3.0/mlflow/assistant/providers/claude_code/health,
-    GET /ajax-api/3.0/mlflow/assistant/providers/ollama/models, GET /ajax-api/2.0/mlflow/gateway-proxy"""
+    GET /ajax-api/3.0/mlflow/assistant/providers/ollama/models, POST /ajax-api/2.0/mlflow/gateway-proxy"""
 
 
 @pytest.mark.parametrize(("requests", "done"), [(DONE, True), (NOT_DONE, False)], ids=["done", "not done"])
