@@ -214,5 +214,7 @@ def test_the_plots_page_draws_without_a_network(page: Page, browser: Any, tmp_pa
     drawn = tmp_path / "dvc_plots/index.html"
     assert "<script src" not in drawn.read_text()
     browser.get(drawn.as_uri())
-    count = "return document.querySelectorAll('.vega-embed canvas').length"
+    count = "return document.querySelectorAll('.vega-embed svg.marks').length"
     wait_for(lambda: browser.execute_script(count) == 3, 30)
+    shown = text_of(browser)
+    assert [title for title in ("Training objective", "Accuracy", "mistakes coloured") if title not in shown] == []
