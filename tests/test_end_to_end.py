@@ -92,7 +92,7 @@ def test_bad_parameters_end_each_stage_before_it_writes(stage: str, tmp_path: Pa
 
 
 def test_names_that_do_not_exist_end_training_in_one_line_each(finished: Path, tmp_path: Path) -> None:
-    names = {"activation": "rely", "optimizer": "adan", "init": "he", "loss": {"focal": {"gama": 1}}}
+    names = {"activation": "rely", "optimizer": "adan", "init": "hee", "loss": {"focal": {"gama": 1}}}
     folder = with_data_of(finished, tmp_path / "bad", **names)
     done = run(folder, "train")
     assert (done.returncode, done.stderr.count("\n"), done.stderr.count("params.yaml: ")) == (2, 4, 4)

@@ -23,7 +23,6 @@ WATCHED = {"diagnostics.png", "histograms.png"}
 COLUMNS = "epoch,train_loss,train_accuracy,val_loss,val_accuracy\n"
 TRAIN = {"n_parameters": 100, "n_train": 80, "n_validation": 20, "n_refit": 100, "loss_floor": 1.2}
 TEST = {"dataset": "synthetic", "test_accuracy": 0.1, "test_ece": 0.2, "test_left_to_a_person": 1}
-LAYERS = [Linear(30), BatchNorm(), Residual([Linear(30), "relu"]), Linear(10)]
 
 
 @pytest.fixture
@@ -32,7 +31,8 @@ def folder(workspace: Path) -> Path:
     rng = np.random.default_rng(0)
     n = 40
     rows = Rows(rng.uniform(-1, 1, (n, 16)).astype(np.float32), np.arange(n) % 10, np.arange(n) % 3 + 1, np.arange(n))
-    model = Recognizer(Network(LAYERS, 16, rng=rng), "synthetic")
+    layers = [Linear(30), BatchNorm(), Residual([Linear(30), "relu"]), Linear(10)]
+    model = Recognizer(Network(layers, 16, rng=rng), "synthetic")
     contents = {paths.MODELS / name: content for name, content in recognizer_files(model).items()} | {
         paths.SPLIT / "test.npz": rows_npz(rows),
         paths.SPLIT / "train.npz": rows_npz(rows),
