@@ -42,7 +42,7 @@ endef
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui compare plots champion predict serve export sync doctor tidy test test-slow lint gradcheck oracle torture lies determinism \
+.PHONY: help run ui compare plots champion predict draw serve export sync doctor tidy test test-slow lint gradcheck oracle torture lies determinism \
 	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs notebooks wheel setup install lock clean
 
 help:  ## list these targets
@@ -66,6 +66,9 @@ champion: $(INSTALLED)  ## register the model of the best run, or of RUN=name; a
 
 predict: $(INSTALLED)  ## predict the digits of FILE=rows.csv or of UNIPEN ink: make predict FILE=rows.csv MODEL=models TO=digits.csv
 	@$(RUN_PY) predict $(if $(FILE),'$(FILE)') $(MODEL) $(if $(TO),--to '$(TO)')
+
+draw: $(INSTALLED)  ## draw a digit on a page, see the network think, take it apart; RUN=name: the network of a run in MLflow
+	@$(RUN_PY) draw $(if $(RUN),'$(RUN)') $(if $(PORT),--port $(PORT))
 
 serve: $(INSTALLED)  ## serve the model over HTTP: make serve MODEL=models PORT=5050
 	@$(RUN_PY) serve $(or $(MODEL),models) $(if $(PORT),--port $(PORT))

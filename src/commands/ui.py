@@ -63,7 +63,7 @@ def serve(uri: str, experiment: str, port: int) -> None:
         warnings.simplefilter("ignore")
         from mlflow.server import fastapi_app
 
-        from .server_limits import Bounds, listen
+        from web.server_limits import Bounds, listen
 
     index = Path(str(server.app.static_folder), "index.html").read_text(encoding="utf-8")
     script = local_storage_script(settings(experiment))

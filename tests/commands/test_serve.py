@@ -17,10 +17,14 @@ import pytest
 from tests.tools.lies import ROW, ask, small_model
 from tests.ui_at_work import ROOT, asked, free_port, wait_for
 
-from commands import serve
+from commands import draw, serve
 from data_sets.pendigits import FEATURES
+from pen.features import FEATURE_SETS
+from pen.ink import join_strokes
 from pen.recognizer import Recognizer, recognizer_files
+from pen.strokes import strokes_of
 from pipeline.errors import StageError
+from web.application import MOST_BYTES, application
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def model() -> Recognizer:
 
 @pytest.fixture(scope="module")
 def app(model: Recognizer) -> Any:
-    return serve.application(model, serve.OWN_NAMES)
+    return application(model, serve.OWN_NAMES)
 
 
 def save(model: Recognizer, folder: Path) -> None:
@@ -45,8 +49,11 @@ BODIES: list[dict[str, Any]] = [
     {"inputs": ROW},
     {"dataframe_split": {"data": [ROW]}},
     {"dataframe_split": {"columns": NAMES, "data": [VALUES]}},
-    {"dataframe_split": {"index": [0], "columns": FEATURES, "data": [ROW]}},
+    {"dataframe_split": {"index": [0], "columns": ["digit", *FEATURES], "data": [[8, *ROW]]}},
+    {"dataframe_split": {"index": [0], "columns": list(range(16)), "data": [ROW]}},
     {"dataframe_records": [dict(zip(NAMES, VALUES, strict=True))]},
+    {"inputs": {name: [value] for name, value in zip(NAMES, VALUES, strict=True)}},
+    {"inputs": dict(zip(NAMES, VALUES, strict=True))},
 ]
 
 
@@ -60,6 +67,28 @@ def test_every_form_gives_the_same_answer(app: Any, model: Recognizer, body: dic
     assert ask(app, b'{"inputs": []}') == (200, b'{"predictions":[]}')
 
 
+STROKES = [[[0, 95.5], [40, 0]], [[10, 50], [70, 50]]]
+
+
+@pytest.mark.parametrize("features", ["table", "ink"])
+def test_ink_is_read_as_by_the_pipeline_in_every_form(features: str) -> None:
+    model = small_model(features)
+    ink = join_strokes([STROKES], [0], [1], [1])
+    p = model.probabilities(FEATURE_SETS[features].of(strokes_of(ink)))[0]
+    app = application(model, serve.OWN_NAMES)
+    bodies: list[Any] = [{"inputs": [STROKES]}, {"inputs": STROKES}, {"dataframe_records": [{"ink": STROKES}]}]
+    for body in [*bodies, {"dataframe_split": {"columns": ["writer", "ink"], "data": [[1, STROKES]]}}]:
+        (answer,) = json.loads(ask(app, json.dumps(body).encode())[1])["predictions"]
+        assert [answer[f"p{digit}"] for digit in range(10)] == pytest.approx(p, rel=1e-6)
+    for many in (STROKES, [STROKES, STROKES]):
+        answer = json.loads(ask(app, json.dumps({"ink": many}).encode(), path="/predict")[1])
+        assert answer["probabilities"][-1] == pytest.approx(p, rel=1e-6)
+        assert answer["digits"][-1] == p.argmax()
+    status, said = ask(app, json.dumps({"features": ROW}).encode(), path="/predict")
+    assert status == (200 if features == "table" else 400)
+    assert features == "table" or "needs the strokes" in json.loads(said)["message"]
+
+
 @pytest.mark.parametrize(("body", "says"), [
     ("", "body|JSON|required"),
     ("{", "1: Expecting property name"),
@@ -70,7 +99,13 @@ def test_every_form_gives_the_same_answer(app: Any, model: Recognizer, body: dic
     (json.dumps({"inputs": [[101, *ROW[1:]]]}), "inputs 0 0: Input should be less than or equal to 100"),
     (json.dumps({"inputs": [ROW] * 10_001}), "at most 10000"),
     (json.dumps({"dataframe_split": {"columns": ["x1"] * 16, "data": [ROW]}}), "columns must be x1, y1"),
-    (json.dumps({"dataframe_records": [{"x1": 1}]}), "dataframe_records 0 y1: Field required"),
+    (json.dumps({"dataframe_records": [{"x1": 1}]}), "dataframe_records: record 0 lacks y1"),
+    (json.dumps({"dataframe_split": {"columns": ["x1"], "data": [[1, 2]]}}), "y1 is missing"),
+    (json.dumps({"inputs": {"x1": [1], "y1": [1, 2]}}), "the same number of values"),
+    (json.dumps({"inputs": [[[]]]}), "inputs 0 0 0: List should have at least 2 items"),
+    (json.dumps({"inputs": [[[[1, 2]], [[1, 2]]]]}), "two different points"),
+    ('{"inputs": [[[[1, 2], [NaN, 1]]]]}', "finite number"),
+    (json.dumps({"inputs": [[[[i, i] for i in range(20_001)]]]}), "at most 20000"),
     ('{"inputs": [' + "[]," * 600_000 + "[]]}", "at least 16"),
 ], ids=lambda value: str(value)[:30])  # fmt: skip
 def test_a_refusal_is_one_line(app: Any, body: str, says: str) -> None:
@@ -83,9 +118,12 @@ def test_a_refusal_is_one_line(app: Any, body: str, says: str) -> None:
 
 
 def test_a_large_body_is_refused_before_it_is_read_and_there_is_no_page(app: Any) -> None:
-    for path in ("/docs", "/redoc", "/openapi.json", "/", "/invocations/x"):
+    for path in ("/docs", "/redoc", "/invocations/x", "/static/../application.py", "/source/../../params.yaml"):
         assert ask(app, b"", path=path, method="GET")[0] == 404
-    assert ask(app, b"[" * (serve.MOST_BYTES + 1))[0] == 413
+    assert {"/invocations", "/predict"} <= set(
+        json.loads(ask(app, b"", path="/openapi.json", method="GET")[1])["paths"]
+    )
+    assert ask(app, b"[" * (MOST_BYTES + 1))[0] == 413
     assert ask(app, b"{}", {"content-length": "9" * 5000})[0] == 413
 
 
@@ -93,7 +131,8 @@ HEADERS = {
     200: """host LOCALHOST, host localhost:5050 origin http://localhost:5050,
         sec-fetch-site cross-site sec-fetch-mode navigate, sec-fetch-site same-origin sec-fetch-mode cors""",
     400: """host evil.example, host 127.0.0.1.evil.example, host localhost:evil.example,
-        host localhost:5050@evil.example, content-type text/plain""",
+        host localhost:5050@evil.example""",
+    415: "content-type text/plain",
     403: """origin http://evil.example, origin null, origin http://localhost:3000,
         sec-fetch-site cross-site sec-fetch-mode no-cors, sec-fetch-site same-site sec-fetch-mode cors""",
 }
@@ -112,21 +151,26 @@ def test_a_fault_of_ours_shows_no_traceback(app: Any, model: Recognizer, monkeyp
     def broken(rows: Any) -> Any:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(model, "predict_proba", broken)
+    monkeypatch.setattr(model, "probabilities", broken)
     status, said = ask(app, json.dumps(BODIES[0]).encode())
     assert (status, json.loads(said)["message"]) == (500, "the server failed; its log says why")
 
 
-@pytest.mark.parametrize(
-    ("features", "says"), [("ink", "holds a network that reads ink, but .*rows of"), ("", "does not exist")]
-)
-def test_another_folder_is_refused(features: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if features:
-        save(small_model(features), tmp_path)
+def test_a_missing_content_type_is_named(app: Any) -> None:
+    status, said = ask(app, b'{"inputs": []}', {"content-type": ""})
+    assert status == 415
+    assert "Content-Type must be application/json" in json.loads(said)["message"]
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["serve", str(tmp_path)])
-    with pytest.raises(StageError, match=says) as refused:
-        serve.main()
-    assert str(refused.value).isprintable()
+    for command in (serve, draw):
+        with pytest.raises(StageError, match="does not exist") as refused:
+            command.main()
+        assert str(refused.value).isprintable()
+        monkeypatch.setattr("sys.argv", ["draw"])
+    monkeypatch.setattr("sys.argv", ["serve", str(tmp_path)])
     monkeypatch.setattr("sys.argv", ["serve", str(tmp_path), "--port", "65536"])
     with pytest.raises(SystemExit):
         serve.main()

@@ -59,6 +59,7 @@ from pipeline.errors import ParamsError, StageError  # noqa: E402
 from pipeline.model import read_model  # noqa: E402
 from pipeline.rows import Rows, read_rows, read_strokes, rows_npz, strokes_npz  # noqa: E402
 from tracking.store import connect, one_line_faults, open_store  # noqa: E402
+from web.application import application  # noqa: E402
 
 SECONDS = 5.0  # of CPU time that one input may take
 MEMORY = 300_000_000  # bytes that a reader's process may take on top of what it has when it begins
@@ -553,11 +554,13 @@ ROW = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]
 NAMED = dict(zip(pendigits.FEATURES, ROW, strict=True))
 BODIES: list[Any] = [{"inputs": [ROW, ROW]}, {"inputs": ROW}, {"dataframe_records": [NAMED, NAMED]}]
 BODIES.append({"dataframe_split": {"columns": list(pendigits.FEATURES), "data": [ROW, ROW]}})
+STROKES = [[[0, 9.5], [4, 0]], [[1, 5], [7, 5]]]
+BODIES += [{"inputs": [STROKES]}, {"inputs": {name: [value] for name, value in NAMED.items()}}]
 
 
 @cache
 def small_app() -> Any:
-    return serve.application(small_model(), serve.OWN_NAMES)
+    return application(small_model(), serve.OWN_NAMES)
 
 
 def answer(body: bytes) -> None:

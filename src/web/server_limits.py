@@ -3,7 +3,7 @@
 import asyncio
 import re
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import uvicorn
@@ -80,8 +80,20 @@ class Bounds:
             await self.app(scope, receive, send_once)
 
 
-def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int, **options: Any) -> None:
-    """Serve until Ctrl-C, SIGTERM or SIGHUP, with at most ``connections`` at a time, each for at most ``seconds``."""
+def listen(
+    app: ASGIApp,
+    host: str,
+    port: int,
+    seconds: float,
+    connections: int,
+    streams: Mapping[str, float] | None = None,
+    **options: Any,
+) -> None:
+    """Serve until Ctrl-C, SIGTERM or SIGHUP, with at most ``connections`` at a time, each for at most ``seconds``.
+
+    Args:
+        streams: the paths of answers that may take longer, with their seconds. When the server ends they are cut.
+    """
     hangup = getattr(signal, "SIGHUP", None)  # Windows has none, and uvicorn handles it nowhere
     if hangup and signal.getsignal(hangup) is not signal.SIG_IGN:
         signal.signal(hangup, lambda *_: signal.raise_signal(signal.SIGTERM))
@@ -89,7 +101,7 @@ def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int,
         app,
         host=host,
         port=port,
-        http=impatient(seconds, connections),
+        http=impatient(seconds, connections, streams or {}),
         ws="none",
         limit_concurrency=connections,
         backlog=connections,  # asyncio accepts so many before it does anything else
@@ -98,7 +110,7 @@ def listen(app: ASGIApp, host: str, port: int, seconds: float, connections: int,
     )
 
 
-def impatient(seconds: float, connections: int) -> type[H11Protocol]:
+def impatient(seconds: float, connections: int, streams: Mapping[str, float]) -> type[H11Protocol]:
     """A protocol that cuts each connection after ``seconds``, even if the client waits, and accepts one request each.
 
     A new connection is cut at once if there are already more than twice ``connections``. Otherwise they could use up
@@ -107,6 +119,7 @@ def impatient(seconds: float, connections: int) -> type[H11Protocol]:
 
     class Impatient(H11Protocol):
         cut: asyncio.TimerHandle | None = None
+        patient = False  # whether the answer is a stream
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
@@ -114,6 +127,18 @@ def impatient(seconds: float, connections: int) -> type[H11Protocol]:
                 transport.abort()
             else:
                 self.cut = self.loop.call_later(seconds, transport.abort)
+
+        def handle_events(self) -> None:
+            super().handle_events()
+            longer = streams.get(self.scope["path"]) if self.scope and not self.patient else None
+            if longer and self.cut:
+                self.cut.cancel()
+                self.patient, self.cut = True, self.loop.call_later(longer, self.transport.abort)
+
+        def shutdown(self) -> None:
+            super().shutdown()
+            if self.patient:
+                self.transport.abort()
 
         def connection_lost(self, exc: Exception | None) -> None:
             if self.cut:
