@@ -1,0 +1,99 @@
+// Draw: probabilities, points, layers and neighbours of the drawing, live.
+
+import { get, post } from "./api.js";
+import { Bars } from "./bars.js";
+import { byId, el, latest, percent, short } from "./dom.js";
+import { SIDE } from "./pad.js";
+import { penPath, showPoints } from "./paths.js";
+import { Tiles } from "./tiles.js";
+
+const WAITING = "The network is waiting for a digit.";
+
+export function startDrawing(pad) {
+  let thought = null; // the server's latest answer
+  let layers = [];
+  let contributions = null; // of the drawing that is shown, once asked for
+  let pointedAt = null; // a digit
+
+  const bars = new Bars(byId("probabilities"), (digit) => {
+    pointedAt = digit;
+    points();
+  });
+
+  function points() {
+    const shown = thought && byId("show-points").checked;
+    if (!shown) pad.overlay.replaceChildren();
+    else showPoints(pad.overlay, thought.points, pointedAt === null ? null : thought.towards[pointedAt], SIDE);
+  }
+
+  const addends = latest(async (place) => {
+    if (!contributions) contributions = (await post("/contributions", { strokes: pad.ink })).contributions ?? [];
+    if (contributions[place]) bars.addends(contributions[place]);
+  });
+
+  function pointAtTile(layer, place, text) {
+    bars.addends(null);
+    if (thought) bars.show(thought.probabilities);
+    byId("readout").textContent = text ?? "\u00a0";
+    if (layer && layer === layers.at(-2)?.layer) addends(place);
+  }
+
+  function show(found) {
+    thought = found;
+    contributions = null;
+    const confidence = percent(found.probabilities[found.digit]);
+    byId("digit").textContent = found.unsure ? "?" : String(found.digit);
+    byId("digit").classList.toggle("unsure", Boolean(found.unsure));
+    byId("verdict").textContent = found.unsure
+      ? `Unsure: ${found.unsure}. Its best guess is ${found.digit} with ${confidence}.`
+      : `This is a ${found.digit}, ${confidence} sure.`;
+    bars.show(found.probabilities);
+    if (layers.length !== found.layers.length) {
+      layers = found.layers.map((layer) => new Tiles(layer, pointAtTile));
+      byId("layers").replaceChildren(...layers.map((tiles) => tiles.node));
+    } else {
+      found.layers.forEach((layer, i) => layers[i].update(layer));
+    }
+    byId("nearest").replaceChildren(...found.nearest.map(({ digit, writer, distance, strokes }) =>
+      el("figure", {}, penPath(strokes, `a ${digit}`), el("figcaption", {}, el("b", {}, String(digit)), ` writer ${writer}, at ${short(distance, 3)}`))));
+    points();
+  }
+
+  function wait() {
+    thought = contributions = null;
+    byId("digit").textContent = "·";
+    byId("digit").classList.remove("unsure");
+    byId("verdict").textContent = WAITING;
+    bars.show(null);
+    byId("nearest").replaceChildren();
+    points();
+  }
+
+  const think = latest(async () => {
+    const strokes = pad.ink;
+    if (!strokes) return wait();
+    const found = await post("/think", { strokes });
+    if (pad.ink) show(found);
+    return null;
+  });
+
+  pad.onChange(() => think().catch(() => {}));
+  byId("undo").addEventListener("click", () => pad.undo());
+  byId("clear").addEventListener("click", () => pad.clear());
+  byId("show-points").addEventListener("change", points);
+  new MutationObserver(() => layers.forEach((tiles) => tiles.paint())).observe(document.documentElement, { attributes: true });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => layers.forEach((tiles) => tiles.paint()));
+  startExamples(pad);
+}
+
+async function startExamples(pad) {
+  let seed = 0;
+  async function load() {
+    const { examples } = await get(`/examples?seed=${seed}`);
+    byId("examples").replaceChildren(...examples.map(({ digit, writer, strokes }) =>
+      el("button", { type: "button", class: "example", "aria-label": `A ${digit} by writer ${writer}`, onclick: () => pad.replay(strokes) },
+        penPath(strokes, ""))));
+  }
+  byId("more").addEventListener("click", () => { seed += 1; load(); });
+  await load();
+}
