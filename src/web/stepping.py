@@ -1,6 +1,7 @@
 """Step through: one digit goes forward and backward through a small network, with every number on the way."""
 
 import copy
+import re
 from collections import OrderedDict
 from threading import Lock
 from typing import Annotated, Any
@@ -116,7 +117,7 @@ def forward(network: Network, x: Any) -> list[dict[str, Any]]:
         own: Any = type(layer)
         lines = (own._value, own._gradient) if isinstance(layer, Activation) else (own.forward, own.backward_parameters)
         step |= {"y": x[0].copy(), "forward": lines_of(lines[0]), "backward": lines_of(lines[1])}
-        step["formula"] = (own.__doc__ or "").split(".")[0]
+        step["formula"] = "".join(re.findall("``(.+?)``", own.__doc__ or "")[:1])
         if isinstance(layer, Linear):
             step |= {"W": layer.W.copy(), "b": layer.b.copy()}
         steps.append(step)

@@ -543,7 +543,11 @@ def ask(
     told = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body)), **dict(headers)}
     raw = [(name.encode(), value.encode()) for name, value in told.items()]
     scope = {"type": "http", "method": method, "scheme": "http", "path": path, "query_string": b"", "headers": raw}
-    receive, send = AsyncMock(return_value={"type": "http.request", "body": body}), AsyncMock()
+    parts, send = [{"type": "http.request", "body": body}], AsyncMock()
+
+    async def receive() -> Any:
+        return parts.pop() if parts else await asyncio.Event().wait()  # the client stays
+
     with contextlib.suppress(Exception):
         asyncio.run(app(scope, receive, send))
     came = [call.args[0] for call in send.await_args_list]

@@ -17,7 +17,7 @@ export function startBreaking(pad, model) {
   const whole = new Bars(byId("whole-bars"));
   form.append(
     field("zeroed", "Zero a layer", { choices: ["none", ...model.menus.zeroed] }),
-    field("noise", "Noise on the weights, in their deviations", { type: "range", min: 0, max: 2, step: 0.05, value: 0 }),
+    field("noise", "Noise on the weights", { type: "range", min: 0, max: 2, step: 0.05, value: 0 }),
     field("drop_biases", "Drop all biases", { type: "checkbox" }),
     field("shuffle_points", "Shuffle the points", { type: "checkbox" }),
     field("no_temperature", `No temperature (T = ${short(model.temperature, 3)} now)`, { type: "checkbox" }),

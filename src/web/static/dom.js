@@ -27,7 +27,10 @@ export function short(value, digits = 4) {
   return value.toPrecision(digits).replace("-", "−");
 }
 
-export const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+export function percent(share, digits = 1) {
+  const most = 1 - 0.5 * 10 ** (-2 - digits); // what is nearly all is not all
+  return share > most && share < 1 ? `> ${(100 - 10 ** -digits).toFixed(digits)} %` : `${(100 * share).toFixed(digits)} %`;
+}
 
 /** A colour of the style sheet, such as "plus", as a canvas understands it. */
 export function colour(name) {

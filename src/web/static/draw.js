@@ -38,8 +38,9 @@ export function startDrawing(pad) {
     if (layer && layer === layers.at(-2)?.layer) addends(place);
   }
 
-  function show(found) {
+  function show(found, strokes) {
     thought = found;
+    Object.assign(byId("verdict").dataset, { digit: found.digit, points: strokes.flat().length });
     contributions = null;
     const confidence = percent(found.probabilities[found.digit]);
     byId("digit").textContent = found.unsure ? "?" : String(found.digit);
@@ -73,7 +74,7 @@ export function startDrawing(pad) {
     const strokes = pad.ink;
     if (!strokes) return wait();
     const found = await post("/think", { strokes });
-    if (pad.ink) show(found);
+    if (pad.ink) show(found, strokes);
     return null;
   });
 

@@ -15,7 +15,7 @@ export function matrix(caption, values, explain) {
     return cell;
   })));
   const size = rows.length === 1 ? `${rows[0].length} numbers` : `${rows.length} × ${rows[0].length}`;
-  return el("div", { class: "matrix" }, el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${caption}, ${size}` },
+  return el("div", { class: "matrix" }, el("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": `${caption}, ${size}` },
     el("table", {}, el("caption", {}, `${caption} (${size})`), el("tbody", {}, body))));
 }
 

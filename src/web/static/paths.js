@@ -19,7 +19,8 @@ export function penPath(strokes, label) {
   }
   const [x, y] = strokes[0][0];
   const start = svg("circle", { cx: x, cy: -y, r: 0.11, class: "pen-0 dot" });
-  return svg("svg", { viewBox: "-1.3 -1.3 2.6 2.6", class: "pen-path", role: "img", "aria-label": label }, start, lines);
+  const told = label ? { role: "img", "aria-label": label } : { "aria-hidden": "true" };
+  return svg("svg", { viewBox: "-1.3 -1.3 2.6 2.6", class: "pen-path", ...told }, start, lines);
 }
 
 const round = (value) => Math.round(value * 10) / 10;

@@ -11,19 +11,19 @@ const PROVOCATIONS = [
   ["Vanishing gradients", "Eight layers of sigmoids: each shrinks the gradient on its way back, and the first layers never learn.",
     { data: "digits", depth: 8, width: 32, activation: "sigmoid", init: "auto", optimizer: "sgd", lr: 0.05, normalization: "none", residual: false },
     "ReLUs instead of sigmoids", { activation: "relu" }, "Or batch normalization", { normalization: "batch_norm" }],
-  ["An exploding loss", "The learning rate is far too large: each step overshoots further than the one before.",
-    { data: "digits", depth: 4, width: 32, activation: "relu", optimizer: "sgd", lr: 30, loss: "mean_squared_error", clip_norm: "", normalization: "none" },
-    "A smaller learning rate", { lr: 0.1 }, "Or clip the gradient", { clip_norm: 0.02 }],
+  ["An exploding loss", "Five layers without a bend, all rows in each step, and a learning rate that is too large: each step overshoots further.",
+    { data: "digits", depth: 4, width: 32, activation: "identity", optimizer: "sgd", lr: 1, batch_size: 1500, clip_norm: "", normalization: "none" },
+    "A smaller learning rate", { lr: 0.2 }, "Or clip the gradient", { clip_norm: 0.2 }],
   ["Dead ReLUs", "Large steps push units below zero for every row. Without a gradient they do not come back.",
-    { data: "digits", depth: 2, width: 32, activation: "relu", optimizer: "sgd", lr: 4, clip_norm: "", loss: "cross_entropy", normalization: "none" },
-    "A smaller learning rate", { lr: 0.1 }, "Or a leaky ReLU", { activation: "leaky_relu", lr: 0.1 }],
+    { data: "digits", depth: 2, width: 32, activation: "relu", optimizer: "sgd", lr: 2, batch_size: 16, clip_norm: "", normalization: "none" },
+    "A smaller learning rate", { lr: 0.1 }, "Or clip the gradient", { clip_norm: 0.1 }],
 ];
 
 export function startTraining({ menus }) {
   const form = byId("train-form");
   const charts = {
     loss: new Chart("Loss", { log: true }), accuracy: new Chart("Accuracy", { low: 0, high: 1 }),
-    gradient_norm: new Chart("Gradient norm of each layer", { log: true }), dead_share: new Chart("Dead units of each activation", { low: 0, high: 1 }),
+    gradient_norm: new Chart("Gradient norms", { log: true }), dead_share: new Chart("Dead units", { low: 0, high: 1 }),
   };
   let running = null; // the AbortController of the training
   let begun = null; // its first event
@@ -37,7 +37,7 @@ export function startTraining({ menus }) {
     const menu = (name, label, choices = menus[name]) => field(name, label, { prefix, choices, value: USUAL[name] });
     form.append(
       menu("data", "Data"), slider("depth", "Hidden layers", 0, 10, 1), slider("width", "Units in each", 1, 64, 1), menu("activation", "Activation"),
-      menu("optimizer", "Optimizer"), number("lr", "Learning rate", 0, 1000), slider("batch_size", "Batch size", 2, 256, 2), slider("epochs", "Epochs", 10, 500, 10),
+      menu("optimizer", "Optimizer"), number("lr", "Learning rate", 0, 1000), slider("batch_size", "Batch size", 2, 1500, 2), slider("epochs", "Epochs", 10, 500, 10),
       el("details", {}, el("summary", {}, "More"), el("div", {},
         menu("init", "Initializer"), menu("normalization", "Normalization"), slider("dropout", "Dropout", 0, 0.9, 0.05), field("residual", "Residual connections", { prefix, type: "checkbox" }),
         menu("loss", "Loss"), menu("schedule", "Schedule"), number("weight_decay", "Weight decay", 0, 10), number("clip_norm", "Clip the gradient's norm (empty: no)", 0, 1e6),
@@ -149,14 +149,15 @@ export function startTraining({ menus }) {
 function paintPlane(context, side, { points, classes, grid }, boundary) {
   const [plus, minus, card] = ["plus", "minus", "card"].map(colour);
   const [n, low, high] = [grid.length, grid[0], grid.at(-1)];
-  const tile = side / n;
+  const small = Object.assign(el("canvas"), { width: n, height: n });
+  const shades = small.getContext("2d");
   boundary.forEach((share, i) => {
     const p = share / 100;
-    context.fillStyle = p > 0.5 ? plus : minus;
-    context.globalAlpha = 0.08 + 0.8 * Math.abs(p - 0.5);
-    context.fillRect((i % n) * tile, side - (Math.floor(i / n) + 1) * tile, tile + 0.5, tile + 0.5);
+    shades.fillStyle = p > 0.5 ? plus : minus;
+    shades.globalAlpha = 1.1 * Math.abs(p - 0.5);
+    shades.fillRect(i % n, n - 1 - Math.floor(i / n), 1, 1);
   });
-  context.globalAlpha = 1;
+  context.drawImage(small, 0, 0, side, side);
   const place = (value) => (side * (value - low)) / (high - low);
   points.forEach(([x, y], i) => {
     context.beginPath();
