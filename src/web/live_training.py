@@ -223,6 +223,7 @@ def described(training: Training, settings: Settings, data: Data) -> dict[str, A
     """What is trained, and the picture before the first epoch."""
     network = training.network
     found: dict[str, Any] = {
+        "data": settings.data,
         "n_parameters": network.n_parameters,
         "layers": [layer.name for layer in network.walk()],
         "epochs": settings.epochs,

@@ -38,9 +38,8 @@ export function startDrawing(pad) {
     if (layer && layer === layers.at(-2)?.layer) addends(place);
   }
 
-  function show(found, strokes) {
+  function show(found) {
     thought = found;
-    Object.assign(byId("verdict").dataset, { digit: found.digit, points: strokes.flat().length });
     contributions = null;
     const confidence = percent(found.probabilities[found.digit]);
     byId("digit").textContent = found.unsure ? "?" : String(found.digit);
@@ -71,11 +70,11 @@ export function startDrawing(pad) {
   }
 
   const think = latest(async () => {
-    const strokes = pad.ink;
-    if (!strokes) return wait();
-    const found = await post("/think", { strokes });
-    if (pad.ink) show(found, strokes);
-    return null;
+    const { ink: strokes, version } = pad;
+    const found = strokes && await post("/think", { strokes });
+    if (found && pad.ink) show(found);
+    else wait();
+    Object.assign(byId("verdict").dataset, { digit: found?.digit, version });
   });
 
   pad.onChange(() => think().catch(() => {}));

@@ -12,6 +12,7 @@ export class Pad {
     this.node = byId("pad");
     this.strokes = []; // lists of [x, y], y downwards as on the screen
     this.listeners = [];
+    this.version = 0; // the number of changes
     this.pen = null; // the pointer that draws
     this.cursor = [SIDE / 2, SIDE / 2];
     this.down = false; // the keyboard's pen
@@ -42,6 +43,7 @@ export class Pad {
   }
 
   changed() {
+    this.node.dataset.version = this.version += 1;
     byId("invite").hidden = this.strokes.length > 0;
     for (const listener of this.listeners) listener(this);
   }

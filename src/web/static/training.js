@@ -101,6 +101,7 @@ export function startTraining({ menus }) {
     if (event === "start") {
       begun = content;
       frame = content;
+      byId("train").dataset.data = content.data;
       say(`${content.n_parameters.toLocaleString("en")} parameters`);
     } else if (event === "epoch") {
       frame = content;
