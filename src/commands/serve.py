@@ -20,7 +20,7 @@ HOST, PORT = "127.0.0.1", 5050
 OWN_NAMES = ["127.0.0.1", "localhost"]
 SECONDS = 10.0  # from connection to the last byte of the answer
 STREAM_SECONDS = 600.0  # the same for a live training
-MOST_CONNECTIONS = 64  # at a time; more are answered 503, more than twice as many are closed unanswered
+MOST_CONNECTIONS = 128  # at a time; more are answered 503, more than twice as many are closed unanswered
 
 
 def parser(description: str, port: int = PORT) -> argparse.ArgumentParser:

@@ -27,7 +27,7 @@ OTHER_SITES = "pages of other sites are not answered"
 
 
 class Bounds:
-    """Rejects requests with a wrong Host or Origin, an unsupported path or an oversized body, before reading the body.
+    """Rejects requests with a wrong Host or Origin, an unsupported path or an oversized body, before keeping the body.
 
     Args:
         app: answers the other requests.
@@ -75,9 +75,26 @@ class Bounds:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
         elif fault := self.fault(scope):
-            await refusal(*fault)(scope, receive, send_once)
+            await refusal(*fault)(scope, receive, send_once if fault[0] != 413 else reading(receive, send_once))
         else:
             await self.app(scope, receive, send_once)
+
+
+def reading(receive: Receive, send: Send) -> Send:
+    """Send an answer at once, but read and forget the request's body before it ends.
+
+    A client that sends first and reads afterwards would otherwise find the connection cut instead of the answer.
+    """
+
+    async def send_and_read(message: Message) -> None:
+        is_body = message["type"] == "http.response.body"
+        await send({**message, "more_body": True} if is_body else message)
+        if is_body:
+            while (part := await receive())["type"] == "http.request" and part.get("more_body"):
+                pass
+            await send({"type": "http.response.body"})
+
+    return send_and_read
 
 
 def listen(

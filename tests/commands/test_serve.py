@@ -220,6 +220,28 @@ def test_it_serves_what_is_in_the_folder(port: int, model: Recognizer) -> None:
     assert json.loads(ask_server(port, path="/version")[1]) == expected
 
 
+def test_the_sender_of_an_enormous_body_reads_why_it_is_refused(port: int) -> None:
+    status, said = ask_server(port, b"[" * 50_000_000)
+    assert (status, json.loads(said)["message"]) == (413, "a body may have 2,000,000 bytes at most")
+
+
+def test_a_hundred_trainings_are_refused_and_those_that_run_end_with_their_connections(port: int) -> None:
+    body = json.dumps({"epochs": 1000, "pace": 0.02}).encode()
+    head = b"POST /train HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+    def start_many(number: int) -> list[bytes]:
+        with contextlib.ExitStack() as stack:
+            held = [stack.enter_context(connection) for connection in connections(port, number)]
+            for connection in held:
+                connection.sendall(head % len(body) + body)
+            answers = [connection.recv(100).split()[1] for connection in held]
+            assert ask_server(port, json.dumps(BODIES[0]).encode())[0] == 200
+            return sorted(answers)
+
+    assert start_many(100) == [b"200"] * 4 + [b"429"] * 96
+    wait_for(lambda: start_many(4) == [b"200"] * 4, 20)
+
+
 HEAD = b"POST /invocations HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
 
