@@ -43,7 +43,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help run ui compare plots champion predict draw serve export sync doctor tidy test test-slow lint gradcheck oracle torture lies determinism \
-	audit original cv report bench bench-short bench-scale bench-pipeline debugging docs notebooks wheel setup install lock clean
+	audit original cv report bench bench-short bench-scale bench-pipeline bench-serving debugging docs notebooks wheel setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -135,6 +135,9 @@ bench-scale: $(INSTALLED)  ## measure how time and memory grow with rows, width 
 
 bench-pipeline: $(INSTALLED)  ## measure the time that the pipeline adds to the training
 	@$(BIN)/python benchmarks/pipeline.py
+
+bench-serving: $(INSTALLED)  ## measure the time of an answer of make serve, for 1, 8 and 64 clients
+	@$(BIN)/python benchmarks/serving.py
 
 ##@ Maintain the project
 docs: $(DOCS)  ## build a site from docs/ and the docstrings: site/index.html; fails on broken links

@@ -108,7 +108,13 @@ def browser(page: Page, tmp_path: Path) -> Iterator[Any]:
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--window-size=1440,1200"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--window-size=1440,1200",
+        "--hide-scrollbars",
+    ):
         options.add_argument(argument)
     options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -257,4 +263,5 @@ def test_it_fits_every_screen(page: Page, browser: Any, width: int, theme: str) 
         go(browser, view)
         check_access(browser)
     if PICTURES and width == 1280:
+        browser.execute_script("scrollTo(0, 0); document.activeElement.blur()")
         browser.save_screenshot(str(PICTURES / "page.png"))
