@@ -34,10 +34,12 @@ def model_of_run(name: str) -> Recognizer:
     from . import ranking
 
     with one_line_faults():
+        from mlflow.exceptions import MlflowException
+
         store = open_store()
         run = ranking.named(ranking.finished_runs(store), name)[0]
         with tempfile.TemporaryDirectory() as folder:
             try:
                 return read_model(Path(store.client.download_artifacts(run.info.run_id, "weights", folder)))
-            except OSError:
+            except (OSError, MlflowException):
                 raise StageError(f"the run {name} has lost its network; `make sync` logs it again") from None

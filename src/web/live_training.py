@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from neural_net import (
     Callback,
+    Conv1D,
     Diagnostics,
     DivergedError,
     Linear,
@@ -45,6 +46,8 @@ class Settings(BaseModel):
     data: Literal["circles", "moons", "spirals", "digits"] = "moons"
     n_points: Annotated[int, Field(strict=True, ge=20, le=1000)] = 300  # of the toys
     noise: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.08
+    convolutions: Annotated[int, Field(strict=True, ge=0, le=3)] = 0  # along a digit's path, before the other layers
+    filters: Annotated[int, Field(strict=True, ge=1, le=32)] = 16  # of each
     hidden_layers: Annotated[list[Annotated[int, Field(strict=True, ge=1, le=128)]], Field(max_length=10)] = [16, 16]
     activation: Name = "tanh"
     init: Name = "auto"
@@ -54,6 +57,7 @@ class Settings(BaseModel):
     loss: Name = "cross_entropy"
     optimizer: Name = "adam"
     lr: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of optimizers that have one
     weight_decay: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = 0.0
     clip_norm: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] | None = None
     schedule: Name = "constant"
@@ -108,7 +112,7 @@ class Trainer:
         """
         normalization = None if settings.normalization == "none" else settings.normalization
         layers = dense_layers(
-            settings.hidden_layers,
+            [*over_the_path(settings), *settings.hidden_layers],
             int(data.y.max()) + 1,
             settings.activation,
             init=settings.init,
@@ -121,6 +125,7 @@ class Trainer:
         if network.count_parameters(data.X.shape[1:]) > MOST_PARAMETERS:
             raise ValueError(f"a network may have {MOST_PARAMETERS:,} parameters at most here")
         options = {"lr": settings.lr, "weight_decay": settings.weight_decay, "clip_norm": settings.clip_norm}
+        options |= {"momentum": settings.momentum} if settings.momentum else {}
         return Training(
             network,
             data.X,
@@ -219,6 +224,20 @@ class _Reporter(Callback):
             self.feed.ended.wait(self.settings.pace)
 
 
+def over_the_path(settings: Settings) -> list[Any]:
+    """The convolutions along a digit's eight points.
+
+    Raises:
+        ValueError: if there are some, and the data are no paths.
+    """
+    if not settings.convolutions:
+        return []
+    if settings.data in TOYS:
+        raise ValueError("convolutions go along the path of a digit; points in the plane have none")
+    convolution = [{"conv1d": {"filters": settings.filters, "init": settings.init}}, "activation"]
+    return [{"reshape": {"shape": [8, 2]}}, *convolution * settings.convolutions, "flatten"]
+
+
 def described(training: Training, settings: Settings, data: Data) -> dict[str, Any]:
     """What is trained, and the picture before the first epoch."""
     network = training.network
@@ -241,6 +260,10 @@ def boundary(network: Network) -> dict[str, Any]:
 
 
 def first_weights(network: Network) -> dict[str, Any]:
-    """The weights of the first layer's units, (units, 8, 2): the pen path that each unit answers to most."""
-    first = next(layer for layer in network.walk() if isinstance(layer, Linear))
-    return {"weights": first.W.T[:UNITS_SHOWN].reshape(-1, 8, 2)}
+    """The weights of the first layer's units as pen paths, (units, points, 2): what each unit answers to most.
+
+    A unit of a dense layer reads all eight points of a digit, a filter of a convolution three neighbours.
+    """
+    first = next(layer for layer in network.walk() if isinstance(layer, Linear | Conv1D))
+    units = first.W.reshape(-1, first.W.shape[-1]).T[:UNITS_SHOWN]
+    return {"weights": units.reshape(len(units), -1, 2)}

@@ -577,6 +577,23 @@ def answer(body: bytes) -> None:
     check(all(0 <= row["digit"] <= 9 for row in told["predictions"]))
 
 
+PAGE: dict[str, Any] = {
+    "/predict": {"ink": [STROKES]},
+    "/think": {"strokes": STROKES},
+    "/break": {"strokes": STROKES, "switches": {"zeroed": "linear1", "noise": 0.5, "shuffle_points": True}},
+    "/step": {"strokes": STROKES, "truth": 1, "network": {"hidden_layers": [3], "activation": "tanh"}, "lr": 0.1},
+    "/drawings": {"strokes": STROKES, "digit": 1, "consent": True},
+}
+
+
+def answer_page(path: str, body: bytes) -> None:
+    status, said = ask(small_app(), body, path=path if path in PAGE else "/think")
+    check(status in (200, 201, 400, 413), f"{status} {said[:200]!r}")
+    told = json.loads(said)
+    if status >= 400:
+        raise RefusedError(told["message"])
+
+
 def mlflow_inputs() -> list[Seed]:
     """What MLflow hands to the model: rows, columns or a table; the features that the model reads come first."""
 
@@ -631,6 +648,11 @@ TARGETS = {
     "checkpoints": Target(checkpoints, read_checkpoint, RefusedError),
     "runs in MLflow": Target(stores, read_store, StageError, wicked_tables),
     "bodies, make serve": Target(lambda: [[(body, as_json)] for body in BODIES], answer, RefusedError),
+    "bodies, make draw": Target(
+        lambda: [[(path, lambda rng, value: str(value)), (body, as_json)] for path, body in PAGE.items()],
+        answer_page,
+        RefusedError,
+    ),
     "inputs of the model in MLflow": Target(mlflow_inputs, predict, RefusedError),
 }
 

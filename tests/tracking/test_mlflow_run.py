@@ -10,8 +10,10 @@ from tests.mlflow_store import MLFLOW_WARNS
 from tests.project_copy import set_param
 from tests.tracking.finished_pipeline import RECORDS, Runs, write_evaluation, write_picture
 
-from commands import sync
+from commands import draw, sync
+from pen.recognizer import load_recognizer
 from pipeline import paths
+from pipeline.errors import StageError
 from tracking.contents import data_checksum, files_checksum, model_checksum, model_file_checksum, read_params
 from tracking.messages import Epoch, now
 from tracking.mlflow_run import Run, ensure_run, find_runs, is_under_another_name
@@ -57,6 +59,17 @@ def test_a_run_that_is_logged_later_says_when_it_ran_and_to_which_grid_it_belong
     (run,) = later.found()
     assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_000_000)
     assert run.data.tags["grid"] == "grid-2"
+
+
+@without_model
+def test_the_page_shows_the_network_of_a_run(runs: Runs, folder: Path) -> None:
+    ensure_run(runs.store, folder, runs.origin)
+    ours = load_recognizer(folder / paths.MODELS).network.params
+    assert (draw.model_of_run(runs.origin["dvc.exp_name"]).network.params == ours).all()
+    (run,) = runs.found()
+    shutil.rmtree(Path(run.info.artifact_uri, "weights"))
+    with pytest.raises(StageError, match="has lost its network"):
+        draw.model_of_run(run.info.run_id)
 
 
 @without_model

@@ -11,8 +11,13 @@ from tests.tools.lies import ask
 
 from data_sets.unipen import parse_ink
 from neural_net import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES
+from pen.features import FEATURE_SETS
+from pipeline import paths
+from pipeline.rows import Rows, rows_npz, strokes_npz
+from runtime.files import write_bytes
 from web import collecting
 from web.application import STATIC
+from web.digits import Shelf
 
 LINE = [[[1.5, 2], [11.5, 102]]]
 
@@ -89,3 +94,19 @@ def test_labelled_drawings_are_kept_as_ink_exported_and_deleted(
     assert drawings("POST", body={"strokes": LINE, "digit": 1, "consent": True})[0] == 409
     assert json.loads(drawings("DELETE")[1])["total"] == 0
     assert drawings("GET", "/drawings/export") == (200, b"")
+
+
+@pytest.mark.parametrize("features", ["table", "ink"])
+def test_the_digits_are_those_of_split_where_they_are(
+    features: str, shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    digits = shelf.held_out.take(np.arange(550))
+    for name in ("train", "validation"):
+        rows = Rows(digits.rows(features), digits.y, digits.writer, np.arange(550))
+        write_bytes(paths.SPLIT / f"{name}.npz", rows_npz(rows))
+        write_bytes(paths.SPLIT / f"{name}_ink.npz", strokes_npz(digits.strokes))
+    found = Shelf()
+    assert (found.origin, len(found.measured.y)) == ("split", 500)
+    for kind in FEATURE_SETS:
+        assert (found.training.rows(kind) == digits.rows(kind)).all()

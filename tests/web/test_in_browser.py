@@ -102,21 +102,14 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture
-def browser(page: Page, tmp_path: Path) -> Iterator[Any]:
+def browser(page: Page) -> Iterator[Any]:
     """A browser at the page; nothing may appear in its console."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-dev-shm-usage",
-        "--window-size=1440,1200",
-        "--hide-scrollbars",
-    ):
-        options.add_argument(argument)
-    options.add_experimental_option("prefs", {"download.default_directory": str(tmp_path)})
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1440,1200", "hide-scrollbars"):
+        options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(str(DRIVER)))
     driver.set_script_timeout(30)

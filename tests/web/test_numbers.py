@@ -141,6 +141,17 @@ def events_of(trainer: Trainer, settings: Settings, most: int = 10_000) -> list[
     return asyncio.run(asyncio.wait_for(collect(), 60))
 
 
+def test_convolutions_go_along_the_paths_of_digits_only(shelf: Shelf) -> None:
+    settings = Settings(
+        data="digits", convolutions=2, filters=4, hidden_layers=[8], epochs=1, optimizer="sgd", momentum=0.5
+    )
+    (_, start), (_, epoch), _ = events_of(Trainer(shelf), settings)
+    assert start["layers"][:5] == ["reshape1", "conv1d1", "tanh1", "conv1d2", "tanh2"]
+    assert np.shape(epoch["weights"]) == (4, 3, 2)
+    with pytest.raises(ValueError, match="points in the plane have none"):
+        events_of(Trainer(shelf), Settings(convolutions=1))
+
+
 @pytest.mark.parametrize("data", [*TOYS, "digits"])
 def test_a_live_training_is_that_of_fit(shelf: Shelf, data: str) -> None:
     settings = Settings(data=data, hidden_layers=[8], epochs=3, seed=5, dropout=0.1)

@@ -10,10 +10,12 @@ export class Tiles {
     this.canvas = el("canvas", { role: "img" });
     this.caption = el("figcaption");
     this.node = el("figure", { class: "layer" }, this.caption, this.canvas);
-    this.canvas.addEventListener("pointermove", (event) => {
-      const place = this.placeAt(event);
-      if (place !== null) point(this.layer, place, this.text(place));
-    });
+    for (const kind of ["pointermove", "pointerdown"]) {
+      this.canvas.addEventListener(kind, (event) => {
+        const place = this.placeAt(event);
+        if (place !== null) point(this.layer, place, this.text(place));
+      });
+    }
     this.canvas.addEventListener("pointerleave", () => point(null));
     this.update(layer);
   }

@@ -5,8 +5,8 @@ import { Chart } from "./charts.js";
 import { byId, colour, el, field, percent, short } from "./dom.js";
 
 const prefix = "train-";
-const USUAL = { data: "moons", noise: 0.08, depth: 2, width: 16, activation: "tanh", init: "auto", normalization: "none", dropout: 0, residual: false,
-  loss: "cross_entropy", optimizer: "adam", lr: 0.01, schedule: "constant", batch_size: 32, epochs: 150, weight_decay: 0, clip_norm: "", seed: 0 };
+const USUAL = { data: "moons", noise: 0.08, convolutions: 0, filters: 16, depth: 2, width: 16, activation: "tanh", init: "auto", normalization: "none", dropout: 0, residual: false,
+  loss: "cross_entropy", optimizer: "adam", lr: 0.01, momentum: 0, schedule: "constant", batch_size: 32, epochs: 150, weight_decay: 0, clip_norm: "", seed: 0 };
 const PROVOCATIONS = [
   ["Vanishing gradients", "Eight layers of sigmoids: each shrinks the gradient on its way back, and the first layers never learn.",
     { data: "digits", depth: 8, width: 32, activation: "sigmoid", init: "auto", optimizer: "sgd", lr: 0.05, normalization: "none", residual: false },
@@ -36,10 +36,10 @@ export function startTraining({ menus }) {
     const number = (name, label, min, max) => field(name, label, { prefix, min, max, step: "any", value: USUAL[name] });
     const menu = (name, label, choices = menus[name]) => field(name, label, { prefix, choices, value: USUAL[name] });
     form.append(
-      menu("data", "Data"), slider("depth", "Hidden layers", 0, 10, 1), slider("width", "Units in each", 1, 64, 1), menu("activation", "Activation"),
+      menu("data", "Data"), slider("convolutions", "Convolutions along the path, of digits", 0, 3, 1), slider("depth", "Hidden layers", 0, 10, 1), slider("width", "Units in each", 1, 64, 1), menu("activation", "Activation"),
       menu("optimizer", "Optimizer"), number("lr", "Learning rate", 0, 1000), slider("batch_size", "Batch size", 2, 1500, 2), slider("epochs", "Epochs", 10, 500, 10),
       el("details", {}, el("summary", {}, "More"), el("div", {},
-        menu("init", "Initializer"), menu("normalization", "Normalization"), slider("dropout", "Dropout", 0, 0.9, 0.05), field("residual", "Residual connections", { prefix, type: "checkbox" }),
+        menu("init", "Initializer"), menu("normalization", "Normalization"), slider("filters", "Filters of a convolution", 1, 32, 1), slider("dropout", "Dropout", 0, 0.9, 0.05), slider("momentum", "Momentum of SGD and RMSProp", 0, 0.99, 0.01), field("residual", "Residual connections", { prefix, type: "checkbox" }),
         menu("loss", "Loss"), menu("schedule", "Schedule"), number("weight_decay", "Weight decay", 0, 10), number("clip_norm", "Clip the gradient's norm (empty: no)", 0, 1e6),
         slider("noise", "Noise of the points", 0, 0.5, 0.02), field("seed", "Seed", { prefix, min: 0, max: 1e9, step: 1, value: 0 }))),
     );
@@ -63,7 +63,7 @@ export function startTraining({ menus }) {
   function settings() {
     const found = { residual: form.elements.residual.checked, pace: 0.03 };
     for (const name of ["data", "activation", "init", "normalization", "loss", "optimizer", "schedule"]) found[name] = form.elements[name].value;
-    for (const name of ["dropout", "lr", "batch_size", "epochs", "weight_decay", "noise", "seed"]) found[name] = Number(form.elements[name].value);
+    for (const name of ["convolutions", "filters", "momentum", "dropout", "lr", "batch_size", "epochs", "weight_decay", "noise", "seed"]) found[name] = Number(form.elements[name].value);
     found.clip_norm = form.elements.clip_norm.value === "" ? null : Number(form.elements.clip_norm.value);
     found.hidden_layers = Array(Number(form.elements.depth.value)).fill(Number(form.elements.width.value));
     return found;
