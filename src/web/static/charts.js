@@ -37,7 +37,7 @@ export class Chart {
     const y = (value) => 6 + (HEIGHT - BELOW - 8) * (1 - (scale(value) - low) / (high - low));
     const nodes = [svg("path", { class: "axis", d: `M${LEFT} 4V${HEIGHT - BELOW}H${WIDTH - 4}` })];
     for (const [at, value] of [[10, high], [HEIGHT - BELOW, low]]) {
-      const shown = values.length ? short(this.log ? 10 ** value : value, 2) : "";
+      const shown = values.length ? short(this.log ? 10 ** value : value, 3) : "";
       nodes.push(svg("text", { x: LEFT - 4, y: at, "text-anchor": "end" }, shown));
     }
     nodes.push(svg("text", { x: WIDTH - 4, y: HEIGHT - 3, "text-anchor": "end" }, `epoch ${last}`));

@@ -7,7 +7,7 @@ import { SIDE } from "./pad.js";
 import { penPath, showPoints } from "./paths.js";
 import { Tiles } from "./tiles.js";
 
-const WAITING = "The network is waiting for a digit.";
+const WAITING = "Draw a digit: the network answers while you draw.";
 
 export function startDrawing(pad) {
   let thought = null; // the server's latest answer
@@ -41,6 +41,7 @@ export function startDrawing(pad) {
   function show(found) {
     thought = found;
     contributions = null;
+    byId("draw").classList.remove("empty");
     const confidence = percent(found.probabilities[found.digit]);
     byId("digit").textContent = found.unsure ? "?" : String(found.digit);
     byId("digit").classList.toggle("unsure", Boolean(found.unsure));
@@ -61,7 +62,8 @@ export function startDrawing(pad) {
 
   function wait() {
     thought = contributions = null;
-    byId("digit").textContent = "·";
+    byId("draw").classList.add("empty");
+    byId("digit").textContent = "";
     byId("digit").classList.remove("unsure");
     byId("verdict").textContent = WAITING;
     bars.show(null);
@@ -83,6 +85,7 @@ export function startDrawing(pad) {
   byId("show-points").addEventListener("change", points);
   new MutationObserver(() => layers.forEach((tiles) => tiles.paint())).observe(document.documentElement, { attributes: true });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => layers.forEach((tiles) => tiles.paint()));
+  wait();
   startExamples(pad);
 }
 

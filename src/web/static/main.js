@@ -10,7 +10,7 @@ import { startStepping } from "./stepping.js";
 import { startTraining } from "./training.js";
 
 const VIEWS = ["draw", "break", "step", "train"];
-const THEMES = { auto: "as the system", light: "light", dark: "dark" };
+const THEMES = { auto: "Auto", light: "Light", dark: "Dark" };
 
 /** Show the view that the address names, and scroll nowhere. */
 function route() {
@@ -34,7 +34,8 @@ function startTheme() {
     chosen = names.includes(theme) ? theme : "auto";
     document.documentElement.dataset.theme = chosen;
     localStorage.setItem("theme", chosen);
-    button.textContent = `Theme: ${THEMES[chosen]}`;
+    button.textContent = THEMES[chosen];
+    button.setAttribute("aria-label", `${THEMES[chosen]} theme`);
   }
   button.addEventListener("click", () => use(names[(names.indexOf(chosen) + 1) % names.length]));
   use(chosen);

@@ -21,8 +21,9 @@ export function matrix(caption, values, explain) {
 
 /** A sum of products, written out. */
 export function sumOfProducts(name, left, right, last, result) {
-  const products = left.map((value, i) => `${short(value, 3)} · ${short(right[i], 3)}`);
-  const sum = products.join(" + ") + (last == null ? "" : ` + ${short(last, 3)}`);
+  const written = (value) => (value < 0 ? `(${short(value, 3)})` : short(value, 3));
+  const products = left.map((value, i) => `${written(value)} · ${written(right[i])}`);
+  const sum = products.join(" + ") + (last == null ? "" : ` + ${written(last)}`);
   return `${name} = ${sum} = ${short(result, 4)}`;
 }
 

@@ -59,6 +59,7 @@ export class Pad {
     event.preventDefault();
     this.node.focus({ preventScroll: true });
     this.stopReplay();
+    if (this.ofOthers) this.clear();
     this.pen = event.pointerId;
     this.node.setPointerCapture(event.pointerId);
     this.startStroke(this.at(event));
@@ -134,7 +135,7 @@ export class Pad {
 
   clear() {
     this.stopReplay();
-    this.down = false;
+    this.down = this.ofOthers = false;
     this.strokes = [];
     this.lines.replaceChildren();
     this.changed();
@@ -147,6 +148,7 @@ export class Pad {
   /** Write a digit, whose strokes go from -1 to 1 with y upwards, as its writer did; at once if motion is reduced. */
   replay(strokes) {
     this.clear();
+    this.ofOthers = true; // who draws over it begins a digit of their own
     const placed = strokes.map((stroke) => stroke.map(([x, y]) => [SIDE / 2 + 380 * x, SIDE / 2 - 380 * y]));
     const points = placed.flatMap((stroke) => stroke.map((point, i) => [point, i === 0]));
     const atOnce = matchMedia("(prefers-reduced-motion: reduce)").matches ? points.length : 2;

@@ -108,7 +108,7 @@ export function startTraining({ menus }) {
       record(content);
       say(`Epoch ${content.epoch} of ${begun.epochs}: ${percent(content.val_accuracy)} of new rows right, loss ${short(content.val_loss, 3)}.`);
     } else if (event === "diverged") {
-      say(content.message);
+      say(content.message.replace(/^t/, "T"));
     } else {
       say(`${byId("training-status").textContent} Finished.`);
     }
