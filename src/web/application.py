@@ -11,6 +11,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTex
 from fastapi.staticfiles import StaticFiles
 from numpy.typing import NDArray
 from starlette.exceptions import HTTPException as AnyHTTPException
+from starlette.types import Receive, Scope, Send
 
 from neural_net import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES, Network
 from pen.features import FEATURE_SETS
@@ -23,7 +24,7 @@ from .breaking import Breaker, ToBreak
 from .collecting import Album, FullError, Labelled
 from .digits import Shelf
 from .drawing import Thinker, strokes_shown
-from .live_training import Settings, TooManyError, Trainer
+from .live_training import Feed, Settings, TooManyError, Trainer
 from .server_limits import Bounds, refusal
 from .stepping import Stepper, ToStep
 from .toys import TOYS
@@ -45,6 +46,20 @@ class Exact(JSONResponse):
 
     def render(self, content: Any) -> bytes:
         return super().render(plain(content))
+
+
+class Training(StreamingResponse):
+    """The events of a training, which ends with its connection, also if that ends before the first event."""
+
+    def __init__(self, feed: Feed) -> None:
+        super().__init__(feed.events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self.feed = feed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.feed.end()
 
 
 def application(
@@ -203,15 +218,14 @@ def menus() -> dict[str, list[str]]:
 
 def _answer_training(app: FastAPI, trainer: Trainer) -> None:
     @app.post(STREAMS)
-    async def train(asked: Settings) -> StreamingResponse:
+    async def train(asked: Settings) -> Training:
         """Train a small network; server-sent events tell of each epoch. It ends when the connection does."""
         try:
-            events = await trainer.start(asked)
+            return Training(await trainer.start(asked))
         except TooManyError as error:
             raise AnyHTTPException(429, str(error)) from None
         except ValueError as error:
             raise AnyHTTPException(400, str(error)) from None
-        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
 def _keep_drawings(app: FastAPI, album: Album) -> None:

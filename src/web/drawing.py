@@ -16,7 +16,7 @@ from .bodies import features_of, ink_of
 from .digits import Shelf
 
 SURE_FROM = 0.9  # calibrated probabilities: of the digits answered with less, more than a tenth would be wrong
-USUAL_SHARE = 0.99  # of the held-out writers' digits are as near to a training digit as a usual drawing
+USUAL_SHARE, FAR = 0.99, 2.0  # far from all training digits: so many times as far as this share of held-out digits is
 NEAREST = 5  # training digits
 
 
@@ -95,9 +95,9 @@ class Thinker:
         return float(np.quantile(np.sqrt(np.maximum(squares.min(axis=1), 0)), USUAL_SHARE))
 
     def _doubt(self, confidence: float, distance: float) -> str:
-        if distance > 1.2 * self._usual_distance:
+        if distance > FAR * self._usual_distance:
             return "no training digit is like this"
-        return f"less than {SURE_FROM:.0%} sure" if confidence < SURE_FROM else ""
+        return f"less than {100 * SURE_FROM:.0f} % sure" if confidence < SURE_FROM else ""
 
 
 def layers_of(network: Network, row: NDArray[np.float32]) -> Iterator[dict[str, Any]]:

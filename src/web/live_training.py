@@ -1,6 +1,7 @@
 """Train live: small trainings in threads of the server, each streamed epoch by epoch to the page that started it."""
 
 import asyncio
+import contextlib
 import json
 import threading
 from collections.abc import AsyncIterator
@@ -89,8 +90,12 @@ class Trainer:
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
-        self._free = threading.BoundedSemaphore(MOST_TRAININGS)
-        self.running = 0
+        self._running: set[Feed] = set()
+
+    @property
+    def running(self) -> int:
+        """The number of trainings that have not ended."""
+        return len(self._running)
 
     def data(self, settings: Settings) -> Data:
         """The rows that the settings name: the same ones for the same seed."""
@@ -140,56 +145,41 @@ class Trainer:
             callbacks=callbacks,
         )
 
-    async def start(self, settings: Settings) -> AsyncIterator[str]:
-        """Start a training; returns its server-sent events. It ends when the iteration is given up.
+    async def start(self, settings: Settings) -> "Feed":
+        """Start a training in a thread of its own. It ends by itself, or when its feed is ended.
 
         Raises:
             TooManyError: if there are too many.
             ValueError: as ``training``.
         """
-        if not self._free.acquire(blocking=False):
+        if self.running >= MOST_TRAININGS:
             raise TooManyError(f"{MOST_TRAININGS} trainings are running; stop one, or close its page")
-        try:
-            feed, data = _Feed(asyncio.get_running_loop(), settings.pace), self.data(settings)
-            watch = Diagnostics()
-            training = self.training(settings, data, watch, _Reporter(watch, settings, feed))
-        except BaseException:
-            self._free.release()
-            raise
-        self.running += 1
-        return self._stream(training, settings, data, feed)
+        feed, watch, data = Feed(asyncio.get_running_loop()), Diagnostics(), self.data(settings)
+        training = self.training(settings, data, watch, _Reporter(watch, settings, feed))
 
-    async def _stream(self, training: Training, settings: Settings, data: Data, feed: "_Feed") -> AsyncIterator[str]:
         def train() -> None:
             try:
                 feed.put("start", described(training, settings, data))
-                try:
-                    training.run()
-                    feed.put("end", {"epoch": training.epoch})
-                except DivergedError as error:
+                training.run()
+                feed.put("end", {"epoch": training.epoch})
+            except DivergedError as error:
+                with contextlib.suppress(_EndedError):
                     feed.put("diverged", {"epoch": training.epoch, "message": str(error)})
             except _EndedError:
                 pass
             finally:
-                self.running -= 1
-                self._free.release()
+                self._running.discard(feed)
 
+        self._running.add(feed)
         threading.Thread(target=train, daemon=True).start()
-        try:
-            while True:
-                event, content = await feed.queue.get()
-                yield f"event: {event}\ndata: {json.dumps(content)}\n\n"
-                if event in ("end", "diverged"):
-                    return
-        finally:
-            feed.ended.set()
+        return feed
 
 
-class _Feed:
+class Feed:
     """Events from a training's thread to the server's loop; the training waits while nobody takes them."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pace: float) -> None:
-        self.loop, self.pace = loop, pace
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
         self.queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(2)
         self.ended = threading.Event()
 
@@ -204,11 +194,22 @@ class _Feed:
         adding.cancel()
         raise _EndedError
 
+    async def events(self) -> AsyncIterator[str]:
+        """Server-sent events, the last one ``end`` or ``diverged``."""
+        event = ""
+        while event not in ("end", "diverged"):
+            event, content = await self.queue.get()
+            yield f"event: {event}\ndata: {json.dumps(content)}\n\n"
+
+    def end(self) -> None:
+        """End the training, if it runs."""
+        self.ended.set()
+
 
 class _Reporter(Callback):
     """Reports each epoch; it changes nothing in the training."""
 
-    def __init__(self, watch: Diagnostics, settings: Settings, feed: _Feed) -> None:
+    def __init__(self, watch: Diagnostics, settings: Settings, feed: Feed) -> None:
         self.watch, self.settings, self.feed = watch, settings, feed
 
     def on_batch_end(self, training: Training) -> None:

@@ -127,12 +127,12 @@ def test_one_step_is_that_of_the_library(app: Any, shelf: Shelf, epochs: int) ->
 def events_of(trainer: Trainer, settings: Settings, most: int = 10_000) -> list[tuple[str, Any]]:
     async def collect() -> list[tuple[str, Any]]:
         found = []
-        stream = await trainer.start(settings)
-        async for event in stream:
+        feed = await trainer.start(settings)
+        async for event in feed.events():
             name, content = re.fullmatch(r"event: (.*)\ndata: (.*)\n\n", event).groups()  # type: ignore[union-attr]
             found.append((name, json.loads(content)))
             if len(found) == most:
-                await stream.aclose()  # type: ignore[attr-defined]
+                feed.end()
                 break
         while trainer.running:
             await asyncio.sleep(0.01)
@@ -182,13 +182,11 @@ def test_trainings_are_bounded_and_end_with_their_page(shelf: Shelf) -> None:
     assert trainer.running == 0
 
     async def too_many() -> None:
-        streams = [await trainer.start(endless) for _ in range(MOST_TRAININGS)]
-        for stream in streams:
-            await anext(stream)
+        feeds = [await trainer.start(endless) for _ in range(MOST_TRAININGS)]
         with pytest.raises(TooManyError):
             await trainer.start(endless)
-        for stream in streams:
-            await stream.aclose()  # type: ignore[attr-defined]
+        for feed in feeds:  # nobody has taken an event yet
+            feed.end()
         while trainer.running:
             await asyncio.sleep(0.01)
 
