@@ -48,7 +48,7 @@ class Exact(JSONResponse):
         return super().render(plain(content))
 
 
-class Training(StreamingResponse):
+class TrainingEvents(StreamingResponse):
     """The events of a training, which ends with its connection, also if that ends before the first event."""
 
     def __init__(self, feed: Feed) -> None:
@@ -131,7 +131,7 @@ def _answer_predictions(app: FastAPI, model: Recognizer) -> None:
 def _answer_page(app: FastAPI, model: Recognizer, shelf: Shelf) -> None:
     thinker, breaker, stepper = Thinker(model, shelf), Breaker(model, shelf), Stepper(shelf)
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
 
@@ -218,10 +218,10 @@ def menus() -> dict[str, list[str]]:
 
 def _answer_training(app: FastAPI, trainer: Trainer) -> None:
     @app.post(STREAMS)
-    async def train(asked: Settings) -> Training:
+    async def train(asked: Settings) -> TrainingEvents:
         """Train a small network; server-sent events tell of each epoch. It ends when the connection does."""
         try:
-            return Training(await trainer.start(asked))
+            return TrainingEvents(await trainer.start(asked))
         except TooManyError as error:
             raise AnyHTTPException(429, str(error)) from None
         except ValueError as error:

@@ -64,6 +64,7 @@ export function startTraining({ menus }) {
     const found = { residual: form.elements.residual.checked, pace: 0.03 };
     for (const name of ["data", "activation", "init", "normalization", "loss", "optimizer", "schedule"]) found[name] = form.elements[name].value;
     for (const name of ["convolutions", "filters", "momentum", "dropout", "lr", "batch_size", "epochs", "weight_decay", "noise", "seed"]) found[name] = Number(form.elements[name].value);
+    if (found.data !== "digits") found.convolutions = 0; // points in the plane have no path
     found.clip_norm = form.elements.clip_norm.value === "" ? null : Number(form.elements.clip_norm.value);
     found.hidden_layers = Array(Number(form.elements.depth.value)).fill(Number(form.elements.width.value));
     return found;
