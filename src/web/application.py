@@ -204,7 +204,7 @@ def layers_told(network: Network) -> list[dict[str, Any]]:
 
 
 def menus() -> dict[str, list[str]]:
-    """The names of the library's parts; ``log_softmax`` and the like are no hidden activations, but may be tried."""
+    """The names of the library's parts, each list as the library has it."""
     return {
         "data": [*TOYS, "digits"],
         "activation": list(ACTIVATIONS),

@@ -16,7 +16,7 @@ from pipeline import paths
 from pipeline.rows import Rows, rows_npz, strokes_npz
 from runtime.files import write_bytes
 from web import collecting
-from web.application import STATIC
+from web.application import STATIC, menus
 from web.digits import Shelf
 
 LINE = [[[1.5, 2], [11.5, 102]]]
@@ -36,10 +36,19 @@ def test_the_page_loads_only_what_the_server_has(app: Any) -> None:
 
 
 def test_the_menus_are_the_librarys(app: Any) -> None:
-    menus = json.loads(ask(app, b"", path="/model", method="GET")[1])["menus"]
+    shown = json.loads(ask(app, b"", path="/model", method="GET")[1])["menus"]
     tables = {"activation": ACTIVATIONS, "loss": LOSSES, "optimizer": OPTIMIZERS, "schedule": SCHEDULES}
     for name, table in (tables | {"init": ["auto", *INITIALIZERS]}).items():
-        assert menus[name] == list(table)
+        assert shown[name] == list(table)
+
+
+@pytest.mark.parametrize("name", ["activation", "init", "normalization", "loss", "optimizer", "schedule"])
+def test_every_choice_of_a_menu_trains_and_steps(app: Any, name: str) -> None:
+    for choice in menus()[name]:
+        status, said = ask(app, json.dumps({"epochs": 1, "n_points": 40, name: choice}).encode(), path="/train")
+        assert (status, said.count(b"event: epoch"), said.count(b"event: end")) == (200, 1, 1), choice
+        step = {"activation": {"network": {name: choice}}, "optimizer": {name: choice}}.get(name, {})
+        assert ask(app, json.dumps({"strokes": LINE, "truth": 1, **step}).encode(), path="/step")[0] == 200, choice
 
 
 NETWORK = {"hidden_layers": [10**9]}

@@ -56,7 +56,7 @@ export function startDrawing(pad) {
       found.layers.forEach((layer, i) => layers[i].update(layer));
     }
     byId("nearest").replaceChildren(...found.nearest.map(({ digit, writer, distance, strokes }) =>
-      el("figure", {}, penPath(strokes, `a ${digit}`), el("figcaption", {}, el("b", {}, String(digit)), ` writer ${writer}, at ${short(distance, 3)}`))));
+      el("figure", {}, penPath(strokes, `a ${digit}`), el("figcaption", {}, el("b", {}, String(digit)), ` by writer ${writer}`, el("br"), `distance ${short(distance, 3)}`))));
     points();
   }
 
