@@ -20,6 +20,8 @@ from pipeline.params import load_params
 from pipeline.rows import Rows, read_rows
 from pipeline.tables import metrics_json, table_csv
 from runtime.files import write_bytes
+from tabular.measures import balanced_accuracy, regression, rounded
+from tabular.model import TableModel, probability_names
 from tracking import reporter
 from utils import accuracy, log_loss, wilson
 
@@ -27,7 +29,7 @@ RESAMPLES = 10_000  # of the writers
 
 
 def evaluate(p: NDArray, y: NDArray, writer: NDArray, ece_bins: int) -> dict[str, Any]:
-    """Measure probabilities p (rows, 10) against digits y (rows,) by writers (rows,).
+    """Measure probabilities p (rows, classes) against classes y (rows,) by writers, or groups, (rows,).
 
     Returns:
         n_test; test_log_loss, the mean of ``-log p[y]``; test_accuracy; test_accuracy_low and _high, its 95 % interval
@@ -84,17 +86,45 @@ def predictions_csv(rows: Rows, p: NDArray) -> bytes:
     return table_csv(pd.DataFrame(columns | {f"p{digit}": p[:, digit] for digit in CLASSES}), "%.6f")
 
 
+def evaluate_table(model: TableModel, rows: Rows, ece_bins: int) -> tuple[dict[str, Any], bytes]:
+    """Measure a model on the rows of a table: the figures, and the table of predictions.
+
+    Returns:
+        Of a classifier what ``evaluate`` gives, and test_balanced_accuracy; of a regression n_test, test_rmse,
+        test_mae and test_r2, in the label's unit.
+    """
+    import pandas as pd
+
+    columns: dict[str, Any] = {"row": rows.row} | ({"group": rows.writer} if (rows.writer != "").any() else {})
+    if model.target is not None:
+        y, predicted = model.in_units(rows.y), model.numbers(rows.X)
+        metrics = {"n_test": len(y), **rounded(regression(predicted, y), "test")}
+        return metrics, table_csv(pd.DataFrame(columns | {"label": y, "predicted": predicted}), "%.6g")
+    p, names = model.probabilities(rows.X), np.array(model.classes)
+    predicted = p.argmax(axis=1)
+    metrics = evaluate(p, rows.y, rows.writer, ece_bins)
+    metrics["test_balanced_accuracy"] = round(balanced_accuracy(predicted, rows.y), 6)
+    columns |= {"label": names[rows.y], "predicted": names[predicted]}
+    columns |= dict(zip(probability_names(model.classes), p.T, strict=True))
+    return metrics, table_csv(pd.DataFrame(columns), "%.6f")
+
+
 def main() -> None:
     """Measure the model on the test rows."""
     params = load_params()
     with reporter.evaluation(), threadpool_limits(1):
         model = read_model()
-        rows = read_rows("test", model.network.shape_in[0])
-        p = model.probabilities(rows.X)
-        metrics = {"dataset": model.dataset, **evaluate(p, rows.y, rows.writer, params.ece_bins)}
+        rows = read_rows("test", model.network.shape_in[0], n_classes=len(model.classes))
+        if isinstance(model, TableModel):
+            measured, predictions = evaluate_table(model, rows, params.ece_bins)
+        else:
+            p = model.probabilities(rows.X)
+            measured, predictions = evaluate(p, rows.y, rows.writer, params.ece_bins), predictions_csv(rows, p)
+        metrics = {"dataset": model.dataset, **measured}
         write_bytes(paths.EVALUATE_METRICS, metrics_json(metrics))
-        write_bytes(paths.PREDICTIONS, predictions_csv(rows, p))
-    script.say(f"tested on {metrics['dataset']}: accuracy {metrics['test_accuracy']:.2%} on {metrics['n_test']} digits")
+        write_bytes(paths.PREDICTIONS, predictions)
+    result = f"accuracy {metrics['test_accuracy']:.2%}" if model.classes else f"RMSE {metrics['test_rmse']:g}"
+    script.say(f"tested on {metrics['dataset']}: {result} on {metrics['n_test']} rows")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ file or a URL) or, where that is not set, the folder shared/pendigits beside the
 UCI. Nothing is written before everything is verified.
 """
 
+import hashlib
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +15,9 @@ from urllib.parse import urlsplit
 
 from runtime import script
 
-import numpy as np
-
-from data_sets import synthetic
-from data_sets.download import SourceError, is_complete, read_source
-from data_sets.pendigits import ARCHIVE, ARCHIVE_URL, CITATION, LICENSE, TEST, TRAINING, format_table
-from data_sets.unipen import format_ink
-from pen.ink import eight_points
+from data_sets.choice import data_set_of
+from data_sets.download import SourceError, is_complete, is_original, read_source
+from data_sets.pendigits import ARCHIVE, ARCHIVE_URL, CITATION, LICENSE, MEMBERS
 from pipeline.errors import StageError
 from pipeline.params import load_params
 from pipeline.paths import RAW
@@ -43,24 +41,15 @@ class Source:
 
 
 def main() -> None:
-    """Fetch the data set that params.yaml names."""
+    """Fetch the data set that params.yaml names: make it, copy it, or download it."""
     params = load_params()
-    folder = RAW / params.dataset
-    if params.dataset == "synthetic":
-        make_synthetic(folder, params.synthetic_rows_per_writer)
-    else:
+    folder, contents = RAW / params.dataset, data_set_of(params).files()
+    if contents is None:
         fetch_pendigits(folder)
-
-
-def make_synthetic(folder: Path, rows_per_writer: int) -> None:
-    """Write the built-in data set, in the files and forms of the real one."""
-    inks = synthetic.make_data_set(rows_per_writer, np.random.default_rng(synthetic.SEED))
-    contents = {}
-    for part, ink in zip((TRAINING, TEST), inks, strict=True):
-        contents[part.table] = format_table(eight_points(ink), ink.digit)
-        contents[part.ink] = format_ink(ink)
+        return
     replace_folder(folder, contents)
-    script.say(f"{folder}: made {len(inks[0]):,} digits by 30 writers and {len(inks[1]):,} by 14 others")
+    for name, content in contents.items():
+        script.say(f"{folder / name}: {len(content):,} bytes, sha256 {hashlib.sha256(content).hexdigest()[:16]}...")
 
 
 def find_sources(environment: Mapping[str, str]) -> list[Source]:
@@ -80,7 +69,8 @@ def find_sources(environment: Mapping[str, str]) -> list[Source]:
 def fetch_pendigits(folder: Path = RAW / "pendigits", sources: Sequence[Source] | None = None) -> None:
     """Put the four files of the real data set into a folder, from the first source that gives them.
 
-    A folder that has them all already is left alone, unless the user chose a source.
+    A folder that has them all already is left alone, unless the user chose a source. Files in it that are not the data
+    set's are kept in a folder beside it.
 
     Args:
         sources: to ask, in this order; by default those of ``find_sources``.
@@ -102,11 +92,30 @@ def fetch_pendigits(folder: Path = RAW / "pendigits", sources: Sequence[Source] 
         except SourceError as error:
             failures.append(f"{source}: {error}")
             continue
+        keep_others(folder)
         replace_folder(folder, contents)
         script.say(f"{folder}: {len(contents)} files from {source}, verified by sha256")
         script.say(f"data: {CITATION}\nlicence: {LICENSE}")
         return
     raise NoSourceError(_NOTHING_FOUND.format(failures="\n".join(f"  - {failure}" for failure in failures)))
+
+
+def keep_others(folder: Path) -> None:
+    """Move a folder aside if it has files that are not the official ones: they may be the user's."""
+    originals = {member.name: member for member in MEMBERS}
+    others = [
+        path.name
+        for path in (sorted(folder.iterdir()) if folder.is_dir() else [])
+        if path.name not in originals or not is_original(path, originals[path.name])
+    ]
+    if others:
+        places = (folder.with_name(f"{folder.name}.kept-{n}") for n in itertools.count(1))
+        kept = next(place for place in places if not place.exists())
+        folder.rename(kept)
+        script.say(
+            f"{folder} held files that are not the data set's ({', '.join(others[:4])}); they are now in {kept}. "
+            "For a table of your own: make new-data DATA=table.csv LABEL=column"
+        )
 
 
 _NOTHING_FOUND = f"""\

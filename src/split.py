@@ -1,7 +1,7 @@
 """Stage split: data/processed -> data/split: rows held out for validation, and the arrays that the network reads.
 
-Validation rows are those of whole writers, or random ones. Nothing is fitted here, and the test part takes no part in
-the choice.
+Validation rows are those of whole writers, or groups, or random ones. The test part takes no part in the choice. Of a
+table, scaling and categories are fitted to the training rows alone.
 """
 
 from runtime import script
@@ -15,59 +15,93 @@ from pipeline import paths
 from pipeline.errors import StageError
 from pipeline.params import Params, load_params
 from pipeline.rows import Rows, read_strokes, rows_npz, strokes_npz
+from pipeline.schema import FILE, Schema, read_schema
+from pipeline.table_rows import TableRows, fitted, read_table_rows
 from pipeline.tables import read_table
 from runtime.files import write_bytes
-from utils import split_data
+from tabular.holdout import hold_out
+from utils import one_line
 
 COORDINATES = [f"{axis}{point}" for point in range(1, N_POINTS + 1) for axis in "xy"]  # columns, x1 to y8
 
 
 def main() -> None:
-    """Make data/split/train.npz, validation.npz and test.npz from data/processed, and the ink of the first two."""
-    params = load_params()
-    training, test = (read_part(name, params.features) for name in ("training", "test"))
-    held_out = choose_validation(training.y, training.writer, params)
+    """Make data/split/train.npz, validation.npz, test.npz and schema.json from data/processed, and the ink of two."""
+    params, schema = load_params(), read_schema(paths.PROCESSED)
+    training, test = (read_rows_of(schema, name, params.features) for name in ("training", "test"))
+    held_out = choose_validation(training.y, training.writer, params, schema)
     parts = {"train": training.take(~held_out), "validation": training.take(held_out), "test": test}
-    for name, rows in parts.items():
-        if rows.strokes is not None and name != "test":
+    schema, rows_of = encoded(schema, parts)
+    for name, rows in rows_of.items():
+        if name != "test":  # a file without arrays where there is no ink
             write_bytes(paths.SPLIT / f"{name}_ink.npz", strokes_npz(rows.strokes))
         write_bytes(paths.SPLIT / f"{name}.npz", rows_npz(rows))
-        script.say(f"{name}: {len(rows.y):,} rows by {len(np.unique(rows.writer))} writers")
+        script.say(f"{name}: {len(rows.y):,} rows{schema.groups(len(np.unique(rows.writer)))}")
+    write_bytes(paths.SPLIT / FILE, schema.to_json())
 
 
-def choose_validation(y: NDArray[np.int64], writer: NDArray[np.int64], params: Params) -> NDArray[np.bool_]:
-    """Choose the rows to validate on: ``validation_writers`` whole writers, or ``validation_fraction`` of each digit.
+def encoded(schema: Schema, parts: dict[str, Rows | TableRows]) -> tuple[Schema, dict[str, Rows]]:
+    """The rows as the network reads them; of a table, with an encoder that is fitted to the part ``train``."""
+    train = parts["train"]
+    if isinstance(train, TableRows):
+        schema = fitted(schema, train)
+    return schema, {name: rows.encoded(schema) if isinstance(rows, TableRows) else rows for name, rows in parts.items()}
+
+
+def choose_validation(y: NDArray, writer: NDArray, params: Params, schema: Schema | None = None) -> NDArray[np.bool_]:
+    """Choose the rows to validate on.
+
+    ``split_by: writer`` holds out ``validation_writers`` whole writers, ``group`` whole groups with about
+    ``validation_fraction`` of the rows, ``random`` that share of each class.
 
     Args:
         y, writer: (n,), of the training part.
         params: split_by, split_seed and the one of the two above that it goes by.
+        schema: of the data set; None: of the pen digits.
 
     Returns:
         (n,): True for validation.
 
     Raises:
-        StageError: naming the parameter, if too few rows would be left on either side, or a digit without any to learn.
+        StageError: naming the parameter, if too few rows would be left on either side, or a class without any to learn.
     """
-    rng = np.random.default_rng(params.split_seed)
+    schema = schema or Schema(dataset="")
+    if params.split_by != "random" and schema.group is None:
+        raise StageError(f"params.yaml: split_by: {params.split_by} needs own.group to name a column; use random")
     if params.split_by == "writer":
-        key, writers = f"validation_writers: {params.validation_writers}", np.unique(writer)
+        rng, writers = np.random.default_rng(params.split_seed), np.unique(writer)
+        key = f"validation_writers: {params.validation_writers}"
         if params.validation_writers >= len(writers):
-            raise StageError(f"params.yaml: {key} must be less than the number of writers, which is {len(writers)}")
+            groups = f"{schema.group}s" if schema.kind == "pen" else "groups"
+            raise StageError(f"params.yaml: {key} must be less than the number of {groups}, which is {len(writers)}")
         held_out = np.isin(writer, rng.choice(writers, params.validation_writers, replace=False))
     else:
-        key = f"validation_fraction: {params.validation_fraction}"
+        share, group = params.validation_fraction, writer if params.split_by == "group" else None
+        key = f"validation_fraction: {share}"
         try:
-            _, validation, _, _ = split_data(np.arange(len(y)), y, test_size=params.validation_fraction, rng=rng)
+            held_out = hold_out(y, group, share, params.split_seed, stratify=schema.task == "classification")
         except ValueError:
             raise StageError(f"params.yaml: {key} leaves no row on one side; there are {len(y):,} rows") from None
-        held_out = np.isin(np.arange(len(y)), validation)
-    for digit in np.setdiff1d(np.arange(10), y[~held_out])[:1]:
-        raise StageError(f"params.yaml: {key} leaves no {digit} to learn from")
+    if schema.task == "classification":
+        unlearned = np.setdiff1d(np.arange(len(schema.classes)), y[~held_out])
+        for name in [schema.classes[number] for number in unlearned[:1]]:
+            if schema.kind == "pen":
+                raise StageError(f"params.yaml: {key} leaves no {name} to learn from")
+            script.say(f"warning: no training row has the label {one_line(name, 60)}; the network cannot learn it")
     return held_out
 
 
+def read_rows_of(schema: Schema, name: str, features: str) -> Rows | TableRows:
+    """The rows of a part of any data set; StageError if there are none with these features."""
+    if schema.kind == "pen":
+        return read_part(name, features)
+    if features != "table":
+        raise StageError(f"params.yaml: features must be table for a table of your own, got {features}")
+    return read_table_rows(paths.PROCESSED / f"{name}.csv", schema)
+
+
 def read_part(name: str, features: str) -> Rows:
-    """The rows of a part, ``training`` or ``test``, with the features that the network reads, and their ink.
+    """The pen digits of a part, ``training`` or ``test``, with the features that the network reads, and their ink.
 
     Raises:
         StageError: if a file of the part is not as preprocess writes it.

@@ -28,20 +28,24 @@ from neural_net import (
 from neural_net.training import Augment
 from pen.calibration import fit_temperature
 from pen.features import FEATURE_SETS
-from pen.recognizer import CLASSES, Recognizer, recognizer_files
 from pipeline import paths
-from pipeline.configure import Configured, configure, load_and_configure
+from pipeline.configure import PEN_DIGITS, Configured, configure, load_checked
 from pipeline.errors import FailedTrainingError
+from pipeline.model import Model, make_model, model_files
 from pipeline.params import Params
 from pipeline.rows import Rows, read_rows
+from pipeline.schema import Schema, read_schema
 from pipeline.tables import metrics_json, records_csv
 from runtime.checkpoint import Checkpoint, fingerprint, resumable_run
 from runtime.progress import progress_bar
+from tabular.measures import balanced_accuracy, regression, rounded
+from tabular.model import TableModel
 from tracking import reporter
 from utils import log_loss
 
 COPIES = 8  # of each row held out, for the temperature
 DIAGNOSTICS = ("epoch", "layer", "quantity", "value")
+OF_CLASSES = ("train_accuracy", "val_accuracy", "temperature")  # measures that a regression does not have
 HISTOGRAMS = ("epoch", "layer", "of", "low", "high", "share")
 
 OnEpoch = Callable[[dict[str, float]], None]  # called with each epoch's record
@@ -55,7 +59,8 @@ def train(
     watching: Sequence[Callback] = (),
     checkpoint: Checkpoint | None = None,
     made: Configured | None = None,
-) -> tuple[Recognizer, History]:
+    schema: Schema = PEN_DIGITS,
+) -> tuple[Model, History]:
     """Train the network that ``params`` describes.
 
     Args:
@@ -63,12 +68,13 @@ def train(
         watching: callbacks that change nothing.
         checkpoint: where the training resumes, if it was stopped, and where its state is kept meanwhile.
         made: what ``params`` describes, if it is made already; this training uses it up.
+        schema: of the data set.
 
     Raises:
         ParamsError: if params name parts that do not exist.
         FailedTrainingError: if the training diverges.
     """
-    made = made or configure(params)
+    made = made or configure(params, schema)
     callbacks = list(watching)
     if params.weight_average is not None:
         callbacks.append(WeightAverage(params.weight_average))
@@ -97,8 +103,8 @@ def train(
         if not checkpoint:
             raise
         checkpoint.discard(error)
-        return train(params, training_rows, validation_rows, on_epoch, watching, checkpoint)
-    return Recognizer(made.network, params.dataset, features=params.features), history
+        return train(params, training_rows, validation_rows, on_epoch, watching, checkpoint, schema=schema)
+    return make_model(made.network, schema, params.features), history
 
 
 class _Report(Callback):
@@ -115,14 +121,15 @@ class _Report(Callback):
             self.on_epoch(record)
 
 
-def refit(params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint) -> Recognizer:
+def refit(params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint, schema: Schema = PEN_DIGITS) -> Model:
     """Train on all rows as ``params`` says, for as many epochs as the training that held some out took."""
-    with progress_bar(epochs, "epoch", "training on all writers") as bar:
+    with progress_bar(epochs, "epoch", "training on all rows") as bar:
 
         def on_epoch(record: dict[str, float]) -> None:
             bar.update()
 
-        return train(params.model_copy(update={"epochs": epochs}), rows, None, on_epoch, (), checkpoint)[0]
+        whole = params.model_copy(update={"epochs": epochs})
+        return train(whole, rows, None, on_epoch, (), checkpoint, schema=schema)[0]
 
 
 def fitted_temperature(params: Params, network: Network, rows: Rows) -> float:
@@ -140,18 +147,24 @@ def fitted_temperature(params: Params, network: Network, rows: Rows) -> float:
 
 def _new_rows(params: Params, rows: Rows) -> Augment | None:
     """The function that ``Training`` calls for each epoch's rows; None if it trains on the rows as they are."""
-    features, strokes = FEATURE_SETS[params.features], rows.strokes
+    strokes = rows.strokes
     if not params.augment or strokes is None:
         return None
+    features = FEATURE_SETS[params.features]
     return lambda _, rng: params.augment(strokes, rows.y, rng, features)
 
 
 def main() -> None:
     """Train, and write the model, the curves and the figures on the training and validation rows."""
-    params, made = load_and_configure()  # rejects invalid values and names before any work
-    key = fingerprint()
-    size = FEATURE_SETS[params.features].size
-    rows, validation = (read_rows(name, size, with_ink=True) for name in ("train", "validation"))
+    params = load_checked()  # rejects invalid values and names before any work
+    key, schema = fingerprint(), read_schema(paths.SPLIT)
+    made = configure(params, schema)
+    size, n_classes, with_ink = made.network.shape_in[0], len(schema.classes), schema.kind == "pen"
+    rows, validation = (
+        read_rows(name, size, with_ink=with_ink, n_classes=n_classes) for name in ("train", "validation")
+    )
+    if params.augment and rows.strokes is None:
+        script.say("augment is ignored: this data set has no ink")
     watch = Diagnostics()
     with (
         threadpool_limits(1),  # more threads slow each other down at these sizes, and change the last bits
@@ -162,21 +175,23 @@ def main() -> None:
 
         def on_epoch(record: dict[str, float]) -> None:
             shown.epoch(record)
-            named = ("train_loss", "val_loss", "val_accuracy")
+            named = [name for name in ("train_loss", "val_loss", "val_accuracy") if name in record]
             bar.set_postfix_str(", ".join(f"{name} {record[name]:.4f}" for name in named), refresh=False)
             bar.update()
 
         watching = [watch] if params.diagnostics else []
-        model, history = train(params, rows, validation, on_epoch, watching, run.checkpoint("training"), made)
+        model, history = train(params, rows, validation, on_epoch, watching, run.checkpoint("training"), made, schema)
         train_loss, train_accuracy = evaluate(model.network, rows.X, rows.y, made.loss)
         val_loss, val_accuracy = evaluate(model.network, validation.X, validation.y, made.loss)
-        model.temperature = temperature = fitted_temperature(params, model.network, validation)
-        val_log_loss = log_loss(model.probabilities(validation.X), validation.y)  # as evaluate measures the test rows
+        model.temperature = temperature = (
+            fitted_temperature(params, model.network, validation) if schema.classes else 1.0
+        )
+        measures = validation_measures(model, validation)  # as evaluate measures the test rows
         if params.refit:
-            model = refit(params, len(history), rows.and_also(validation), run.checkpoint("refit"))
+            model = refit(params, len(history), rows.and_also(validation), run.checkpoint("refit"), schema)
             model.temperature = temperature
         metrics = {
-            "dataset": params.dataset,
+            "dataset": schema.dataset,
             "n_train": len(rows.y),
             "n_validation": len(validation.y),
             "n_refit": len(rows.y) + len(validation.y) if params.refit else 0,
@@ -186,23 +201,37 @@ def main() -> None:
             "train_accuracy": round(train_accuracy, 6),
             "val_loss": round(val_loss, 6),
             "val_accuracy": round(val_accuracy, 6),
-            "loss_floor": round(made.loss.floor(len(CLASSES)), 6),
-            "val_log_loss": round(val_log_loss, 6),
+            "loss_floor": round(made.loss.floor(len(schema.classes) or 1), 6),
+            **measures,
             "temperature": round(temperature, 6),
         }
+        if not schema.classes:  # a regression
+            metrics = {name: value for name, value in metrics.items() if name not in OF_CLASSES}
         run.write(
             {
-                **{paths.MODELS / name: content for name, content in recognizer_files(model).items()},
+                **{paths.MODELS / name: content for name, content in model_files(model).items()},
                 paths.HISTORY: records_csv(history.records, list(history.last)),
                 paths.DIAGNOSTICS: records_csv(watch.records, DIAGNOSTICS),
                 paths.HISTOGRAMS: records_csv(watch.histograms(), HISTOGRAMS),
                 paths.TRAIN_METRICS: metrics_json(metrics),
             }
         )
-    script.say(
-        f"trained on {params.dataset}: {len(history)} epochs, "
-        f"validation loss {val_loss:.4f}, validation accuracy {val_accuracy:.2%}"
-    )
+    accuracy = f", validation accuracy {val_accuracy:.2%}" if schema.classes else f", RMSE {metrics['val_rmse']:g}"
+    script.say(f"trained on {schema.dataset}: {len(history)} epochs, validation loss {val_loss:.4f}{accuracy}")
+
+
+def validation_measures(model: Model, validation: Rows) -> dict[str, float]:
+    """What ranks runs: the log-loss; on a table also the balanced accuracy; of a regression, its errors instead.
+
+    Unlike val_accuracy the balanced accuracy suits classes of unequal size. Errors have the label's unit.
+    """
+    if isinstance(model, TableModel) and model.target is not None:
+        return rounded(regression(model.numbers(validation.X), model.in_units(validation.y)), "val")
+    p = model.probabilities(validation.X)
+    measures = {"val_log_loss": round(log_loss(p, validation.y), 6)}
+    if isinstance(model, TableModel):
+        measures["val_balanced_accuracy"] = round(balanced_accuracy(p.argmax(axis=1), validation.y), 6)
+    return measures
 
 
 if __name__ == "__main__":

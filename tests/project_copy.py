@@ -9,7 +9,8 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 WHO = {"user.name": "A Person", "user.email": "person@example.com"}
-PIPELINE = ["src", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "data/.gitignore", "metrics/.gitignore"]
+PIPELINE = ["src", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc/config", "data/own/README.md", "data/.gitignore"]
+PIPELINE += ["metrics/.gitignore"]
 
 
 def copy_project(folder: Path, more: list[str], **params: Any) -> None:

@@ -78,6 +78,11 @@ def test_first_source_that_has_the_data(tmp_path: Path, small: None, capsys: Any
     assert "CC BY 4.0" in said
     assert not re.search(r"://\S+[.,;:)](\s|$)", said)  # a terminal would open the address with it
     assert "warning" not in said  # UCI was not asked
+    kept = folder.with_name("pendigits.kept-1")  # what was there may be the user's own
+    assert kept.exists() == (damage != "no folder")
+    if kept.exists():
+        assert (kept / "left over").exists()
+        assert f"are now in {kept}. For a table of your own: make new-data" in said
 
 
 def test_a_complete_folder_is_left_alone_but_for_a_chosen_source(tmp_path: Path, small: None, capsys: Any) -> None:

@@ -12,12 +12,13 @@ import yaml
 
 import fetch
 import preprocess
-from data_sets import pendigits, unipen
+from data_sets import pen_files, pendigits, unipen
 from data_sets.pendigits import Part
 from pen.ink import DataError, Ink, join_strokes
 from pen.strokes import strokes_of
 from pipeline.paths import PROCESSED, RAW
 from pipeline.rows import read_strokes
+from pipeline.tables import table_csv
 
 TWO = Part("pendigits.tra", "pendigits-orig.tra", rows=3, writers=2)
 DIGITS = [4, 2, 7]
@@ -29,11 +30,11 @@ def ink_of(digits: list[int], writers: list[int]) -> Ink:
 
 def test_rows_and_csv_by_hand() -> None:
     X = np.array([[0, 100, 50, 3, *[25] * 12], [100] * 16, [1] * 16])
-    features, writer = preprocess.preprocess(X, np.array(DIGITS), ink_of(DIGITS, [2, 1, 2]), TWO, n_rows=3)
+    features, writer = pen_files.join(X, np.array(DIGITS), ink_of(DIGITS, [2, 1, 2]), TWO, n_rows=3)
     assert features[0, :5].tolist() == [-1, 1, 0, -0.94, -0.5]
     assert (features[1:].tolist(), writer.tolist()) == ([[1.0] * 16, [-0.98] * 16], [2, 1, 2])
     features = np.array([[-0.94, 1.0, *[0.0] * 14]])
-    assert preprocess.format_csv(features, np.array([8]), np.array([12])) == (
+    assert table_csv(pen_files.table_of(features, np.array([8]), np.array([12]))) == (
         b"x1,y1,x2,y2,x3,y3,x4,y4,x5,y5,x6,y6,x7,y7,x8,y8,digit,writer\n"
         b"-0.94,1.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,8,12\n"
     )
@@ -48,7 +49,7 @@ def test_rows_and_csv_by_hand() -> None:
 ])  # fmt: skip
 def test_files_that_do_not_fit_each_other(ink: Ink, n_rows: int, fault: str) -> None:
     with pytest.raises(DataError) as error:
-        preprocess.preprocess(np.zeros((3, 16), dtype=np.int64), np.array(DIGITS), ink, TWO, n_rows)
+        pen_files.join(np.zeros((3, 16), dtype=np.int64), np.array(DIGITS), ink, TWO, n_rows)
     assert str(error.value) == fault
 
 

@@ -124,7 +124,7 @@ GOLDEN = {
     "training_ink.npz": "564cab908315342e", "pendigits-orig.tes": "cdfecd9d71fe41dc",
     "pendigits-orig.tra": "0926a1abe4ba4c8f", "pendigits.tes": "8ac9e7230849f226", "pendigits.tra": "a2c342c6b4316e79",
     "test.npz": "cacd7e4f31a79f2b", "train.npz": "30ed00710de2e37a", "train_ink.npz": "4c2b56e46d38391e",
-    "validation.npz": "80c22996b979e90e", "validation_ink.npz": "1125240622316db6",
+    "schema.json": "6967adb527e267ad", "validation.npz": "80c22996b979e90e", "validation_ink.npz": "1125240622316db6",
 }  # fmt: skip
 
 

@@ -61,10 +61,12 @@ def read_source(place: str) -> dict[str, bytes]:
 
 def is_complete(folder: Path) -> bool:
     """Whether a folder has the four files of the real data set, with the right contents."""
-    return all(
-        (folder / member.name).is_file() and _is_original(member, _read_file(folder / member.name, member.size))
-        for member in MEMBERS
-    )
+    return all(is_original(folder / member.name, member) for member in MEMBERS)
+
+
+def is_original(path: Path, member: Member) -> bool:
+    """Whether a file has the content of one of the data set's."""
+    return path.is_file() and _is_original(member, _read_file(path, member.size))
 
 
 def _verified_members(read: Callable[[str, int], bytes | None]) -> dict[str, bytes]:

@@ -15,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pen.ink import Ink, eight_points, offsets
+from pipeline.params import Params
 
-from .pendigits import TEST, TRAINING
+from .pen_files import PenDigits
+from .pendigits import TEST, TRAINING, format_table
+from .unipen import format_ink
 
 SEED = 0  # of the pipeline's data set: `seed` in params.yaml is the training's and must not change the data
 
@@ -298,6 +301,23 @@ def draw_rows(writers: Writers, digit: Ints, writer: Ints, rng: np.random.Genera
 
 
 # --- Data sets -------------------------------------------------------------------------------------
+
+
+class Synthetic(PenDigits):
+    """The built-in data set, in the files and forms of the real one."""
+
+    def __init__(self, params: Params) -> None:
+        super().__init__("synthetic")
+        self.params = params
+
+    def files(self) -> dict[str, bytes]:
+        contents, rng = {}, np.random.default_rng(SEED)
+        inks = make_data_set(self.params.synthetic_rows_per_writer, rng)
+        for part, ink in zip((TRAINING, TEST), inks, strict=True):
+            contents[part.table] = format_table(eight_points(ink), ink.digit)
+            contents[part.ink] = format_ink(ink)
+        return contents
+
 
 _CHUNK = 8192  # samples drawn at a time, which bounds the memory
 

@@ -12,18 +12,22 @@ from .sheet import BLUE, DASHED, FAINT, MUTED, VERMILLION, Array, percent, sheet
 GOAL = 0.999  # of the digits that are kept; test_left_to_a_person goes by it
 
 
-def confidence(sure: Array, right: Array, bins: int, test: dict[str, float], dataset: str) -> Figure:
+def confidence(
+    sure: Array, right: Array, bins: int, test: dict[str, float], dataset: str, noun: str = "digit"
+) -> Figure:
     """The two panels: accuracy over confidence, and the error rate of the rest if the least sure digits are left out.
 
     Args:
         sure: (rows,) the probability of the predicted digit; right: (rows,) whether it is the true one.
         bins: of equal width, as the expected calibration error has them.
         test: test_ece; test_left_to_a_person, the share to leave out for 99.9 % right among the rest.
+        noun: what a row is.
     """
     subtitle = (
-        f"Left: of the digits that the network is 70 % sure of, about 70 % should be right. Expected calibration error "
-        f"{test['test_ece']:.4f}.\nBars: 95 % intervals (Wilson). Grey: the share of all digits that each point stands "
-        "for.\nRight: mistakes in the rest, if the digits that the network is least sure of are left to a person."
+        f"Left: of the {noun}s that the network is 70 % sure of, about 70 % should be right. "
+        f"Expected calibration error {test['test_ece']:.4f}.\n"
+        f"Bars: 95 % intervals (Wilson). Grey: the share of all {noun}s that each point stands for.\n"
+        f"Right: mistakes in the rest, if the {noun}s that the network is least sure of are left to a person."
     )
     figure = sheet(4.9, f"{dataset}: how far its confidence can be believed", subtitle)
     left, right_panel = figure.subplots(1, 2)

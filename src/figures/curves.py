@@ -11,7 +11,13 @@ from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatt
 from .sheet import CURVES, DASHED, Array, count, percent, sheet, spread
 
 
-def curves(history: Mapping[str, Array], train: Mapping[str, float], test: Mapping[str, float], dataset: str) -> Figure:
+def curves(
+    history: Mapping[str, Array],
+    train: Mapping[str, float],
+    test: Mapping[str, float],
+    dataset: str,
+    noun: str = "digit",
+) -> Figure:
     """Loss and accuracy over the epochs, on training and validation rows, with the best epoch and the test accuracy.
 
     The losses are the objective that training minimised. So there is no test loss beside them: test_log_loss is the
@@ -21,19 +27,28 @@ def curves(history: Mapping[str, Array], train: Mapping[str, float], test: Mappi
         history: epoch, train_loss, val_loss, train_accuracy, val_accuracy, each (epochs,); accuracies from 0 to 1.
         train: n_parameters, n_train, n_validation; n_refit, the rows of a second training, of which the tested
             network came, or 0; loss_floor, the lowest value that label smoothing allows, or 0.
-        test: test_accuracy; its interval for other people, test_accuracy_people_low and _high, if it is known.
+        test: test_accuracy; its interval for other people, test_accuracy_people_low and _high, if it is known. Of a
+            regression, which has none, only the loss is drawn.
+        noun: what a row is.
     """
     epoch = history["epoch"]
     floor, n_refit = train["loss_floor"], train["n_refit"]
-    tested = f"Trained anew on all {n_refit} digits (refit)" if n_refit else "After that training"
+    trained = (
+        f"{train['n_parameters']} parameters, {count(len(epoch), 'epoch')} on {train['n_train']} {noun}s, validated on "
+        f"{train['n_validation']}.\n"
+    )
+    if "test_accuracy" not in test:
+        said = "Circle: best epoch on validation. Training: mean over the epoch's steps. Log scale."
+        figure = sheet(4.7, f"{dataset}: loss while training", trained + said)
+        _loss_panel(figure.subplots(), epoch, history["train_loss"], history["val_loss"], floor)
+        return figure
+    tested = f"Trained anew on all {n_refit} {noun}s (refit)" if n_refit else "After that training"
     interval = ""
     if "test_accuracy_people_low" in test:
         low, high = (percent(test[f"test_accuracy_people_{end}"], 1) for end in ("low", "high"))
-        interval = f" (95 % interval for other people: {low} to {high})"
+        interval = f" (95 % interval for other {'people' if noun == 'digit' else 'groups'}: {low} to {high})"
     subtitle = (
-        f"{train['n_parameters']} parameters, {count(len(epoch), 'epoch')} on {train['n_train']} digits, validated on "
-        f"{train['n_validation']}.\n"
-        f"{tested} the network reads {percent(test['test_accuracy'])} of the test digits right{interval}.\n"
+        f"{trained}{tested} the network reads {percent(test['test_accuracy'])} of the test {noun}s right{interval}.\n"
         "Circle: best epoch on validation. Training: mean over the epoch's steps. Log scales"
         f"{'; dashed on the left: the lowest loss that label smoothing allows' if floor else ''}."
     )

@@ -1,5 +1,7 @@
 """What the network got wrong on the test rows: the confusion matrix, accuracy by writer, mistakes as pen paths."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
@@ -10,18 +12,32 @@ from utils import wilson
 
 from .pen_paths import draw_paths, label, pen_sheet
 from .sheet import BLUE, DASHED, FAINT, HEADER, INK, MISTAKES, MUTED, Array, count, message, percent, sheet
+from .tables import shortened
+
+MOST_CLASSES, MOST_GROUPS = 20, 30  # in a picture
 
 
-def confusion(digit: Array, predicted: Array, n_classes: int, dataset: str) -> Figure:
+def confusion(
+    digit: Array, predicted: Array, n_classes: int, dataset: str, names: Sequence[str] = (), noun: str = "digit"
+) -> Figure:
     """The confusion matrix with its counts. Colour shows the mistakes alone: the diagonal would outshine them.
 
     Args:
         digit, predicted: (rows,) classes from 0 to n_classes - 1.
+        names: of the classes; by default their numbers. Of many classes, those with the most mistakes are shown.
+        noun: what a class is.
     """
     counts = np.zeros((n_classes, n_classes), dtype=int)
     np.add.at(counts, (digit, predicted), 1)
     wrong = counts * (1 - np.eye(n_classes, dtype=int))
-    figure = sheet(7.45, f"{dataset}: which digits are taken for which", _commonest(wrong, len(digit)), width=7.2)
+    names = list(names or map(str, range(n_classes)))
+    said = _commonest(wrong, len(digit), names, "test digit" if noun == "digit" else "test row")
+    if n_classes > MOST_CLASSES:
+        said += f"\nThe {MOST_CLASSES} of {n_classes} {noun}s with the most mistakes; recall and precision of these."
+        most = np.sort(np.argsort(-(wrong.sum(axis=0) + wrong.sum(axis=1)), kind="stable")[:MOST_CLASSES])
+        counts, wrong, names = counts[np.ix_(most, most)], wrong[np.ix_(most, most)], [names[i] for i in most]
+        n_classes = MOST_CLASSES
+    figure = sheet(7.45, f"{dataset}: which {noun}s are taken for which", said, width=7.2)
     axes = figure.subplots()
     axes.imshow(np.ma.masked_equal(wrong, 0), cmap=MISTAKES, vmin=1, vmax=max(wrong.max(), 2))
     axes.imshow(np.ma.masked_equal(np.eye(n_classes), 0), cmap=ListedColormap([FAINT]))
@@ -34,17 +50,26 @@ def confusion(digit: Array, predicted: Array, n_classes: int, dataset: str) -> F
             _centred(axes, column, row, counts[row, column], size=10)
         else:
             _centred(axes, column, row, counts[row, column], size=10, color=INK, weight="bold")
-    _name_sides(axes, n_classes)
+    _name_sides(axes, names, noun)
     _recall_and_precision(axes, counts)
     return figure
 
 
-def _name_sides(axes: Axes, n_classes: int) -> None:
-    middle = (n_classes - 1) / 2
-    axes.text(-1.1, middle, "true digit", rotation=90, ha="right", va="center", color=MUTED)
-    _centred(axes, middle, -1.25, "predicted digit", size=9.5)
-    axes.set_xticks(range(n_classes))
-    axes.set_yticks(range(n_classes))
+def _name_sides(axes: Axes, names: Sequence[str], noun: str) -> None:
+    middle, numbers = (len(names) - 1) / 2, range(len(names))
+    if noun == "digit":
+        axes.text(-1.1, middle, f"true {noun}", rotation=90, ha="right", va="center", color=MUTED)
+        _centred(axes, middle, -1.25, f"predicted {noun}", size=9.5)
+        axes.set_xticks(numbers)
+        axes.set_yticks(numbers)
+    else:  # names have lengths of their own
+        short = [shortened(name, 16) for name in names]
+        axes.set_xticks(numbers, short, rotation=45 if max(map(len, short)) > 40 // len(names) else 0, parse_math=False)
+        axes.set_yticks(numbers, short, parse_math=False)
+        half = len(names) / (2 * len(names) + 2)  # the middle of the matrix
+        axes.set_xlabel(f"predicted {noun}", x=half)
+        axes.xaxis.set_label_position("top")
+        axes.set_ylabel(f"true {noun}", y=1 - half)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=11, labelcolor=INK)
     axes.spines[:].set_visible(False)
@@ -65,36 +90,39 @@ def _centred(
     axes.text(x, y, str(text), ha="center", va="center_baseline", color=color, size=size, weight=weight)
 
 
-def _commonest(wrong: Array, n: int) -> str:
+def _commonest(wrong: Array, n: int, names: Sequence[str], row: str) -> str:
     if not wrong.any():
-        return f"No mistake in {count(n, 'test digit')}."
-    true, read = np.unravel_index(int(wrong.argmax()), wrong.shape)
+        return f"No mistake in {count(n, row)}."
+    true, read = (shortened(names[int(i)], 20) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
     return (
-        f"{count(int(wrong.sum()), 'mistake')} in {count(n, 'test digit')}, "
+        f"{count(int(wrong.sum()), 'mistake')} in {count(n, row)}, "
         f"most often a {true} read as {read} ({count(int(wrong.max()), 'time')}). Grey: right."
     )
 
 
-def writers(writer: Array, correct: Array, dataset: str) -> Figure:
+def writers(writer: Array, correct: Array, dataset: str, noun: str = "writer") -> Figure:
     """Accuracy for each writer of the test rows, best first, with 95 % intervals, counts, and the mean of all rows.
 
     Args:
-        writer: (rows,) the writers' numbers.
+        writer: (rows,) the writers' numbers, or the names of groups; of many, the worst are shown.
         correct: (rows,) true where the prediction is right.
+        noun: ``writer`` or ``group``.
     """
     names, which = np.unique(writer, return_inverse=True)
     digits, right = np.bincount(which), np.bincount(which, weights=correct).astype(int)
-    order = np.lexsort((names, -right / digits))
+    order = np.lexsort((names, -right / digits))[-MOST_GROUPS:]
     names, digits, right = names[order], digits[order], right[order]
     low, high = wilson(right, digits)
     mean = float(np.mean(correct))
     people = "1 person" if len(names) == 1 else f"{len(names)} people"
-    subtitle = (
-        f"{count(len(writer), 'test digit')} by {people}. Dashed: all together, {percent(mean)}. "
-        "Bands: 95 % intervals (Wilson)."
-    )
+    rows = f"{count(len(writer), 'test digit')} by {people}"
+    if noun == "group":
+        n_groups = len(np.unique(writer))
+        rows = f"{count(len(writer), 'test row')} of {count(n_groups, 'group')}"
+        rows += f", the {MOST_GROUPS} worst" if n_groups > MOST_GROUPS else ""
+    subtitle = f"{rows}. Dashed: all together, {percent(mean)}. Bands: 95 % intervals (Wilson)."
     height = HEADER + 1.0 + 0.28 * len(names)
-    figure = sheet(height, f"{dataset}: test accuracy by writer", subtitle, width=7.2)
+    figure = sheet(height, f"{dataset}: test accuracy by {noun}", subtitle, width=7.2)
     axes = figure.subplots()
     line = np.arange(len(names))
     axes.axvline(100 * mean, color=MUTED, linewidth=1, linestyle=DASHED)
@@ -106,9 +134,9 @@ def writers(writer: Array, correct: Array, dataset: str) -> Figure:
     axes.grid(axis="x")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    _column(axes, -0.015, "writer", names)
+    _column(axes, -0.015, noun, np.array([shortened(name, 24) for name in names]) if noun == "group" else names)
     _column(axes, 1.14, "mistakes", digits - right)
-    _column(axes, 1.25, "digits", digits)
+    _column(axes, 1.25, "digits" if noun == "writer" else "rows", digits)
     return figure
 
 

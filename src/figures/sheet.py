@@ -94,8 +94,9 @@ def sheet(height: float, title: str, subtitle: str, width: float = WIDTH) -> Fig
     room = (left, bottom, 1 - 2 * left, below_title - bottom)
     layout = ConstrainedLayoutEngine(rect=room, w_pad=0, h_pad=0, wspace=0.06, hspace=0.1)
     figure = Figure(figsize=(width, height), layout=layout)
-    figure.suptitle(title, x=left, y=top, ha="left", va="top", size=14, weight="bold").set_in_layout(False)
-    figure.text(left, top - 0.3 / height, subtitle, va="top", color=MUTED)
+    heading = figure.suptitle(title, x=left, y=top, ha="left", va="top", size=14, weight="bold", parse_math=False)
+    heading.set_in_layout(False)
+    figure.text(left, top - 0.3 / height, subtitle, va="top", color=MUTED, parse_math=False)
     return figure
 
 

@@ -1,5 +1,6 @@
 """The trained network with all that it needs to read raw coordinates: what is saved, evaluated and served."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,11 @@ def load_recognizer(folder: Path) -> Recognizer:
         network, extra = serialization.load(folder)
     except serialization.StorageError as error:
         raise RecognizerError(one_line(error)) from None
+    return recognizer(network, extra, folder)
+
+
+def recognizer(network: Network, extra: Mapping[str, Any], folder: Path) -> Recognizer:
+    """The recognizer of a saved network and its ``extra``; RecognizerError, naming the folder, if they do not fit."""
     dataset, temperature, features = extra.get("dataset"), extra.get("temperature", 1.0), extra.get("features", "table")
     known = FEATURE_SETS.get(features) if isinstance(features, str) else None
     if known is None:

@@ -29,13 +29,15 @@ from neural_net.initializers import check_initializer
 from neural_net.names import own_name, own_option
 from neural_net.parts import options
 from pen.features import FEATURE_SETS
-from pen.recognizer import CLASSES
 
 from .errors import ParamsError
 from .params import Faults, Params, load_params
 from .paths import PARAMS_FILE
+from .schema import Schema
 
 MOST_PARAMETERS = 50_000_000  # for training, that is some 2 GB
+REGRESSION_LOSSES = ("mean_squared_error", "mean_absolute_error", "huber")
+PEN_DIGITS = Schema(dataset="")
 
 
 class Configured(NamedTuple):
@@ -48,14 +50,14 @@ class Configured(NamedTuple):
     rng: np.random.Generator  # has drawn the network's first weights, and goes on with the training
 
 
-def load_and_configure(path: Path = PARAMS_FILE) -> tuple[Params, Configured]:
-    """Read a params.yaml and make what it describes.
+def load_checked(path: Path = PARAMS_FILE) -> Params:
+    """Read a params.yaml and check its values and all names in it.
 
     Raises:
         ParamsError: with one line for each fault of the values and each unknown name, all at once.
     """
     try:
-        params = load_params(path)
+        return load_params(path)
     except ParamsError as error:
         faults = Faults()
         with faults.noted():
@@ -65,11 +67,26 @@ def load_and_configure(path: Path = PARAMS_FILE) -> tuple[Params, Configured]:
             with faults.noted():
                 key in error.sound and make(error.sound[key])
         faults.refuse()
-    return params, configure(params)
+        raise
 
 
-def configure(params: Params) -> Configured:
+def load_and_configure(path: Path = PARAMS_FILE) -> tuple[Params, Configured | None]:
+    """Read a params.yaml and make what it describes, before there is data.
+
+    Of a table of the user's nothing is made: the number of its columns decides whether the layers fit.
+
+    Raises:
+        ParamsError: as ``load_checked`` and ``configure``.
+    """
+    params = load_checked(path)
+    return params, None if params.dataset == "own" else configure(params)
+
+
+def configure(params: Params, schema: Schema = PEN_DIGITS) -> Configured:
     """Make the objects that ``params`` describes. It trains nothing, so it also serves as a check before any work.
+
+    Args:
+        schema: of the data set, as split writes it.
 
     Raises:
         ParamsError: with one line for each unknown name and each invalid option, all at once.
@@ -79,10 +96,13 @@ def configure(params: Params) -> Configured:
     _check_names({key: getattr(params, key) for key in ("init", "activation", "hidden_layers")}, faults)
     if not faults.lines:
         with faults.noted("hidden_layers: "):
-            made["network"] = _network(params, rng)
+            made["network"] = _network(params, schema, rng)
     with faults.noted():
         made["loss"] = make_loss(params.loss, label_smoothing=params.label_smoothing)
-        made["loss"].table(len(CLASSES))  # rejects class weights for another number of classes
+        if schema.task == "classification":
+            made["loss"].table(len(schema.classes))  # rejects class weights for another number of classes
+        elif type(made["loss"]) not in [LOSSES[name] for name in REGRESSION_LOSSES]:
+            raise ValueError(f"loss must be {', '.join(REGRESSION_LOSSES)} for a regression, got {params.loss}")
     own_keys = {"lr": params.lr, "weight_decay": params.weight_decay, "clip_norm": params.clip_norm}
     given = next(iter(params.optimizer.values()), None) if isinstance(params.optimizer, dict) else None
     for option in own_keys.keys() & (given or {}):
@@ -149,18 +169,19 @@ def _check_names(params: Mapping[str, Any], faults: Faults) -> None:
             isinstance(layer, int) or layer == "activation" or make_layer(layer)
 
 
-def _network(params: Params, rng: np.random.Generator) -> Network:
+def _network(params: Params, schema: Schema, rng: np.random.Generator) -> Network:
     """The untrained network; ValueError if its layers do not fit together, or it would be too large."""
     layers = dense_layers(
         params.hidden_layers,
-        len(CLASSES),
+        len(schema.classes) or 1,
         params.activation,
         init=params.init,
         normalization=None if params.normalization == "none" else params.normalization,
         dropout=params.dropout,
         residual=params.residual,
     )
-    network, shape_in = Network(layers, rng=rng), (FEATURE_SETS[params.features].size,)
+    n_in = schema.encoder.size if schema.encoder else FEATURE_SETS[params.features].size
+    network, shape_in = Network(layers, rng=rng), (n_in,)
     size = network.count_parameters(shape_in)
     if size > MOST_PARAMETERS:
         raise ValueError(f"a network may have {MOST_PARAMETERS:,} parameters at most, got {size:,}")

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pen.augmentation import Augmentation
+from tabular.options import OwnTable
 from utils import one_line
 
 from .errors import ParamsError
@@ -56,12 +57,13 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    dataset: Literal["pendigits", "synthetic"]
+    dataset: Literal["pendigits", "synthetic", "own"]
+    own: OwnTable | None
     synthetic_rows_per_writer: Annotated[int, Field(strict=True, ge=10, le=10_000)]
 
     features: Literal["table", "ink"]
 
-    split_by: Literal["writer", "random"]
+    split_by: Literal["writer", "group", "random"]
     validation_writers: Annotated[int, Field(strict=True, ge=1, le=29)]  # of 30
     validation_fraction: Annotated[Number, Field(gt=0, lt=1)]
     split_seed: Seed
@@ -93,6 +95,11 @@ class Params(BaseModel):
 
     ece_bins: Annotated[int, Field(strict=True, ge=1, le=1000)]
     mistakes_shown: Annotated[int, Field(strict=True, ge=1, le=200)]
+
+    @property
+    def name(self) -> str:
+        """What results and MLflow call the data set."""
+        return self.own.name if self.dataset == "own" and self.own else self.dataset
 
 
 class Faults:
@@ -196,7 +203,7 @@ def read_values(path: Path) -> dict[str, Any]:
 def _explain(fault: dict[str, Any], values: dict[str, Any]) -> str:
     """One of pydantic's findings in a line: the key, the allowed values, the given value."""
     top, *inner = map(str, fault["loc"])
-    key = ".".join([top, *inner]) if top == "augment" else top
+    key = ".".join([top, *inner]) if top in BLOCKS else top
     if fault["type"] == "missing":
         return f"{key} is missing"
     if fault["type"] == "extra_forbidden":
@@ -212,9 +219,10 @@ def _explain(fault: dict[str, Any], values: dict[str, Any]) -> str:
     return f"{key} {allowed.replace('a valid ', 'a ')}, got {_shown(fault['input'])}"
 
 
+BLOCKS: dict[str, type[BaseModel]] = {"augment": Augmentation, "own": OwnTable}
 KEYS = [  # as `dvc exp run -S` takes them
-    *(name for name in Params.model_fields if name != "augment"),
-    *(f"augment.{name}" for name in Augmentation.model_fields),
+    *(name for name in Params.model_fields if name not in BLOCKS),
+    *(f"{block}.{name}" for block, model in BLOCKS.items() for name in model.model_fields),
 ]
 _SPEC = "a name, or one name with its options"
 _ALTERNATIVES = {

@@ -8,6 +8,7 @@ PARAMS_FILE, PIPELINE_FILE, LOCK_FILE = Path("params.yaml"), Path("dvc.yaml"), P
 RAW, PROCESSED, SPLIT = Path("data/raw"), Path("data/processed"), Path("data/split")
 MODELS, METRICS, FIGURES = Path("models"), Path("metrics"), Path("metrics/plots")
 
+SCHEMAS = (PROCESSED / "schema.json", SPLIT / "schema.json")  # of the data set
 SPLIT_FILES = tuple(SPLIT / f"{name}.npz" for name in ("train", "train_ink", "validation", "validation_ink", "test"))
 MODEL_FILES = (MODELS / "network.npz", MODELS / "network.json")
 HISTORY, TRAIN_METRICS = METRICS / "history.csv", METRICS / "train.json"

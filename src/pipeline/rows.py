@@ -18,8 +18,8 @@ class Rows(NamedTuple):
     """Some rows of the data set, as the network reads them."""
 
     X: NDArray[np.float32]  # (n, size of the features): (n, 16), from -1 to 1, of the table
-    y: NDArray[np.int64]  # (n,): the digit
-    writer: NDArray[np.int64]  # (n,), from 1
+    y: NDArray[Any]  # (n,): the class's number, int64; the scaled label of a regression, float64
+    writer: NDArray[Any]  # (n,): the group that is held out whole: the number of a digit's writer, or a text
     row: NDArray[np.int64]  # (n,): its number in the file of origin, from 0
     strokes: Strokes | None = None  # the ink that augmentation makes new rows from; None: none are made
 
@@ -47,16 +47,18 @@ def rows_npz(rows: Rows) -> bytes:
     return npz_bytes({name: array for name, array in rows._asdict().items() if name != "strokes"})
 
 
-def strokes_npz(strokes: Strokes) -> bytes:
-    """Strokes as the content of an npz file. Equal strokes give equal bytes."""
-    return npz_bytes(strokes._asdict())
+def strokes_npz(strokes: Strokes | None) -> bytes:
+    """Strokes as the content of an npz file, without any array if there is no ink. Equal strokes give equal bytes."""
+    return npz_bytes({} if strokes is None else strokes._asdict())
 
 
-def read_rows(name: str, size: int, *, with_ink: bool = False) -> Rows:
+def read_rows(name: str, size: int, *, with_ink: bool = False, n_classes: int = 10) -> Rows:
     """Read a part of data/split: ``train``, ``validation`` or ``test``.
 
     Args:
         size: how many features a row must have.
+        with_ink: whether to read the ink too.
+        n_classes: how many classes there are; 0: the labels are numbers of a regression.
 
     Raises:
         StageError: if a file is damaged, or holds something else.
@@ -64,11 +66,13 @@ def read_rows(name: str, size: int, *, with_ink: bool = False) -> Rows:
     path, ink = SPLIT / f"{name}.npz", SPLIT / f"{name}_ink.npz"
     X, y, writer, row = _arrays(path, Rows._fields[:4])
     rows, n = Rows(X, y, writer, row), y.size
-    whole_numbers = all(array.shape == (n,) and array.dtype == np.int64 for array in rows[1:4])
-    if not n or not whole_numbers or rows.X.dtype != np.float32 or rows.X.shape != (n, size):
+    kinds = (np.int64 if n_classes else np.float64, writer.dtype if writer.dtype.kind == "U" else np.int64, np.int64)
+    right = all(array.shape == (n,) and array.dtype == kind for array, kind in zip(rows[1:4], kinds, strict=True))
+    if not n or not right or rows.X.dtype != np.float32 or rows.X.shape != (n, size):
         raise StageError(f"{path} holds no rows of {size} features; `dvc repro` makes it again")
-    if not np.isfinite(rows.X).all() or rows.y.min() < 0 or rows.y.max() > 9:
-        raise StageError(f"{path} holds values that are not features or digits; `dvc repro` makes it again")
+    labelled = np.isin(rows.y, range(n_classes)) if n_classes else np.isfinite(rows.y)
+    if not np.isfinite(rows.X).all() or not labelled.all():
+        raise StageError(f"{path} holds values that are not features or labels; `dvc repro` makes it again")
     return rows._replace(strokes=read_strokes(ink, n)) if with_ink else rows
 
 

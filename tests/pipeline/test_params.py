@@ -64,7 +64,7 @@ def test_wrong_values_and_unknown_names_are_said_together(tmp_path: Path) -> Non
     ("epochs", 0, "epochs must be greater than or equal to 1, got 0"),
     ("epochs", 2.0, "epochs must be a whole number, got 2.0"),
     ("dropout", 1, "dropout must be less than 1, got 1"),
-    ("dataset", "mnist", "dataset must be 'pendigits' or 'synthetic', got 'mnist'"),
+    ("dataset", "mnist", "dataset must be 'pendigits', 'synthetic' or 'own', got 'mnist'"),
     ("batch_size", "ful", "batch_size must be a whole number greater than or equal to 1, or full, got 'ful'"),
     ("hidden_layers", [64, 0], "hidden_layers must be a list of widths"),
     ("residual", "yes", "residual must be a boolean, got 'yes'"),
@@ -75,6 +75,9 @@ def test_wrong_values_and_unknown_names_are_said_together(tmp_path: Path) -> Non
     ("augment", {"bent": 0.1}, "augment.bent is not a parameter; did you mean augment.bend?"),
     ("augment", {"plain": 0.6, "reordered": 0.6}, "augment: backwards, reordered, ornamented and plain must add up"),
     ("augment", 0.1, "augment must be keys and values, got 0.1"),
+    ("own", {"path": "mine.csv", "label": "y"}, "own.path: must be a file in data/own, where `make new-data DATA=...`"),
+    ("own", {"path": "data/own/a.csv"}, "own.label is missing"),
+    ("own", {"path": "data/own/a.csv", "label": 0, "tast": "x"}, "own.label"),
     ("augment_bend", 0.1, "augment_bend is now augment.bend, in one block: `augment: {bend: ...}`"),
 ])  # fmt: skip
 def test_fault_is_said_with_key_range_and_value(key: str, value: Any, line: str) -> None:

@@ -30,8 +30,8 @@ def test_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ({"X": np.zeros((2, 16))}, "holds no rows of 16 features"), ({"y": np.zeros(3, np.int64)}, "holds no rows"),
     ({"row": np.zeros(2)}, "holds no rows"),
     ({name: getattr(GOOD, name)[:0] for name in ("X", "y", "writer", "row")}, "holds no rows"),
-    ({"X": np.full((2, 16), np.nan, np.float32)}, "not features or digits"),
-    ({"y": np.array([0, 10])}, "not features or digits"), ({"y": np.array([-1, 0])}, "not features or digits"),
+    ({"X": np.full((2, 16), np.nan, np.float32)}, "not features or labels"),
+    ({"y": np.array([0, 10])}, "not features or labels"), ({"y": np.array([-1, 0])}, "not features or labels"),
     (None, "is damaged"),
 ])  # fmt: skip
 def test_what_is_no_rows_is_refused(test_file: Path, changes: dict[str, np.ndarray] | None, fault: str) -> None:

@@ -44,10 +44,9 @@ from runtime import checkpoint  # noqa: E402
 from tests.data_sets.lzw_writer import compress  # noqa: E402
 
 import commands.predict  # noqa: E402
-import preprocess  # noqa: E402
 import split  # noqa: E402
 from commands import champion, compare, doctor, ranking, serve  # noqa: E402
-from data_sets import download, pendigits, synthetic, unipen  # noqa: E402
+from data_sets import download, pen_files, pendigits, synthetic, unipen  # noqa: E402
 from neural_net import DivergedError, Network, StateError, Training, WeightAverage, dense_layers  # noqa: E402
 from pen.augmentation import Augmentation  # noqa: E402
 from pen.features import FEATURE_SETS  # noqa: E402
@@ -58,7 +57,9 @@ from pipeline import configure, params, paths  # noqa: E402
 from pipeline.errors import ParamsError, StageError  # noqa: E402
 from pipeline.model import read_model  # noqa: E402
 from pipeline.rows import Rows, read_rows, read_strokes, rows_npz, strokes_npz  # noqa: E402
+from pipeline.tables import table_csv  # noqa: E402
 from tracking.store import connect, one_line_faults, open_store  # noqa: E402
+from utils import scale_features  # noqa: E402
 from web.application import application  # noqa: E402
 
 SECONDS = 5.0  # of CPU time that one input may take
@@ -279,9 +280,9 @@ def read_ink(content: bytes) -> None:
     check(points.shape == (len(ink), 16) and points.min() >= 0 and points.max() <= 100)
     Path("ink.npz").write_bytes(strokes_npz(strokes_of(ink)))
     drawn = read_strokes(Path("ink.npz"), len(ink))
-    X, writer = preprocess.preprocess(points, ink.digit, ink, TWO_WRITERS, len(ink))
+    X, writer = pen_files.join(points, ink.digit, ink, TWO_WRITERS, len(ink))
     check(np.isfinite(X).all() and abs(X).max() <= 1 and set(writer) == {1, 2})
-    preprocess.format_csv(X, ink.digit, writer)
+    table_csv(pen_files.table_of(X, ink.digit, writer))
     bent = BENT(drawn, ink.digit, np.random.default_rng(0))
     check(bent.shape == X.shape and np.isfinite(bent).all() and abs(bent).max() <= 1)
 
@@ -353,8 +354,8 @@ def read_params(content: bytes) -> None:
 def handed_on(split: bool) -> list[Seed]:
     """Five rows as the preprocess stage or the split stage hands them on, and their ink."""
     ink, n = small_ink(), np.arange(5)
-    X, y, writer = preprocess.scale_features(eight_points(ink)[n]), ink.digit[n], ink.writer[n]
-    table = (preprocess.format_csv(X, y, writer).splitlines(keepends=True), as_lines)
+    X, y, writer = scale_features(eight_points(ink)[n]), ink.digit[n], ink.writer[n]
+    table = (table_csv(pen_files.table_of(X, y, writer)).splitlines(keepends=True), as_lines)
     arrays = ({"X": X.astype("f4"), "y": y, "writer": writer, "row": n}, as_npz)
     return [[arrays if split else table, (strokes_of(ink).take(n)._asdict(), as_npz)]]
 

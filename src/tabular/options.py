@@ -1,0 +1,57 @@
+"""The block ``own`` of params.yaml: which table of the user's a run trains on."""
+
+import re
+from pathlib import PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+FOLDER = PurePosixPath("data/own")  # a dep of fetch: git or DVC has its files also in temporary experiments
+
+Place = str | Annotated[int, Field(strict=True, ge=1)]  # a column, by its name or its number from 1
+Task = Literal["classification", "regression"]
+Missing = Literal["refuse", "impute"]
+
+
+class OwnTable(BaseModel):
+    """A table of the user's.
+
+    Attributes:
+        path: the file, in ``data/own``: CSV, TSV, Parquet or ARFF.
+        label: the column to predict.
+        group: the column of groups that are held out whole, such as patients; None: there are none.
+        drop: columns to leave out.
+        header: whether the first line of a CSV or TSV file has the names; without names, columns are 1, 2, ...
+        task: whether the label is a class or a number.
+        missing: whether missing values are an error, or filled in (see ``Encoder``).
+        test: the share of the rows to hold out for the test.
+        test_path: a file with the rows of the test instead; ``test`` then does not count.
+        name: what the results, the MLflow experiment and the registered model are called; by default the file's name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    label: Place
+    group: Place | None = None
+    drop: list[Place] = []
+    header: Annotated[bool, Field(strict=True)] = True
+    task: Task = "classification"
+    missing: Missing = "refuse"
+    test: Annotated[float, Field(strict=True, gt=0, lt=1)] = 0.2
+    test_path: str | None = None
+    name: Annotated[str, Field(max_length=60, pattern=r"^\w[\w.-]*$")] = Field(
+        default_factory=lambda given: name_from(PurePosixPath(given.get("path", "")).name)
+    )
+
+    @field_validator("path", "test_path")
+    @classmethod
+    def _check_path(cls, path: str | None) -> str | None:
+        if path is not None and (PurePosixPath(path).parent != FOLDER or path != str(PurePosixPath(path))):
+            raise ValueError(f"must be a file in {FOLDER}, where `make new-data DATA=...` copies it, got {path!r}")
+        return path
+
+
+def name_from(file: str) -> str:
+    """A name made of a file's name: ``my table.csv`` gives ``my-table``."""
+    return re.sub(r"[^\w.-]+", "-", file.split(".")[0]).strip("-.")[:60] or "own"
