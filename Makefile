@@ -42,7 +42,7 @@ endef
 comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run ui compare plots champion predict draw serve export sync doctor tidy test test-slow lint gradcheck oracle torture lies determinism \
+.PHONY: help run ui compare plots champion new-data predict draw serve export sync doctor tidy test test-slow lint gradcheck oracle torture lies determinism \
 	audit original cv report bench bench-short bench-scale bench-pipeline bench-serving debugging docs notebooks wheel setup install lock clean
 
 help:  ## list these targets
@@ -64,7 +64,10 @@ plots: .dvc/plots.html  ## draw loss curves and confusion matrices of RUNS="name
 champion: $(INSTALLED)  ## register the model of the best run, or of RUN=name; a model worse than the champion is refused
 	@$(RUN_PY) champion $(RUN)
 
-predict: $(INSTALLED)  ## predict the digits of FILE=rows.csv or of UNIPEN ink: make predict FILE=rows.csv MODEL=models TO=digits.csv
+new-data: $(INSTALLED)  ## set the project up for a table of your own: make new-data DATA=t.csv LABEL=column GROUP=column TASK=regression
+	@$(RUN_PY) new_data '$(DATA)' '$(LABEL)' $(if $(GROUP),--group '$(GROUP)') $(if $(TASK),--task $(TASK))
+
+predict: $(INSTALLED)  ## predict the rows of FILE=rows.csv, or of UNIPEN ink: make predict FILE=rows.csv MODEL=models TO=digits.csv
 	@$(RUN_PY) predict $(if $(FILE),'$(FILE)') $(MODEL) $(if $(TO),--to '$(TO)')
 
 draw: $(INSTALLED)  ## draw a digit on a page, see the network think, take it apart; RUN=name: the network of a run in MLflow
@@ -73,7 +76,7 @@ draw: $(INSTALLED)  ## draw a digit on a page, see the network think, take it ap
 serve: $(INSTALLED)  ## serve the model over HTTP: make serve MODEL=models PORT=5050
 	@$(RUN_PY) serve $(or $(MODEL),models) $(if $(PORT),--port $(PORT))
 
-export: $(INSTALLED)  ## write the model as dist/pendigits.onnx, for other runtimes: make export MODEL=models
+export: $(INSTALLED)  ## write the model as dist/NAME.onnx, for other runtimes: make export MODEL=models
 	@$(RUN_PY) export $(or $(MODEL),models)
 
 sync: $(INSTALLED)  ## log to MLflow what it lacks: DVC's experiments and the result in the workspace

@@ -22,6 +22,7 @@ import psutil
 import pytest
 import yaml
 from filelock import FileLock
+from tests.own_table import made_table
 from tests.project_copy import WHO, copy_project, git, make_repository
 from tests.tracking.finished_pipeline import Runs
 from tests.ui_at_work import asked, free_port, wait_for
@@ -349,6 +350,42 @@ def test_a_tracking_server_that_is_away_vanishes_and_comes_back(
         assert {key: held[name][key] for key in ("files", "models")} == {key: back[key] for key in ("files", "models")}
         assert held[name]["curves"].keys() == back["curves"].keys()
     assert (checkout.folder / "mlflow.db").read_bytes() == store
+
+
+LOAD = """
+import mlflow, sys
+mlflow.set_tracking_uri("sqlite:///mlflow.db")
+model = mlflow.pyfunc.load_model(sys.argv[1])
+print(model.predict(model.input_example).to_dict("records"))
+"""
+
+
+def test_a_table_of_the_users_is_a_dep_of_fetch_and_is_there_in_temporary_experiments(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    """A small table is in git, a large one in DVC's cache. Editing a cell makes DVC name fetch."""
+    options = ["-S", "epochs=1", "-S", "hidden_layers=[8]"]
+    for n, tracked in ((240, "git"), (30_000, "DVC")):
+        table = tmp_path / f"plants{n}.csv"
+        made_table(n).drop(columns="price").to_csv(table, index=False)
+        assert f"tracked by {tracked}" in checkout.make("new_data", str(table), "species", "--group", "patient")
+        checkout.dvc("exp", "run", "--temp", "-n", f"temp-{tracked}", *options)
+    checkout.dvc("exp", "run", "--queue", "-n", "queued", "-S", "seed=1", *options)
+    checkout.dvc("queue", "start")
+    checkout.work_off({"temp-git", "temp-DVC", "queued"})
+    said = checkout.make("compare")
+    assert "val_balanced_accuracy" in said
+    assert re.search(r"plants30000-\S+\s.*\(n=2\)", said, re.DOTALL)
+    assert "models:/plants30000@champion is now plants30000-" in checkout.make("champion")
+    answer = checkout.run(sys.executable, "-W", "ignore", "-c", LOAD, "models:/plants30000@champion")
+    assert "{'species': 'class " in answer
+    assert "already there" in checkout.make("sync")
+
+    checkout.dvc("repro", "--single-item", "fetch")
+    assert "fetch" not in checkout.dvc("status", "fetch")
+    own = checkout.folder / "data/own/plants30000.csv"
+    own.write_text(own.read_text().replace(",p0,", ",p00,", 1))
+    assert re.search(r"fetch:\s+changed deps:\s+modified:\s+data/own", checkout.dvc("status", "fetch"))
 
 
 def test_tidy_frees_what_nothing_needs_and_leaves_the_rest(checkout: Checkout) -> None:

@@ -37,7 +37,7 @@ def candidate(runs: list["entities.Run"], names: list[str]) -> "entities.Run":
     """
     if names:
         return ranking.named(runs, names[0])[0]
-    return ranking.ranked(runs, load_params(paths.project_root() / "params.yaml").dataset)[0]
+    return ranking.ranked(runs, load_params(paths.project_root() / "params.yaml").name)[0]
 
 
 def crown(client: "MlflowClient", run: "entities.Run") -> str:

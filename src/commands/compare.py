@@ -29,7 +29,18 @@ from utils import one_line
 
 from . import champion
 from .experiments import experiments_of
-from .ranking import comparable, differing, finished_runs, merit, merit_shown, named, params_of, ranked, unfinished_runs
+from .ranking import (
+    comparable,
+    differing,
+    finished_runs,
+    merit,
+    merit_shown,
+    named,
+    params_of,
+    ranked,
+    rankers,
+    unfinished_runs,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +51,13 @@ SHOWN = 10  # rows of the ranking
 COLUMN = 30  # the most letters across that a value takes
 COMMITTED = "as committed"
 LEAST = 16  # letters across for the parameters of the ranking
-VALIDATION = {"final_val_accuracy": False, "val_log_loss": True}  # what ranks, and whether less is better
-LESS_IS_BETTER = re.compile("loss|error|ece|brier|nll|seconds")  # of a metric's name
-METRICS = (*VALIDATION, "test_accuracy", "test_log_loss", "test_macro_f1", "test_ece", "n_parameters")  # side by side
+LESS_IS_BETTER = re.compile("loss|error|rmse|mae|ece|brier|nll|seconds")  # of a metric's name
+METRICS = (  # side by side
+    *("final_val_accuracy", "val_balanced_accuracy", "val_log_loss", "val_rmse", "val_mae", "val_r2", "test_accuracy"),
+    *("test_balanced_accuracy", "test_log_loss", "test_macro_f1", "test_ece", "test_rmse", "test_mae", "test_r2"),
+    "n_parameters",
+)
+TESTED = ("test_balanced_accuracy", "test_rmse", "test_accuracy")  # the first that the runs have is in the ranking
 
 
 def main() -> None:
@@ -67,7 +82,9 @@ def main() -> None:
         if chosen and len(chosen) <= MOST_COLUMNS and not asked.metric:
             lines = [*side_by_side(chosen, width), "", *advice(chosen, here, experiments)]
         else:
-            pool = ranked(chosen or runs, here.get("dataset", ""))
+            pool = ranked(
+                chosen or runs, here.get("own.name", "") if here.get("dataset") == "own" else here.get("dataset", "")
+            )
             left_out = {"on other data or validation rows": len(chosen or runs) - len(pool)}
             left_out |= {} if chosen else unfinished
             lines = [*ranking(pool, committed_params(here), left_out, asked.metric, width), ""]
@@ -110,8 +127,10 @@ def ranking(
         near = difflib.get_close_matches(metric, known, n=3)
         hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
         raise StageError(one_line(f"no run has the metric {metric}; {hint}"))
-    order = {metric: bool(LESS_IS_BETTER.search(metric))} if metric else VALIDATION
-    columns = list(dict.fromkeys([*order, *VALIDATION, "test_accuracy"]))
+    validation = rankers(known)
+    order = {metric: bool(LESS_IS_BETTER.search(metric))} if metric else validation
+    tested = next((name for name in TESTED if name in known), "test_accuracy")
+    columns = list(dict.fromkeys([*order, *validation, tested]))
     table = settings(runs, base, order, columns)
     shown = table[(table.index <= SHOWN) | (table["changes"] == COMMITTED)]
     rows = [["", "run", *columns, "differs from the committed parameters in"]]
@@ -237,8 +256,8 @@ def advice(runs: Sequence["entities.Run"], here: Mapping[str, str], experiments:
         return ["These runs were measured on different rows, so their figures cannot tell which is better."]
     best = max(runs, key=merit)
     if all(merit(run) == merit(best) for run in runs):
-        return ["They do equally well on the people held out for validation."]
-    said = f"Best on the people held out for validation: {best.info.run_name}"
+        return ["They do equally well on the rows held out for validation."]
+    said = f"Best on the rows held out for validation: {best.info.run_name}"
     return [one_line(said, 120), f"  {one_line(command_for(best, here, experiments), 1000)}"]
 
 

@@ -20,10 +20,10 @@ from pipeline.configure import load_and_configure
 from pipeline.errors import ParamsError, StageError
 from runtime.git import GitError, git_text, has_git, lacks_history
 from runtime.script import say
-from tracking.address import database_path, own_database, store_shown
+from tracking.address import database_path, experiment_name, own_database, store_shown
 from tracking.locations import moved_from
 from tracking.mlflow_run import abandoned_runs
-from tracking.store import EXPERIMENT, Store, check_address, connect, one_line_faults, open_store
+from tracking.store import Store, check_address, connect, one_line_faults, open_store
 from utils import one_line
 
 from . import ui
@@ -155,7 +155,7 @@ def check_store(root: Path) -> list[Finding]:
     found = [Finding(f"MLflow's store: intact, {store_shown()}")]
     if path and own_database():
         with connect(path) as database:
-            place = moved_from(database, EXPERIMENT)
+            place = moved_from(database, experiment_name())
         if place:
             found = [
                 Finding(f"the checkout was moved from {place}, where MLflow's store has its artifacts", "make sync")

@@ -6,10 +6,10 @@ It serves the network in models/, or that of a run in MLflow: make draw RUN=name
 import tempfile
 from pathlib import Path
 
-from pen.recognizer import Recognizer
 from pipeline.errors import StageError
-from pipeline.model import read_model
+from pipeline.model import Model, read_model
 from pipeline.paths import MODELS
+from tabular.model import TableModel
 
 from . import serve
 
@@ -20,10 +20,13 @@ def main() -> None:
     arguments = serve.parser("Draw digits and see the network think.", PORT)
     arguments.add_argument("run", nargs="?", help="a run in MLflow; default: the network in models/")
     chosen = serve.parsed(arguments)
-    serve.start(model_of_run(chosen.run) if chosen.run else read_model(MODELS), chosen, "/")
+    model = model_of_run(chosen.run) if chosen.run else read_model(MODELS)
+    if isinstance(model, TableModel):
+        raise StageError("the network reads a table of your own, not digits; `make serve` predicts its rows")
+    serve.start(model, chosen, "/")
 
 
-def model_of_run(name: str) -> Recognizer:
+def model_of_run(name: str) -> Model:
     """The network of a finished run.
 
     Raises:

@@ -1,6 +1,7 @@
-"""`make export`: write the trained recognizer as an ONNX model.
+"""`make export`: write the trained model as an ONNX model.
 
-Scaling and temperature are part of it: a model of the table's features takes raw coordinates from 0 to 100.
+Scaling and temperature are part of it: a model of the pen table takes raw coordinates from 0 to 100. A model of a table
+of your own takes encoded rows, as ``TableModel.rows`` makes them.
 """
 
 import sys
@@ -10,16 +11,22 @@ from neural_net import to_onnx
 from pipeline.model import read_model
 from pipeline.paths import MODELS
 from runtime.script import say
-
-TARGET = Path("dist/pendigits.onnx")
+from tabular.model import TableModel
 
 
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else MODELS
-    target = Path(sys.argv[2]) if len(sys.argv) > 2 else TARGET
-    recognizer = read_model(folder)
-    table = recognizer.features == "table"
+    model = read_model(folder)
+    n_in, scaling, gives, name = model.network.shape_in[0], (0, 1), "probabilities of the digits 0 to 9", "pendigits"
+    if isinstance(model, TableModel):
+        reads, name = f"{n_in} encoded columns", model.dataset
+        gives = f"probabilities of {len(model.classes)} classes" if model.classes else f"{model.label}, standardised"
+    elif model.features == "table":
+        reads, scaling = "16 coordinates from 0 to 100", (50, 50)
+    else:
+        reads = f"{n_in} features of ink"
+    target = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(f"dist/{name}.onnx")
     target.parent.mkdir(parents=True, exist_ok=True)
-    to_onnx(recognizer.network, target, scaling=(50, 50) if table else (0, 1), temperature=recognizer.temperature)
-    reads = "16 coordinates from 0 to 100" if table else f"{recognizer.network.shape_in[0]} features of ink"
-    say(f"{target}: X (rows of {reads}) -> probabilities of the digits 0 to 9, {target.stat().st_size / 1000:.0f} kB")
+    probabilities = bool(model.classes)
+    to_onnx(model.network, target, scaling=scaling, temperature=model.temperature, probabilities=probabilities)
+    say(f"{target}: X (rows of {reads}) -> {gives}, {target.stat().st_size / 1000:.0f} kB")

@@ -1,6 +1,7 @@
-"""`make predict FILE=rows.csv`: read the digits of a file with the trained network, and write them to a table.
+"""`make predict FILE=rows.csv`: predict the rows of a file with the trained network, and write a table.
 
-The file is a CSV table with the sixteen coordinates of each digit, or ink in the UNIPEN format.
+Of pen digits, the file is a CSV table with the sixteen coordinates of each digit, or ink in the UNIPEN format. Of a
+table of your own it has the same columns, in any format that `make new-data` reads.
 """
 
 import argparse
@@ -11,17 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_sets.pendigits import FEATURES
+from data_sets.table_file import read_table_file
 from data_sets.unipen import parse_ink
 from pen.features import FEATURE_SETS
 from pen.ink import DataError
 from pen.recognizer import Recognizer
 from pen.strokes import strokes_of
 from pipeline.errors import StageError
-from pipeline.model import read_model
+from pipeline.model import Model, read_model
 from pipeline.paths import METRICS, MODELS, RAW
 from pipeline.tables import table_csv
 from runtime.files import write_bytes
 from runtime.script import say
+from tabular.model import TableModel
 from utils import one_line, scale_features
 
 if TYPE_CHECKING:
@@ -41,22 +44,25 @@ def main() -> None:
         path.resolve() for path in WRITTEN_BY_DVC
     }:
         raise StageError(f"{target} must stay as it is; name the table to write: make predict FILE=... TO=digits.csv")
-    answer = predict(asked.file, read_model(asked.model))
+    model = read_model(asked.model)
+    answer = predict(asked.file, model)
     write_bytes(target, table_csv(answer))
-    known = (
-        f", {(answer['digit'].astype(str) == answer['predicted'].astype(str)).mean():.2%} as in the column digit"
-        if "digit" in answer
-        else ""
-    )
-    say(f"{target}: {len(answer)} digits{known}")
+    label = model.label if isinstance(model, TableModel) else "digit"
+    known = ""
+    if model.classes and label in answer:
+        right = answer[label].astype(str) == answer["predicted"].astype(str)
+        known = f", {right.mean():.2%} as in the column {one_line(label, 60)}"
+    say(f"{target}: {len(answer)} {'rows' if isinstance(model, TableModel) else 'digits'}{known}")
 
 
-def predict(file: Path, model: Recognizer) -> "pd.DataFrame":
-    """The file's other columns, and for each digit ``predicted`` and ``probability``.
+def predict(file: Path, model: Model) -> "pd.DataFrame":
+    """The file's other columns, and for each row ``predicted`` and, of a classifier, ``probability``.
 
     Raises:
         StageError: if the file cannot be read, naming the first row that is wrong.
     """
+    if isinstance(model, TableModel):
+        return predict_table(file, model)
     try:
         content = file.read_bytes()
         if content.lstrip()[:1] == b".":  # as in .SEGMENT
@@ -72,6 +78,25 @@ def predict(file: Path, model: Recognizer) -> "pd.DataFrame":
         raise StageError(one_line(said, 300)) from None
     p = model.probabilities(X)
     return table.assign(predicted=p.argmax(axis=1), probability=p.max(axis=1).astype(np.float64).round(6))
+
+
+def predict_table(file: Path, model: TableModel) -> "pd.DataFrame":
+    """All columns of a table, ``predicted`` and, of a classifier, ``probability``; errors as ``predict``."""
+    try:
+        table = read_table_file(file)
+        if not {*model.encoder.names} <= {*table.columns}:  # trained on a file without names, or it lacks a column
+            without = read_table_file(file, header=False)
+            table = without if {*model.encoder.names} <= {*without.columns} else table
+        X = model.rows(table)
+    except OSError as error:
+        raise StageError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise StageError(f"{file}: {error}") from None
+    if not model.classes:
+        return table.assign(predicted=model.numbers(X))
+    p = model.probabilities(X)
+    predicted = np.array(model.classes)[p.argmax(axis=1)]
+    return table.assign(predicted=predicted, probability=p.max(axis=1).astype(np.float64).round(6))
 
 
 def _from_ink(content: bytes, name: str, model: Recognizer) -> tuple["pd.DataFrame", NDArray[np.float32]]:

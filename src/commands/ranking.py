@@ -9,7 +9,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
@@ -29,7 +29,8 @@ def finished_runs(store: Store) -> list["entities.Run"]:
     Raises:
         StageError: if one has a metric that is not a number.
     """
-    runs = [run for run in _runs_with_status(store, "FINISHED") if "test_accuracy" in run.data.metrics]
+    tested = {"test_accuracy", "test_rmse"}
+    runs = [run for run in _runs_with_status(store, "FINISHED") if tested & run.data.metrics.keys()]
     for run in runs:
         check_metrics(run)
     return runs
@@ -82,18 +83,39 @@ def named(runs: Sequence["entities.Run"], name: str) -> list["entities.Run"]:
     raise StageError(f"no finished run is called {name}; {hint} `make sync` logs experiments that have no run")
 
 
+def rankers(metrics: Iterable[str]) -> dict[str, bool]:
+    """The metrics on the validation rows that rank runs, by what runs have, and whether less is better.
+
+    A regression is ranked by its errors. On a table of the user's, whose classes may be of unequal size, balanced
+    accuracy and the plain log-loss rank.
+    """
+    known = set(metrics)
+    if "val_rmse" in known:
+        return {"val_rmse": True, "val_mae": True}
+    if "val_balanced_accuracy" in known:
+        return {"val_balanced_accuracy": False, "val_log_loss": True}
+    return {"final_val_accuracy": False, "val_log_loss": True}
+
+
 def merit(run: "entities.Run") -> tuple[float, float]:
     """The rank of a run, more is better: accuracy on the validation rows; if that is equal, the negative log-loss.
 
-    That is the plain cross-entropy: val_loss depends on the label smoothing. Runs of older versions lack it.
+    That is the plain cross-entropy: val_loss depends on the label smoothing. Runs of older versions lack it. Of a
+    regression, the negative errors count.
     """
-    accuracy, loss = (run.data.metrics.get(name, math.nan) for name in ("final_val_accuracy", "val_log_loss"))
-    return 0.0 if math.isnan(accuracy) else accuracy, -math.inf if math.isnan(loss) else -loss
+    first, second = (
+        (-1 if less else 1) * run.data.metrics.get(name, math.nan) for name, less in rankers(run.data.metrics).items()
+    )
+    worst = -math.inf if "val_rmse" in run.data.metrics else 0.0
+    return worst if math.isnan(first) else first, -math.inf if math.isnan(second) else second
 
 
 def merit_shown(run: "entities.Run") -> str:
-    accuracy, negative_loss = merit(run)
-    return f"validation accuracy {accuracy:.2%}" + f", log-loss {-negative_loss:.4f}" * math.isfinite(negative_loss)
+    first, second = merit(run)
+    if "val_rmse" in run.data.metrics:
+        return f"validation RMSE {-first:.6g}, MAE {-second:.6g}"
+    kind = "balanced validation accuracy" if "val_balanced_accuracy" in run.data.metrics else "validation accuracy"
+    return f"{kind} {first:.2%}" + f", log-loss {-second:.4f}" * math.isfinite(second)
 
 
 def ranked(runs: Sequence["entities.Run"], dataset: str) -> list["entities.Run"]:

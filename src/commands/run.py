@@ -49,7 +49,7 @@ def main() -> None:
         if has_git() and (lacking := lacks_history()):
             kind, command = lacking
             say(f"This clone is {kind}, and DVC loses queued and temporary experiments; to fix it, run: {command}")
-        if params.dataset == "synthetic" or data_at_hand():
+        if params.dataset != "pendigits" or data_at_hand():
             worked = reproduce()
         else:
             with synthetic_params():
@@ -154,13 +154,27 @@ def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, s
         ("data set", training["dataset"]),
         ("rows", f"{training['n_train']} training, {training['n_validation']} validation, {test['n_test']} test"),
         ("network", f"{training['n_parameters']:,} parameters, {training['epochs']} epochs"),
-        ("validation", f"accuracy {training['val_accuracy']:.2%}, log-loss {training['val_log_loss']:.4f}  (held out)"),
-        *[("refit", f"trained anew on all {training['n_refit']} training and validation rows; this network is tested")]
-        * bool(training["n_refit"]),
-        ("test", f"accuracy {test['test_accuracy']:.2%}, log-loss {test['test_log_loss']:.4f}  (people never seen)"),
-        ("95 % interval", "; ".join(interval(test, *each) for each in INTERVALS.items() if f"{each[0]}_low" in test)),
+        *measured(training, test),
         ("pictures", str(paths.FIGURES)),
     ]
+
+
+def measured(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, str]]:
+    """The figures that count: of a table of the user's, those that rank its runs."""
+    lines = []
+    for part, key, of in (("validation", "val", training), ("test", "test", test)):
+        if "val_rmse" in training:
+            lines.append((part, f"RMSE {of[f'{key}_rmse']:.6g}, R2 {of[f'{key}_r2']:.4f}"))
+            continue
+        kind = "balanced_accuracy" if "val_balanced_accuracy" in training else "accuracy"
+        whom = "held out" if kind != "accuracy" or part == "validation" else "people never seen"
+        shown = f"{kind.replace('_', ' ')} {of[f'{key}_{kind}']:.2%}, log-loss {of[f'{key}_log_loss']:.4f}  ({whom})"
+        lines.append((part, shown))
+    if training["n_refit"]:
+        said = f"trained anew on all {training['n_refit']} training and validation rows; this network is tested"
+        lines.insert(1, ("refit", said))
+    bounds = [interval(test, *each) for each in INTERVALS.items() if f"{each[0]}_low" in test]
+    return lines + [("95 % interval", "; ".join(bounds))] * ("val_accuracy" in training and lines[0][1][:3] == "acc")
 
 
 def interval(test: dict[str, Any], key: str, of: str) -> str:

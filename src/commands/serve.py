@@ -1,7 +1,8 @@
 """`make serve` and `make draw`: serve a trained network on this machine, for programs and as a page to draw on.
 
-Both start the same server. GET / is the page, POST /predict and /invocations recognize digits. The server limits the
-cost of a request, and answers only requests to its own host name, so that a page of another site cannot use it.
+Both start the same server. GET / is the page, POST /predict and /invocations recognize digits. A network over a table
+of your own has no page; POST /invocations predicts its rows. The server limits the cost of a request, and answers only
+requests to its own host name, so that a page of another site cannot use it.
 """
 
 import argparse
@@ -10,11 +11,12 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from pen.recognizer import Recognizer
-from pipeline.model import read_model
+from pipeline.model import Model, read_model
 from runtime.script import say
+from tabular.model import TableModel
 from web.application import STREAMS, application
 from web.server_limits import listen
+from web.table import table_application
 
 HOST, PORT = "127.0.0.1", 5050
 OWN_NAMES = ["127.0.0.1", "localhost"]
@@ -47,9 +49,10 @@ def parsed(arguments: argparse.ArgumentParser) -> argparse.Namespace:
     return chosen
 
 
-def start(model: Recognizer, chosen: argparse.Namespace, path: str) -> None:
+def start(model: Model, chosen: argparse.Namespace, path: str) -> None:
     """Print the address and serve until Ctrl-C."""
-    app = application(model, [*OWN_NAMES, *chosen.name])
+    names = [*OWN_NAMES, *chosen.name]
+    app = table_application(model, names) if isinstance(model, TableModel) else application(model, names)
     say(f"http://{chosen.host}:{chosen.port}{path}  (Ctrl-C ends it)")
     options: dict[str, Any] = {"streams": {STREAMS: STREAM_SECONDS}, "lifespan": "off", "server_header": False}
     with threadpool_limits(1):  # more threads make the products of one digit ten times slower

@@ -16,8 +16,8 @@ from typing import Any
 
 from pipeline.paths import project_root
 from runtime.script import say
-from tracking.address import ARTIFACTS, store_uri
-from tracking.store import EXPERIMENT, VIEW, one_line_faults, open_store
+from tracking.address import ARTIFACTS, PEN_DIGITS, experiment_name, store_uri
+from tracking.store import one_line_faults, open_store, view
 
 HOST, FIRST_PORT = "127.0.0.1", 5000
 MOST_BYTES = 5_000_000  # of a request
@@ -42,8 +42,8 @@ def main() -> None:
         experiment = open_store().experiment_id
     uri = store_uri()
     if uri.startswith("http"):
-        view = f"workflowType=machine_learning&viewStateShareKey={EXPERIMENT}"
-        page = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs?{view}"
+        shown = f"workflowType=machine_learning&viewStateShareKey={experiment_name()}"
+        page = f"{uri.rstrip('/')}/#/experiments/{experiment}/runs?{shown}"
         say(f"MLFLOW_TRACKING_URI is set; its server shows the runs at {page}")
         return
     port = next(port for port in range(FIRST_PORT, 65536) if is_free(port))
@@ -86,7 +86,7 @@ def does(method: str, path: str) -> bool:
 def settings(experiment: str) -> dict[str, Any]:
     """The values for the browser's localStorage, under the names that MLflow's page uses."""
     return {
-        f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState': VIEW,
+        f'MLflowLocalStorage-1.1-ExperimentPage-["{experiment}"]-ReactComponentState': view(experiment_name()),
         "mlflow.workflowType_v1": "machine_learning",
         "mlflow.assistant.fab.autoOpenedOnFirstLoad_v1": True,
         "mlflow.telemetry.info.alert.dismissed_v1": True,
@@ -99,9 +99,9 @@ def local_storage_script(wanted: dict[str, Any]) -> str:
     values = json.dumps({key: json.dumps(value) for key, value in wanted.items()})
     mark = hashlib.sha256(values.encode()).hexdigest()[:16]
     return (
-        f"if (localStorage.getItem('{EXPERIMENT}') !== '{mark}') {{"
+        f"if (localStorage.getItem('{PEN_DIGITS}') !== '{mark}') {{"
         f"Object.entries({values}).forEach(([key, value]) => localStorage.setItem(key, value));"
-        f"localStorage.setItem('{EXPERIMENT}', '{mark}')}}"
+        f"localStorage.setItem('{PEN_DIGITS}', '{mark}')}}"
     )
 
 

@@ -3,7 +3,8 @@
     python src cross_validate lr=0.003 'hidden_layers=[256, 128]' --folds 5 --seeds 2
 
 The writers of the training file are divided into folds. Each fold is read by a network that was trained on all others.
-The test file is not used, so the result may guide the choice of parameters.
+The test file is not used, so the result may guide the choice of parameters. On a table of your own, the folds are of
+its groups, if it has any.
 """
 
 import argparse
@@ -19,13 +20,18 @@ import split
 import train
 from pen.calibration import fit_temperature
 from pen.recognizer import CLASSES
+from pipeline import paths
 from pipeline.configure import configure
 from pipeline.errors import StageError
 from pipeline.params import Params, ParamsError, check_params, load_params
 from pipeline.rows import Rows
+from pipeline.schema import read_schema
+from pipeline.table_rows import TableRows
 from runtime.progress import progress_bar
 from runtime.script import say
 from utils import accuracy
+
+from . import table_folds
 
 FOLD_SEED = 0  # the same folds for all configurations, so that their results can be compared fold by fold
 
@@ -170,6 +176,17 @@ def main() -> None:
     )
     given = parser.parse_args()
     params = overridden(load_params(), given.changes)
+    schema = read_schema(paths.PROCESSED)
+    said = "configuration: params.yaml"
+    of_table = split.read_rows_of(schema, "training", params.features) if schema.kind == "table" else None
+    if isinstance(of_table, TableRows):
+        if given.most_writers is not None or given.apart:
+            raise StageError("--most-writers and --apart are for pen digits")
+        with threadpool_limits(1), progress_bar(given.folds * given.seeds, "training", "cross-validation") as bar:
+            measured = table_folds.cross_validate_table(params, schema, of_table, given.folds, given.seeds, bar)
+        say(" ".join([said, *given.changes]))
+        say(table_folds.table(measured))
+        return
     configure(params)
     if given.most_writers is not None and given.most_writers < 1:
         raise StageError(f"--most-writers must be at least 1, got {given.most_writers}")
@@ -178,5 +195,5 @@ def main() -> None:
     with threadpool_limits(1), progress_bar(total, "training", "cross-validation") as bar:
         result = cross_validate(params, rows, given.folds, given.seeds, bar, given.most_writers)
     few = [] if given.most_writers is None else [f"trained on {given.most_writers} writers"]
-    say(" ".join(["configuration: params.yaml", *given.changes, *few]))
+    say(" ".join([said, *given.changes, *few]))
     say(table(result, given.apart))

@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 import split
 import train
 from pipeline.configure import configure
+from pipeline.errors import StageError
 from pipeline.params import Params, load_params
 from pipeline.rows import Rows
 from pipeline.tables import metrics_json
@@ -152,6 +153,8 @@ def _lines(figures: dict[str, Any], name: str) -> list[tuple[float, str, str, st
 
 
 def main() -> None:
+    if load_params().dataset == "own":
+        raise StageError("`make report` compares methods on pen digits; for a table of your own: make cv, make compare")
     table = load_params().model_copy(update={"features": "table"})
     ink = table.model_copy(update={"features": "ink", "augment": table.augment.model_copy(update=INK_AUGMENT)})
     configure(table)

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from pipeline.paths import project_root
+from pipeline.errors import StageError
+from pipeline.params import load_params
+from pipeline.paths import PARAMS_FILE, project_root
 
 ENVIRONMENT = {  # what the user has set wins
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -20,10 +22,21 @@ ENVIRONMENT = {  # what the user has set wins
 }
 
 
+PEN_DIGITS = "pendigits"
 ARTIFACTS = "mlartifacts"  # in the main checkout
 SQLITE = re.compile(r"sqlite(?:\+pysqlite)?:///(?!file:|:memory:)([^?]*)(.*)", re.DOTALL)
 NO_ANSWER = re.compile(r"API request to \S+ failed with (timeout )?exception|HTTPS?Connection|\('Conn")  # of a server
 DATABASE_ERROR = re.compile(r"\([\w.]+\.\w*Error\) .+")  # what SQLAlchemy puts between its own sentences
+
+
+def experiment_name() -> str:
+    """The project's experiment: it is called like the user's table, or ``pendigits`` for all pen digits."""
+    path = PARAMS_FILE if PARAMS_FILE.exists() else project_root() / PARAMS_FILE
+    try:
+        params = load_params(path)
+    except StageError:
+        return PEN_DIGITS
+    return params.name if params.dataset == "own" else PEN_DIGITS
 
 
 def store_uri() -> str:

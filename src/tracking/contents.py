@@ -35,6 +35,12 @@ def read_params(folder: Path) -> dict[str, Any]:
     return with_own_names(params).model_dump(mode="json")
 
 
+def dataset_of(params: Mapping[str, Any]) -> str:
+    """What the data set of a run is called: like the user's table, or as params.yaml has it."""
+    own = params.get("own") if params.get("dataset") == "own" else None
+    return str(own.get("name") if isinstance(own, Mapping) else params.get("dataset"))
+
+
 def flat(params: Mapping[str, Any]) -> dict[str, str]:
     """Parameters as MLflow stores them: strings of at most 6000 characters; nested names are joined by dots."""
     strings: dict[str, str] = {}
@@ -85,8 +91,12 @@ def description(folder: Path) -> str:
     sentences = (
         "{n_parameters:,} parameters, trained for {epochs} epochs on {n_train} rows.",
         "Validation: accuracy {val_accuracy:.2%}, log-loss {val_log_loss:.4f} on {n_validation} rows held out.",
+        "Validation: balanced accuracy {val_balanced_accuracy:.2%}.",
+        "Validation: RMSE {val_rmse:.6g}, R2 {val_r2:.4f} on {n_validation} rows held out.",
         "Then it was trained anew on all {n_refit} rows (`refit`). That network is tested and saved.",
         "Test: accuracy {test_accuracy:.2%}, log-loss {test_log_loss:.4f} on {n_test} rows.",
+        "Test: balanced accuracy {test_balanced_accuracy:.2%}.",
+        "Test: RMSE {test_rmse:.6g}, R2 {test_r2:.4f} on {n_test} rows.",
         "95 % interval for other people: {test_accuracy_people_low:.2%} to {test_accuracy_people_high:.2%}.",
     )
     known = [each for each in sentences if set(re.findall(r"{(\w+)", each)) <= said.keys()]
@@ -98,7 +108,8 @@ def data_inputs(folder: Path, dataset: str) -> "list[DatasetInput]":
     import mlflow.data
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    source = ARCHIVE_URL if dataset == "pendigits" else str(paths.RAW / dataset)
+    sources = {"pendigits": ARCHIVE_URL, "synthetic": str(paths.RAW / "synthetic")}
+    source = sources.get(dataset, str(paths.RAW / "own"))
     found = []
     for name, context in (("train", "training"), ("validation", "validation"), ("test", "testing")):
         file = folder / paths.SPLIT / f"{name}.npz"
@@ -115,11 +126,11 @@ def weight_norms(folder: Path) -> dict[str, float]:
     """The Euclidean norm of each weight matrix of a model, that is, of each parameter that weight decay applies to."""
     import numpy as np
 
-    from pen.recognizer import load_recognizer
+    from pipeline.model import read_model
 
     return {
         f"weight_norm_{layer.name}_{name}": float(np.linalg.norm(getattr(layer, name)))
-        for layer, name, declared in load_recognizer(folder / paths.MODELS).network.parameters()
+        for layer, name, declared in read_model(folder / paths.MODELS).network.parameters()
         if declared.decay
     }
 

@@ -7,17 +7,19 @@ import socket
 from collections.abc import Collection, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline import paths
 from pipeline.tables import read_table, records_of
 from runtime.git import GitError, git_text
 from runtime.script import say
+from utils import one_line
 
-from .address import own_database
+from .address import PEN_DIGITS, own_database
 from .contents import (
     data_checksum,
     data_inputs,
+    dataset_of,
     description,
     files_checksum,
     flat,
@@ -28,7 +30,7 @@ from .contents import (
     weight_norms,
 )
 from .messages import Epoch, now
-from .store import EXPERIMENT, Store
+from .store import Store
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient, entities
@@ -150,7 +152,7 @@ def is_under_another_name(
 
 def run_name(dataset: str, origin: Mapping[str, str]) -> str:
     """What a run is called at first."""
-    return ("" if dataset == EXPERIMENT else f"{dataset}-") + origin.get("dvc.exp_name", "workspace")
+    return ("" if dataset == PEN_DIGITS else f"{dataset}-") + origin.get("dvc.exp_name", "workspace")
 
 
 def _is_of(run: "entities.Run", origin: Mapping[str, str]) -> bool:
@@ -203,7 +205,7 @@ class Run:
         """
         from mlflow.entities import Param
 
-        dataset, commit = str(params.get("dataset")), _git_commit(folder)
+        dataset, commit = dataset_of(params), _git_commit(folder)
         grid = re.fullmatch(r"(.+)-\d+", origin.get("dvc.exp_name", ""))
         tags = {
             **origin,
@@ -302,37 +304,25 @@ class Run:
         model checks their values.
         """
         import mlflow
-        import numpy as np
-        import pandas as pd
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, Schema
         from mlflow.types.schema import AnyType
 
-        from pen.recognizer import load_recognizer
-
-        from .served_model import COLUMNS
-
-        if load_recognizer(self.folder / paths.MODELS).features == "ink":
-            example = pd.DataFrame({"ink": [[np.reshape(EXAMPLE, (8, 2)).tolist()]]})
-            told = "a column ink: the strokes of a digit, lists of points x, y"
-        else:
-            example = pd.DataFrame([EXAMPLE], columns=COLUMNS)
-            told = "raw pen coordinates, 0 to 100, as x1, y1, ..., x8, y8"
-        source = _source_of(self.folder)
-        probabilities = [ColSpec("double", f"p{digit}") for digit in range(10)]
+        told = _served(self.folder)
+        source = _source_of(self.folder, told.script)
         with mlflow.start_run(self.id):
             mlflow.pyfunc.log_model(
                 name="network",
-                python_model=str(source / "tracking/served_model.py"),
+                python_model=str(source / told.script),
                 artifacts={path.stem + path.suffix: str(self.folder / path) for path in paths.MODEL_FILES},
-                code_paths=[str(source / name) for name in ("custom.py", "neural_net", "pen", "utils.py")],
+                code_paths=[str(source / name) for name in ("custom.py", "neural_net", told.room, "utils.py")],
                 signature=ModelSignature(
-                    inputs=Schema([ColSpec(AnyType(), name) for name in example.columns]),
-                    outputs=Schema([ColSpec("long", "digit"), *probabilities]),
+                    inputs=Schema([ColSpec(AnyType(), name) for name in told.example.columns]),
+                    outputs=Schema(told.outputs),
                 ),
-                input_example=example,
+                input_example=told.example,
                 pip_requirements=[f"numpy=={version('numpy')}"],  # to find them out would take 3 s
-                metadata={"input": told},
+                metadata={"input": told.input},
             )
 
     def _upload(self, files: Iterable[Path], place: str | None = None) -> None:
@@ -354,10 +344,47 @@ class Run:
             self.client.log_batch(self.id, metrics[first : first + METRICS_A_CALL])
 
 
-def _source_of(folder: Path) -> Path:
+class _Served(NamedTuple):
+    """How a model is served: its script and room in src, an example of its input and words on it, its outputs."""
+
+    script: str
+    room: str
+    example: Any
+    input: str
+    outputs: list[Any]
+
+
+def _served(folder: Path) -> _Served:
+    """How MLflow serves the model in ``folder``."""
+    import numpy as np
+    import pandas as pd
+    from mlflow.types import ColSpec
+
+    from pipeline.model import read_model
+    from tabular.model import TableModel, probability_names
+
+    model = read_model(folder / paths.MODELS)
+    if isinstance(model, TableModel):
+        label = ColSpec("string" if model.classes else "double", model.label)
+        outputs = [label, *(ColSpec("double", name) for name in probability_names(model.classes))]
+        told = one_line(f"raw rows with the columns {', '.join(model.encoder.names)}", 1000)
+        return _Served("tracking/served_table.py", "tabular", model.encoder.example(), told, outputs)
+    from .served_model import COLUMNS
+
+    if model.features == "ink":
+        example = pd.DataFrame({"ink": [[np.reshape(EXAMPLE, (8, 2)).tolist()]]})
+        told = "a column ink: the strokes of a digit, lists of points x, y"
+    else:
+        example = pd.DataFrame([EXAMPLE], columns=COLUMNS)
+        told = "raw pen coordinates, 0 to 100, as x1, y1, ..., x8, y8"
+    probabilities = [ColSpec("double", f"p{digit}") for digit in range(10)]
+    return _Served("tracking/served_model.py", "pen", example, told, [ColSpec("long", "digit"), *probabilities])
+
+
+def _source_of(folder: Path, script: str) -> Path:
     """The code that made the model in ``folder``; for an older version the present code, which reads the same files."""
     source = folder / "src"
-    return source if (source / "tracking/served_model.py").exists() else Path(__file__).resolve().parents[1]
+    return source if (source / script).exists() else Path(__file__).resolve().parents[1]
 
 
 def _git_commit(folder: Path) -> str:

@@ -9,7 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from pipeline.errors import StageError
@@ -21,7 +21,9 @@ from .address import (
     DATABASE_ERROR,
     ENVIRONMENT,
     NO_ANSWER,
+    PEN_DIGITS,
     database_path,
+    experiment_name,
     own_database,
     sqlite_uri,
     store_shown,
@@ -34,7 +36,6 @@ from .messages import now
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT = "pendigits"
 COLUMNS = {  # of the table of runs, with their widths in pixels, so that a screen of usual width has room for all
     "metrics.`final_val_accuracy`": 130,
     "metrics.`test_accuracy`": 105,
@@ -46,24 +47,17 @@ COLUMNS = {  # of the table of runs, with their widths in pixels, so that a scre
     "params.`seed`": 50,
     "duration": 75,
 }
-VIEW = {
-    "selectedColumns": [column for column in COLUMNS if column != "duration"],  # which is always there
-    "columnOrder": list(COLUMNS),
-    "columnWidths": COLUMNS,
-    "chartsSearchFilter": "^(train|val)_(loss|accuracy)$",  # the curves; a chart a metric would hide them among bars
-}
-EXPERIMENT_TAGS = {
-    "mlflow.experimentKind": "custom_model_development",  # the UI opens on training runs instead of on GenAI
-    f"mlflow.sharedViewState.{EXPERIMENT}": json.dumps(VIEW),  # a page's address can name it
-    "mlflow.note.content": """\
+NOTE = """\
 One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 
 | column | meaning |
 |---|---|
-| test_accuracy, test_log_loss | on the official test file; its writers are in neither training nor validation |
+| test_accuracy, test_log_loss | on the test rows; their writers, or groups, are in neither training nor validation |
 | test_accuracy_low, ..._high | its 95 % interval for other digits by the same people; with `people`: for other people |
-| test_macro_f1, test_ece | mean F1 score over the ten digits; expected calibration error, 0 at best |
-| final_val_accuracy, val_log_loss | on the people held out for validation, before `refit` trains on them too |
+| test_macro_f1, test_ece | mean F1 score over the classes; expected calibration error, 0 at best |
+| final_val_accuracy, val_log_loss | on the rows held out for validation, before `refit` trains on them too |
+| val_balanced_accuracy | the same for a table of your own, whose runs it ranks |
+| val_rmse, test_rmse, ..._mae, ..._r2 | of a regression, in the label's unit; val_rmse ranks its runs |
 | test_log_loss, val_log_loss | the plain cross-entropy of the probabilities, so the two can be compared |
 | train_loss, val_loss, loss_floor | the objective of the training, with label smoothing; the lowest value it can have |
 | n_train, n_refit | the rows of the training; the rows of the second training with `refit`, whose network is tested |
@@ -76,8 +70,33 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 The charts show the curves; clear their search field to see all metrics. To compare two runs, tick both and press
 Compare: the page shows the parameters that differ and, under Artifacts, the pictures of both. weights.png has the
 histograms of the weights.
-""",
-}
+"""
+
+
+def view(name: str) -> dict[str, Any]:
+    """How the page shows the runs of an experiment: the columns of its table, and which charts."""
+    widths = COLUMNS
+    if name != PEN_DIGITS:
+        figures = ("val_balanced_accuracy", "val_log_loss", "test_balanced_accuracy", "val_rmse", "test_rmse")
+        kept = {column: width for column, width in COLUMNS.items() if not column.startswith("metrics.")}
+        widths = {f"metrics.`{figure}`": 120 for figure in figures} | kept
+    return {
+        "selectedColumns": [column for column in widths if column != "duration"],  # which is always there
+        "columnOrder": list(widths),
+        "columnWidths": widths,
+        "chartsSearchFilter": "^(train|val)_(loss|accuracy)$",  # the curves; a chart a metric would hide them
+    }
+
+
+def experiment_tags(name: str) -> dict[str, str]:
+    """The tags that describe an experiment in MLflow's page."""
+    return {
+        "mlflow.experimentKind": "custom_model_development",  # the UI opens on training runs instead of on GenAI
+        f"mlflow.sharedViewState.{name}": json.dumps(view(name)),  # a page's address can name it
+        "mlflow.note.content": NOTE,
+    }
+
+
 LOCK_SECONDS = 20  # how long a locked database is waited for
 
 
@@ -104,8 +123,8 @@ def open_store(*, follow: bool = True) -> Store:
         if own_database():
             with connect(path) as database:
                 if follow:
-                    follow_root(path, database, EXPERIMENT)
-                relative = are_relative(database, EXPERIMENT)
+                    follow_root(path, database, experiment_name())
+                relative = are_relative(database, experiment_name())
             if relative:
                 os.chdir(project_root())
     elif not uri.startswith("http"):
@@ -167,19 +186,20 @@ def _experiment(client: "MlflowClient") -> str:
     """The id of the project's experiment, which is created, restored or described first if necessary."""
     from mlflow.exceptions import MlflowException
 
-    found = client.get_experiment_by_name(EXPERIMENT)
+    name = experiment_name()
+    tags, found = experiment_tags(name), client.get_experiment_by_name(name)
     if not found:
         # A server has its own place for artifacts; a database would take a folder of the working directory.
         artifacts = None if store_uri().startswith("http") else str(project_root() / ARTIFACTS)
         try:
-            return client.create_experiment(EXPERIMENT, artifacts, tags=EXPERIMENT_TAGS)
+            return client.create_experiment(name, artifacts, tags=tags)
         except MlflowException:
-            found = client.get_experiment_by_name(EXPERIMENT)  # another process may have been faster
+            found = client.get_experiment_by_name(name)  # another process may have been faster
             if not found:
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    for tag, value in EXPERIMENT_TAGS.items():
+    for tag, value in tags.items():
         if found.tags.get(tag) != value:
             client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)

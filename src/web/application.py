@@ -84,7 +84,7 @@ def application(
     _answer_page(app, model, shelf)
     _answer_training(app, Trainer(shelf))
     _keep_drawings(app, album or Album())
-    _explain_refusals(app)
+    explain_refusals(app)
     app.mount("/static", StaticFiles(directory=STATIC))
     app.add_middleware(Bounds, most_bytes=MOST_BYTES, names=names)
     return app
@@ -256,7 +256,7 @@ def _keep_drawings(app: FastAPI, album: Album) -> None:
         return Exact(album.summary())
 
 
-def _explain_refusals(app: FastAPI) -> None:
+def explain_refusals(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def refuse_body(request: Request, error: RequestValidationError) -> JSONResponse:
         told = request.headers.get("content-type")

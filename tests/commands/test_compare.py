@@ -58,7 +58,7 @@ def test_only_differing_parameters_are_shown_with_metrics_and_deltas() -> None:
 def test_the_better_one_is_told_by_validation_never_by_the_test_rows() -> None:
     worse, better = experiment("worse", 0.90, test=0.99), experiment("better", 0.91, test=0.10)
     better_one, command = compare.advice([worse, better], {}, {"worse", "better"})
-    assert better_one == "Best on the people held out for validation: better"
+    assert better_one == "Best on the rows held out for validation: better"
     assert command == "  dvc exp apply better"
     assert "first" in compare.advice([run("first", 0.9, 0.1), run("second", 0.9, 0.2)], {}, ())[0]
     assert "equally well" in compare.advice([run("a"), run("b")], {}, ())[0]
@@ -118,7 +118,7 @@ def test_older_versions_go_by_checksums_and_the_parameters_are_those_before_trai
     assert not ranking.comparable(one, other)
     stages = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["stages"]
     deciding = {key for name in ("fetch", "preprocess", "split") for key in stages[name]["params"]}
-    assert deciding - {"features"} == set(ranking.ROWS) == set(ROWS)
+    assert deciding - {"features", "own"} == set(ranking.ROWS) == set(ROWS)
 
 
 class Registry:
@@ -178,12 +178,12 @@ def test_a_worse_or_incomparable_one_is_refused(challenger: Any, reason: str) ->
 
 
 def test_the_candidate_is_the_best_on_the_rows_of_the_newest_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(dataset="pendigits"))
+    monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(name="pendigits"))
     newest, best, elsewhere = run("newest", 0.9), run("best", 0.95), run("elsewhere", 0.99, data="other")
     assert champion.candidate([newest, best, elsewhere], []) is best
     assert champion.candidate([newest, best, elsewhere], ["newest"]) is newest
     elsewhere.data.tags["dataset"] = "synthetic"
-    monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(dataset="synthetic"))
+    monkeypatch.setattr(champion, "load_params", lambda path: SimpleNamespace(name="synthetic"))
     assert champion.candidate([newest, best, elsewhere], []) is elsewhere
     assert champion.candidate([newest, best], []) is best  # without the data set, a run is on synthetic digits
     with pytest.raises(StageError, match="no finished run"):
@@ -249,7 +249,7 @@ def test_forty_runs_are_ranked_by_setting_and_the_best_run_is_the_one_that_champ
     assert lines[12] == "The best single run is of row 4: grid-4-2, validation accuracy 88.20%, log-loss 0.1180."
     assert rows[-1][-2:] == ["as", "committed"]
     assert lines[13] == "Left out: 1 lower in rank, 2 on other data or validation rows, 1 running, 2 failed, 1 stopped."
-    assert lines[15] == "Best on the people held out for validation: grid-4-2"
+    assert lines[15] == "Best on the rows held out for validation: grid-4-2"
     assert lines[-1] == "  make champion (registers its model)"
     assert said(champion.main)[0].startswith("models:/synthetic@champion is now grid-4-2: ")
     assert said(compare.main)[-1] == "  it is models:/synthetic@champion"
@@ -263,7 +263,7 @@ def test_forty_runs_are_ranked_by_setting_and_the_best_run_is_the_one_that_champ
     ]
     by_test = said(compare.main, "--metric", "test_accuracy", "grid-1*", "grid-0-1")
     assert [line.split()[1] for line in by_test[1:4]] == ["grid-0-1", "grid-1-2", "grid-10-2"]
-    assert by_test[-2] == "Best on the people held out for validation: grid-10-2"
+    assert by_test[-2] == "Best on the rows held out for validation: grid-10-2"
     with pytest.raises(StageError, match="no run has the metric test_acuracy; did you mean test_accuracy"):
         said(compare.main, "--metric", "test_acuracy")
 
