@@ -1,5 +1,6 @@
 """Read a table of the user's from a CSV, TSV, Parquet or ARFF file: every cell as text."""
 
+import csv
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ SEPARATORS = {
     ".tab": "\t",
 }  # which of them: that of the first line
 KINDS = (*SEPARATORS, ".parquet", ".arff")
+_NO_TABLE = (ValueError, LookupError, OSError, NotImplementedError, OverflowError, StopIteration, csv.Error)
 
 
 def kind_of(path: Path | str) -> str:
@@ -53,7 +55,7 @@ def read_table_file(path: Path, *, header: bool = True, called: str = "") -> "pd
             table, names = _arff(content)
         else:
             table, names = _text(content, SEPARATORS[kind], header)
-    except (ValueError, NotImplementedError, UnicodeError, OverflowError, StopIteration) as error:
+    except _NO_TABLE as error:
         raise StageError(one_line(f"{called} is not a table: {error}", 300)) from None
     if not len(table):
         raise StageError(f"{called} has no rows")

@@ -48,6 +48,8 @@ def test_parquet_and_a_file_without_a_header(tmp_path: Path) -> None:
     ("t.csv", b"a,b\n1,2\n3,4,5\n", "line 3"), ("t.csv", b"a,b\n\xff,1\n", "is not a table"),
     ("t.parquet", b"PAR1", "is not a table"), ("t.arff", b"@relation r\n", "is not a table"),
     ("t.arff", b"@relation r\n@attribute a string\n@data\nx\n", "is not a table"),
+    ("t.arff", b"@relation r\n@atribute a numeric\n@data\n1\n", "is not a table"),
+    ("t.arff", b"@relation r\n@attribute a numeric\n@attribute b {x,z}\n@data\n1,x\r2,z\n1\n", "is not a table"),
 ])  # fmt: skip
 def test_a_file_that_is_no_table_is_named(tmp_path: Path, name: str, content: bytes, fault: str) -> None:
     (tmp_path / name).write_bytes(content)
