@@ -65,7 +65,7 @@ champion: $(INSTALLED)  ## register the model of the best run, or of RUN=name; a
 	@$(RUN_PY) champion $(RUN)
 
 new-data: $(INSTALLED)  ## set the project up for a table of your own: make new-data DATA=t.csv LABEL=column GROUP=column TASK=regression
-	@$(RUN_PY) new_data '$(DATA)' '$(LABEL)' $(if $(GROUP),--group '$(GROUP)') $(if $(TASK),--task $(TASK))
+	@$(RUN_PY) new_data $(if $(DATA),'$(DATA)') $(if $(LABEL),'$(LABEL)') $(if $(GROUP),--group '$(GROUP)') $(if $(TASK),--task $(TASK))
 
 predict: $(INSTALLED)  ## predict the rows of FILE=rows.csv, or of UNIPEN ink: make predict FILE=rows.csv MODEL=models TO=digits.csv
 	@$(RUN_PY) predict $(if $(FILE),'$(FILE)') $(MODEL) $(if $(TO),--to '$(TO)')
