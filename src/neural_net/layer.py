@@ -226,20 +226,18 @@ class Layer(Views, Shown):
     def twin(self) -> Self:
         """This layer with buffers of its own, for another thread; parameters and state are the same arrays.
 
-        Other arrays, lists and dictionaries in the attributes of a class from outside of the package are copied,
-        because ``forward`` may write to them.
+        The other attributes of a class from outside of the package are copied, because ``forward`` may write to them.
+        TypeError if one cannot be copied, such as a lock.
         """
         twin = object.__new__(type(self))
         vars(twin).update(vars(self), _buffers={}, parameters=dict(self.parameters))
-        shared = {*self._views, *self._passing(), "parameters", "_state", "_buffers"}
+        shared = {*self._views, *self._passing(), "parameters", "_state", "_buffers", "dtype", "rng"}
         outside = not type(self).__module__.startswith(f"{__package__}.")
+        copies: dict[int, Any] = {id(array): array for array in self.arrays().values()}
+        copies |= {id(child): child.twin() for child in self.children()}
         for name, value in list(vars(twin).items()):
-            if isinstance(value, Layer):
-                vars(twin)[name] = value.twin()
-            elif isinstance(value, list) and any(isinstance(part, Layer) for part in value):
-                vars(twin)[name] = [part.twin() if isinstance(part, Layer) else part for part in value]
-            elif outside and name not in shared and isinstance(value, np.ndarray | list | dict):
-                vars(twin)[name] = copy.deepcopy(value)
+            if name not in shared and (outside or isinstance(value, list)):
+                vars(twin)[name] = copy.deepcopy(value, copies)
         twin.forget()
         return twin
 

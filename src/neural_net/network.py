@@ -214,9 +214,13 @@ class Network(Views):
         """
         X = self.check_inputs(X)
         result = batch_array((len(X), *self.shape_out), self.dtype)
-        free = self.lock.acquire(False)  # without waiting
+        chain, free = self.chain, self.lock.acquire(False)  # without waiting
+        if not free:
+            try:
+                chain = chain.twin()
+            except TypeError:  # a part keeps what cannot be copied, such as a lock
+                free = self.lock.acquire()
         try:
-            chain = self.chain if free else self.chain.twin()
             if len(X) == 1:
                 result[:] = chain.forward(X)
                 return result
