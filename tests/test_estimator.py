@@ -72,6 +72,11 @@ def test_the_configurations_have_every_part() -> None:
     assert used == {"loss": set(LOSSES), "optimizer": set(OPTIMIZERS), "schedule": set(SCHEDULES)}
 
 
+def test_the_repr_is_the_whole_code_however_long() -> None:
+    model = NeuralNetRegressor([8] * 99, activation=ReLU(), lr=1)
+    assert repr(model) == f"NeuralNetRegressor(hidden_layers={[8] * 99}, activation=ReLU(), lr=1)"
+
+
 # The tests of scikit-learn's own networks that do not pass, and why
 ANOTHER = {
     "test_fit": "writes the weights into attributes of its own before partial_fit",

@@ -20,6 +20,7 @@ from neural_net import Network, Training, dense_layers
 from neural_net.callbacks import Callback, EarlyStopping, Record, restore, snapshot
 from neural_net.losses import Loss
 from neural_net.optimizers import Optimizer, make_optimizer
+from neural_net.parts import call
 from neural_net.values import check, check_count
 
 Array = NDArray[Any]
@@ -90,6 +91,10 @@ class Estimator(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+    def __repr__(self) -> str:
+        """The code that makes such an estimator, whole: scikit-learn leaves out the middle of what is long."""
+        return call(self)
 
     # The difference between a classifier and a regressor
 
