@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from .parts import Shown, arguments, options
-from .values import Array, Shape, check, of_shape
+from .values import Array, Shape, check, fitting
 from .views import Places, Views
 
 
@@ -182,7 +182,7 @@ class Layer(Views, Shown):
         """Copy arrays into the parameters and states, in the order of ``get_weights``.
 
         Raises:
-            ValueError: if they are not as many, or one has another shape; then nothing is copied.
+            ValueError: if they are not as many, or one does not fit; then nothing is copied.
         """
         places = {f"{layer.name}.{name}": array for layer in self.walk() for name, array in layer.arrays().items()}
         if len(weights) != len(places):
@@ -190,7 +190,7 @@ class Layer(Views, Shown):
                 f"expected {len(places)} arrays, {', '.join(places) or 'as it has no sizes'}, got {len(weights)}"
             )
         pairs = zip(places.items(), weights, strict=True)
-        arrays = [of_shape(place.shape, name, given) for (name, place), given in pairs]
+        arrays = [fitting(place, name, given) for (name, place), given in pairs]
         for place, array in zip(places.values(), arrays, strict=True):
             place[...] = array
 

@@ -174,7 +174,7 @@ class Network(Views):
         """Copy arrays into the parameters and states, in the order of ``get_weights``.
 
         Raises:
-            ValueError: if they are not as many, or one has another shape; then nothing is copied.
+            ValueError: if they are not as many, or one does not fit; then nothing is copied.
         """
         self.chain.set_weights(weights)
 

@@ -106,12 +106,18 @@ def as_numbers(values: Any, what: str) -> Array:
     return array
 
 
-def of_shape(shape: Shape, what: str, value: Any) -> Array:
-    """Numbers as an array; ValueError if it has another shape."""
+def fitting(place: Array, what: str, value: Any) -> Array:
+    """Numbers as an array like ``place``; ValueError for another shape, or if its dtype cannot hold them."""
     array = as_numbers(value, what)
-    if array.shape != shape:
-        raise ValueError(f"{what} has shape {shape}, got an array of shape {array.shape}")
-    return array
+    if array.shape != place.shape:
+        raise ValueError(f"{what} has shape {place.shape}, got an array of shape {array.shape}")
+    if array.dtype == place.dtype:
+        return array
+    with np.errstate(over="ignore"):  # reported below
+        cast = array.astype(place.dtype)
+    if not np.isfinite(cast).all() and np.isfinite(array).all():
+        raise ValueError(f"{what} cannot hold {not_finite(array, place.dtype)}")
+    return cast
 
 
 _ROWS_CHECKED = 65536  # at once

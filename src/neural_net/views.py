@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .values import Array, of_shape
+from .values import Array, fitting
 
 _set = object.__setattr__  # looked up once: layers assign in every step
 
@@ -20,14 +20,14 @@ class Views:
     if not TYPE_CHECKING:  # mypy reports attributes that a class does not declare
 
         def __setattr__(self, name: str, value: Any) -> None:
-            """Raise ValueError for an array of another shape, and if the place of the numbers does not exist yet."""
+            """Raise ValueError for numbers that do not fit, and if their place does not exist yet."""
             if name not in self._views:
                 _set(self, name, value)
             elif value is not (place := vars(self).get(name)):  # it is after layer.W *= 2
                 owner = getattr(self, "name", "") or type(self).__name__
                 if place is None:
                     raise ValueError(f"{owner}.{name} cannot be assigned before the sizes are known")
-                place[...] = of_shape(place.shape, f"{owner}.{name}", value)
+                place[...] = fitting(place, f"{owner}.{name}", value)
 
 
 class Places(dict[str, Array]):
@@ -38,4 +38,4 @@ class Places(dict[str, Array]):
         if place is None:
             super().__setitem__(name, value)
         elif value is not place:  # it is after state["mean"] *= 2
-            place[...] = of_shape(place.shape, name, value)
+            place[...] = fitting(place, name, value)

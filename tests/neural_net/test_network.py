@@ -54,6 +54,10 @@ def test_assigned_arrays_are_copied_to_where_the_network_computes_and_saves(rng:
         for wrong in (0, np.ones((*place.shape, 2)), place[:-1]):
             with pytest.raises(ValueError, match=rf"{name} has shape \(.*\), got an array of shape \("):
                 setattr(owner, name, wrong)
+    single = Network([Linear(3)], 4, rng=rng)  # in float32
+    for assign in (single.set_weights, lambda arrays: setattr(single[0], "W", arrays[0])):
+        with pytest.raises(ValueError, match=r"W cannot hold 1e\+300 \(too large for float32\)"):
+            assign([np.full((4, 3), 1e300), np.zeros(3)])
     network.layers[-1].W *= 2
     assert np.array_equal(network.params[-network.layers[-1].n_parameters : -3], network.layers[-1].W.ravel())
 
