@@ -195,15 +195,11 @@ class Network(Views):
 
     def backward(self, grad_out: Array) -> Array:
         """Fill ``grads`` from the loss's gradient by the latest outputs; returns the gradient by the inputs."""
-        return self.chain.backward(self._cast(grad_out))
+        return self.chain.backward(np.asarray(grad_out, self.dtype))
 
     def backward_parameters(self, grad_out: Array) -> None:
         """``backward`` without the gradient by the inputs, which training does not need."""
-        self.chain.backward_parameters(self._cast(grad_out))
-
-    def _cast(self, grad_out: Array) -> Array:
-        """A loss of one's own may calculate in another dtype."""
-        return grad_out if grad_out.dtype is self.dtype else grad_out.astype(self.dtype)
+        self.chain.backward_parameters(np.asarray(grad_out, self.dtype))
 
     # Predictions
 

@@ -32,7 +32,7 @@ from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .over_steps import loss_for, right
 from .schedules import Schedule, make_schedule
-from .values import Array, Rng, check_count, check_positive, generator, listed, of_type
+from .values import Array, Rng, Shape, check_count, check_positive, generator, listed, of_type
 
 Augment = Callable[[Array, np.random.Generator], Array]
 
@@ -220,7 +220,7 @@ class Training:
                 hits = right(outputs, classes)
                 weighed = hits if weight is None else hits * weight
                 tally.hits += int(np.count_nonzero(hits)) if weighed.dtype == bool else total(weighed)
-            grad, mass = self.loss.backward(), float(len(X))
+            grad, mass = self._gradient(outputs.shape), float(len(X))
             if row_weight is not None and self._mean_weight is not None:
                 mass = total(row_weight)
                 grad *= mass / (len(X) * self._mean_weight)
@@ -246,6 +246,14 @@ class Training:
             if self.accuracy:
                 record["val_accuracy"] = val_accuracy
         return record
+
+    def _gradient(self, shape: Shape) -> Array:
+        """The loss's gradient; ValueError if a loss of one's own returns another shape."""
+        grad = np.asarray(self.loss.backward(), self.network.dtype)
+        if grad.shape != shape:
+            name = type(getattr(self.loss, "loss", self.loss)).__name__
+            raise ValueError(f"{name}: backward must return an array of shape {shape}, got the shape {grad.shape}")
+        return grad
 
     def _weigh_rows(self, weight: Array | None) -> None:
         for layer in self.network.walk() if self._mean_weight is not None else ():

@@ -81,6 +81,11 @@ class InDouble(nn.MeanSquaredError):
         return super().backward().astype(np.float64)
 
 
+class Short(nn.MeanSquaredError):
+    def backward(self) -> np.ndarray:
+        return super().backward()[:, :1]
+
+
 def test_parts_of_ones_own_may_calculate_in_float64(blobs: Data) -> None:
     class Tenfold:
         def Forward_prop(self, Z: np.ndarray) -> np.ndarray:
@@ -592,6 +597,7 @@ class Wrong(nn.Layer):
     ({"callbacks": [nn.Diagnostics(), EarlyStopping(monitor="los")]}, "EarlyStopping watches los, and .* epoch, lr,"),
     ({"sample_weight": [1, np.nan, 1]}, "sample_weight must be 3 numbers of at least 0"),
     ({"loss": 5}, "loss must be of type Loss, got 5"),
+    ({"loss": Short()}, r"Short: backward must return an array of shape \(3, 3\), got the shape \(3, 1\)"),
     ({"callbacks": EarlyStopping(2)}, r"callbacks must be in a list, \[EarlyStopping\(patience=2\)\], got Early"),
     ({"callbacks": [print]}, "a callback must be of type Callback, got <built-in function print>"),
     ({"callbacks": [EarlyStopping()]}, r"EarlyStopping watches val_loss, which needs validation=\(X, y\)"),
