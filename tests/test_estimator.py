@@ -263,7 +263,7 @@ def test_says_which_parameter_is_wrong(options: dict[str, Any], message: str) ->
         quick(**options).fit(*IRIS)
 
 
-@pytest.mark.parametrize("options", [{"activation": "rellu"}, {"optimizer": "sgd", "lr": 1e30}])
+@pytest.mark.parametrize("options", [{"activation": "rellu"}, {"loss": "hinge"}, {"optimizer": "sgd", "lr": 1e30}])
 def test_a_fit_that_fails_changes_nothing(options: dict[str, Any]) -> None:
     X, y = IRIS
     model = quick().fit(X, y)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, Self
@@ -108,7 +109,8 @@ class NeuralNetClassifier(ClassifierMixin, Estimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_label = self.loss == "cross_entropy" or self._loss_for(multilabel=True).binary
+        with suppress(ValueError):  # of a wrong parameter; a fit reports it, and predictions do not need it
+            tags.classifier_tags.multi_label = self.loss == "cross_entropy" or self._loss_for(multilabel=True).binary
         return tags
 
     def _encode(self, y: Array, known: bool, *, partial: bool, classes: Any = None) -> Array:
