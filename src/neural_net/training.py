@@ -32,7 +32,7 @@ from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .over_steps import loss_for, right
 from .schedules import Schedule, make_schedule
-from .values import Array, Rng, Shape, check_count, check_positive, generator, listed, of_type
+from .values import Array, Rng, Shape, check, check_count, check_positive, generator, listed, of_type
 
 Augment = Callable[[Array, np.random.Generator], Array]
 
@@ -126,6 +126,7 @@ class Training:
         if mean_weight is not None:
             check_positive(self, mean_weight=mean_weight)
         self.mean_weight = mean_weight
+        check(augment is None or callable(augment), self, f"augment must be a function, got {augment!r}")
         self.shuffle, self.augment = shuffle, augment
         self.accuracy = accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", given) for given in listed("callbacks", callbacks)]

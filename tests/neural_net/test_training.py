@@ -603,6 +603,7 @@ class Wrong(nn.Layer):
     ({"callbacks": [EarlyStopping()]}, r"EarlyStopping watches val_loss, which needs validation=\(X, y\)"),
     ({"callbacks": [EarlyStopping(monitor="train_accuracy")], "accuracy": False},
      "EarlyStopping watches train_accuracy, which needs accuracy=True and several outputs"),
+    ({"augment": "noise"}, "Training: augment must be a function, got 'noise'"),
     ({"augment": lambda X, rng: X[:2]}, "augment must return as many rows as it is given, 3, and returned 2"),
     ({"augment": lambda X, rng: np.repeat(X, 2, 0)}, "as it is given, 3, and returned 6"),
     ({"augment": lambda X, rng: None}, "augment must return as many rows as it is given, 3, and returned None"),
