@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .activations import (
     ELU,
@@ -31,7 +32,7 @@ from .layer import Layer
 from .layers import Chain, Dropout, Flatten, Linear, Reshape, Residual
 from .network import Network
 from .normalization import BatchNorm, LayerNorm
-from .values import Array, of_type
+from .values import Array, as_numbers, check, check_positive, of_type
 
 OPSET = 20  # the operators of ONNX 1.15, of which GELU is the newest
 IR_VERSION = 9
@@ -65,7 +66,7 @@ def to_onnx(
     network: Network,
     path: str | Path | None = None,
     *,
-    scaling: tuple[float, float] = (0.0, 1.0),
+    scaling: tuple[ArrayLike, ArrayLike] = (0.0, 1.0),
     temperature: float = 1.0,
     probabilities: bool = True,
 ) -> Any:
@@ -77,15 +78,16 @@ def to_onnx(
     Args:
         network: its parameters and running statistics are copied.
         path: also write the model to this file.
-        scaling: the middle and the half width of the inputs' range, for networks trained on (X - middle) / half.
+        scaling: the middle and the half width of the inputs' range, for networks trained on (X - middle) / half; two
+            numbers, or arrays with a number for each input, such as a StandardScaler's ``mean_`` and ``scale_``.
         temperature: what the logits are divided by first.
         probabilities: False: the output is ``outputs``, as ``Network.outputs`` has it. Networks without probabilities
             need this.
 
     Raises:
         ImportError: if the package onnx is not installed.
-        ValueError: if the network is not built or has no probabilities, or a part in it cannot be exported; the message
-            names the part.
+        ValueError: if the network is not built or has no probabilities, for an option that cannot be, or if a part in
+            the network cannot be exported; the message names the part.
     """
     try:
         import onnx
@@ -93,6 +95,10 @@ def to_onnx(
         raise ImportError("to_onnx needs the package onnx: pip install onnx") from None
     if not of_type(Network, "network", network).built:
         raise ValueError("the network has no sizes yet; build it, or give it its first data, and export it then")
+    check_positive(network, temperature=temperature)
+    middle, half = (as_numbers(part, "scaling") for part in scaling)
+    fits = all(part.shape in ((), network.shape_in) for part in (middle, half)) and (half > 0).all()
+    check(bool(fits), network, f"scaling must be the middle and the half width, greater than 0, got {scaling}")
     operations: tuple[str, ...] = ()
     if probabilities:
         try:
@@ -102,8 +108,7 @@ def to_onnx(
         if temperature != 1 and not operations:
             raise ValueError("a temperature divides logits, and this network ends in softmax")
     graph, name = Graph(), "X"
-    if scaling != (0.0, 1.0):
-        middle, half = scaling
+    if middle.any() or (half != 1).any():
         name = graph.node("Div", graph.node("Sub", name, graph.constant(middle)), graph.constant(half))
     name = _export(graph, network.chain, name)
     if temperature != 1:

@@ -82,9 +82,11 @@ def test_onnx_answers_as_the_network_does(case: str) -> None:
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: to_onnx(Network([Linear(1)], 4, rng=0)), "a single output has no classes; .* probabilities=False"),
     (lambda: to_onnx(trained("softmax at the end"), temperature=2), "a temperature divides logits, and this netw"),
+    (lambda: to_onnx(Network([Linear(3)], 4, rng=0), temperature=0), "temperature must be greater than 0, got 0"),
+    (lambda: to_onnx(Network([Linear(3)], 4, rng=0), scaling=(0, [1, 0, 1, 1])), "half width, greater than 0, got"),
     (lambda: to_onnx(Neural_Net([4, 3], [])), r"network must be of type Network, got .*; give its network$"),
     (lambda: to_onnx([Linear(3)]), r"network must be of type Network, got \[Linear\(3\)\]$"),
 ])  # fmt: skip
-def test_what_has_no_probabilities_in_onnx_is_named(call: Any, message: str) -> None:
+def test_what_cannot_be_exported_to_onnx_is_named(call: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()

@@ -50,6 +50,10 @@ def test_outputs_scaling_temperature_and_classes(tmp_path):
     rng = np.random.default_rng(0)
     network = Network(["tanh", {"linear": {"n_out": 2}}], 4, rng=rng, classes=["a", "b"])
     raw = rng.uniform(0, 100, (9, 4))
+    by_input = (np.array([40, 50, 60, 0]), np.arange(1.0, 5))
+    model = to_onnx(network, scaling=by_input)
+    scaled = (raw - by_input[0]) / by_input[1]
+    assert in_onnxruntime(model, raw) == pytest.approx(network.predict_proba(scaled), abs=1e-5)
     model = to_onnx(network, tmp_path / "network.onnx", scaling=(50, 50), temperature=2, probabilities=False)
     assert (tmp_path / "network.onnx").read_bytes() == model.SerializeToString()
     assert in_onnxruntime(model, raw) == pytest.approx(network.outputs((raw - 50) / 50) / 2, abs=1e-5)
