@@ -4,7 +4,7 @@ That depends on ``network.task``, which the loss decides when a training begins:
 
 | task           | trained with                                  | predict            | probabilities              |
 |----------------|-----------------------------------------------|--------------------|----------------------------|
-| classification | a loss of classes, or class numbers           | the largest output | softmax                    |
+| classification | a loss of classes, class numbers, or softmax  | the largest output | softmax                    |
 | one_vs_rest    | binary cross-entropy and class numbers        | the largest output | each sigmoid / their sum   |
 | multilabel     | binary cross-entropy and rows of 0 and 1      | 1 if positive      | the sigmoid of each output |
 | regression     | another loss and rows of numbers              | the outputs        | none                       |
@@ -47,7 +47,7 @@ def task_of(loss: Loss, y: Array, network: "Network") -> str:
     class_numbers = y.ndim == len(network.shape_out) and (network.n_outputs > 1 or loss.always_classes)
     if loss.binary:
         return "one_vs_rest" if class_numbers else "multilabel"
-    classes = class_numbers or loss.always_classes or network.classes is not None
+    classes = class_numbers or loss.always_classes or network.classes is not None or _ends_in_softmax(network)
     return "classification" if classes else "regression"
 
 
@@ -60,6 +60,11 @@ def end_of(layers: Sequence[Layer]) -> Layer | None:
     return None
 
 
+def _ends_in_softmax(network: "Network") -> bool:
+    end = end_of(network.chain.layers)
+    return isinstance(end, Softmax) and end.shape_out[-1] == network.n_outputs > 1
+
+
 def to_probabilities(network: "Network") -> tuple[str, ...]:
     """The operations that turn the outputs into probabilities; none if the network ends in softmax.
 
@@ -69,11 +74,10 @@ def to_probabilities(network: "Network") -> tuple[str, ...]:
     operations = lookup("the task of a network", TASKS, network.task)
     if network.task == "regression":
         raise ValueError("the network was trained to predict numbers, which have no probabilities; use predict")
-    n_outputs = network.chain.shape_out[-1]
+    n_outputs = network.n_outputs
     if n_outputs == 1 and network.task != "multilabel" and network.classes is None:
         raise ValueError("a network with a single output has no classes; predict gives its number for each row")
-    end = end_of(network.chain.layers)
-    return () if isinstance(end, Softmax) and end.shape_out[-1] == n_outputs else operations
+    return () if _ends_in_softmax(network) else operations
 
 
 def probabilities(network: "Network", outputs: Array) -> Array:

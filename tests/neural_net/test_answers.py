@@ -63,6 +63,13 @@ def test_a_network_answers_as_its_loss_meant_the_outputs(case: str, tmp_path: Pa
             np.testing.assert_allclose(one.predict_proba(X), expected, rtol=1e-4)
 
 
+def test_a_network_that_ends_in_softmax_answers_with_classes_whatever_its_targets() -> None:
+    network = Network([Linear(3), "softmax"], 4, rng=0)
+    fit(network, X, np.eye(3)[CLASSES], rng=0, epochs=1, loss="mean_squared_error")
+    assert np.array_equal(network.predict(X), network(X).argmax(axis=1))
+    assert np.array_equal(network.predict_proba(X), network(X))
+
+
 def in_onnx(network: Network, **options: Any) -> Any:
     session = onnxruntime.InferenceSession(to_onnx(network, **options).SerializeToString())
     return session.run(None, {"X": X.astype(np.float32)})[0]
