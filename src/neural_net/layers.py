@@ -351,6 +351,8 @@ def make_layer(spec: Any) -> Layer:
         raise ValueError(
             f"a layer cannot be the number {spec}; {spec} units are Linear({spec}), or a width in dense_layers"
         )
+    if isinstance(spec, list | tuple) or hasattr(spec, "chain"):
+        raise ValueError(f"a layer cannot be a list or a network; put its layers in, such as *network, got {spec!r}")
     part: Any = make("layer", {**LAYERS, **ACTIVATIONS}, spec)
     return part if isinstance(part, Layer) else make_activation(part)
 

@@ -66,7 +66,8 @@ def listed(what: str, values: Any) -> list[Any]:
     """The values in a list; ValueError for a single value that is in none."""
     single = not isinstance(values, Iterable) or isinstance(values, str | Mapping)
     if single:
-        raise ValueError(f"{what} must be in a list, [{values!r}], got {values!r}")
+        example = "" if values is None else f", [{values!r}]"
+        raise ValueError(f"{what} must be in a list{example}, got {values!r}")
     return list(values)
 
 

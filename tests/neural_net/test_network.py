@@ -201,6 +201,9 @@ ONE_BY_ONE = [  # as in other libraries
     (lambda: Residual(Linear(3), ReLU()), "Residual takes its layers in one list"),
     (lambda: Residual("relu"), r"layers must be in a list, \['relu'\], got 'relu'"),
     (lambda: Network({"linear": {"n_out": 3}}, rng=0), r"layers must be in a list, \[{'linear': {'n_out': 3}}\]"),
+    (lambda: Network([["relu"]], rng=0), r"a layer cannot be a list or a network; .* \*network, got \['relu'\]"),
+    (lambda: Network([Network(["relu"], rng=0)], rng=0), r"a layer cannot be a list or a network; put .*, got Net"),
+    (lambda: Network(None, rng=0), "layers must be in a list, got None"),  # type: ignore[arg-type]
     (lambda: Network([64, "relu"], rng=0), r"a layer cannot be the number 64; 64 units are Linear\(64\), or a width"),
     (lambda: Network([Linear(3), ReLU], rng=0), r"layer must be a name, .*; write ReLU\(\.\.\.\)"),
 ]
