@@ -96,7 +96,8 @@ class NeuralNetClassifier(ClassifierMixin, Estimator):
     def predict_proba(self, X: ArrayLike) -> Array:
         """The probability of each class, (rows, n_classes): the softmax of the outputs, for multilabel the sigmoid.
 
-        With ``binary_cross_entropy`` and one label a row: sigmoids over their sum. Other elementwise losses give none.
+        With ``binary_cross_entropy`` and one label a row: sigmoids over their sum. After other elementwise losses the
+        softmax only orders the classes.
         """
         check_is_fitted(self)
         return np.exp(self.predict_log_proba(X)) if self._by_label else softmax(self._outputs(X))
