@@ -4,6 +4,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -236,7 +237,7 @@ class Layer(Views, Shown):
         copies: dict[int, Any] = {id(array): array for array in self.arrays().values()}
         copies |= {id(child): child.twin() for child in self.children()}
         for name, value in list(vars(twin).items()):
-            if name not in shared and (outside or isinstance(value, list)):
+            if name not in shared and (outside or isinstance(value, list)) and not isinstance(value, ModuleType):
                 vars(twin)[name] = copy.deepcopy(value, copies)
         twin.forget()
         return twin
