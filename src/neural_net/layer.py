@@ -48,11 +48,13 @@ class Layer(Views, Shown):
 
     _trainable = True
     _name = ""
+    _state: Places
     rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
     handed_out = False  # whether a user took the layer from a network: then the copy keeps its weights on purpose
     row_weight: Array | None = None  # (batch,) how much the rows of a training batch count; set by the training
     passing: tuple[str, ...] = ("row_weight",)  # left out of copies: the latest batch, more views of parameters
+    complete = False  # whether its network is built: then the arrays of its state keep their names and shapes
     added_options: tuple[str, ...] = ()  # saved only if not the default: files without them stay as they always were
 
     def __init__(self) -> None:
@@ -86,12 +88,19 @@ class Layer(Views, Shown):
 
     @state.setter
     def state(self, state: Mapping[str, Any]) -> None:
-        self._state = Places({name: np.asarray(array, self.dtype) for name, array in state.items()})
+        places = Places({name: np.asarray(array, self.dtype) for name, array in state.items()})
+        if self.complete:
+            known, given = shapes_of(self._state), shapes_of(places)
+            if known != given:
+                raise ValueError(f"the state of {self.name} is {known}, got {given or 'nothing'}")
+            places = Places({name: places[name] for name in self._state})  # in the order of get_weights
+        self._state = places
 
     # The function
 
     def build(self, shape_in: Shape) -> Shape:
         """Fix the sizes for samples of ``shape_in``, without the batch axis; returns the shape of the output."""
+        self.complete = False
         self.shape_in, self.shape_out = shape_in, self._shapes(shape_in)
         return self.shape_out
 
@@ -291,6 +300,11 @@ def _checked(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         return result
 
     return checked
+
+
+def shapes_of(arrays: Mapping[str, Array]) -> str:
+    """In words, sorted by name: ``W (16, 3), b (3,)``."""
+    return ", ".join(f"{name} {array.shape}" for name, array in sorted(arrays.items()))
 
 
 _MOST_BUFFERS = 48

@@ -14,7 +14,7 @@ from .activations import UserActivation
 from .answers import predictions, probabilities
 from .display import code, html_table, layer_rows, text_table
 from .initializers import initialize
-from .layer import Layer, Parameter, batch_array
+from .layer import Layer, Parameter, batch_array, shapes_of
 from .layers import Chain, handed_out, make_layer, takes_a_list
 from .parts import lookup
 from .values import Array, Rng, Shape, as_rows, check, check_count, generator, listed
@@ -152,6 +152,7 @@ class Network(Views):
         initialize(self.chain, self.rng)
         for layer, weights in before:
             _keep(layer, weights)
+            layer.complete = True
         self.identity = object()  # by which an optimizer knows the network again
         self.shape_in = shape_in  # last, since other threads ask for it
 
@@ -378,12 +379,13 @@ def _check_classes(classes: Array | None, n_outputs: int) -> None:
 def _keep(layer: Layer, weights: Mapping[str, Array]) -> None:
     """Give a layer the weights that it had before its network was built."""
     places = layer.arrays()
-    if {name: array.shape for name, array in weights.items()} == {name: array.shape for name, array in places.items()}:
+    if shapes_of(weights) == shapes_of(places):
         for name, array in weights.items():
             places[name][...] = array
     elif weights:
-        shapes = ", ".join(f"{name} {array.shape}" for name, array in weights.items())
-        warnings.warn(f"{layer.name} draws new weights: those it has do not fit here, {shapes}", stacklevel=4)
+        warnings.warn(
+            f"{layer.name} draws new weights: those it has do not fit here, {shapes_of(weights)}", stacklevel=4
+        )
 
 
 _ROWS_AT_ONCE = 1024

@@ -75,7 +75,13 @@ def test_running_states_keep_their_place_and_dtype(blobs: Any) -> None:
     assert (norm.state["mean"] is place, place.tolist()) == (True, [0, 1, 2, 3])
     with pytest.raises(ValueError, match=r"mean has shape \(4,\), got an array of shape \(1,\)"):
         norm.state["mean"] = [1]
-    norm.state = {"mean": np.zeros(4), "variance": np.ones(4)}
+    for wrong in ({}, {"mean": np.zeros(4)}, {"mean": np.zeros(1), "variance": np.ones(1)}):
+        with pytest.raises(
+            ValueError, match=r"the state of batchnorm1 is mean \(4,\), variance \(4,\), got (noth|mean)"
+        ):
+            norm.state = wrong
+    norm.state = {"variance": np.ones(4), "mean": np.zeros(4)}
+    assert list(norm.state) == ["mean", "variance"]
     fit(network, *blobs, rng=0, epochs=1)
     for one in (network, copy.deepcopy(network)):
         assert {array.dtype for layer in one.walk() for array in layer.state.values()} == {np.dtype(np.float32)}
