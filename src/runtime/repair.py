@@ -7,6 +7,7 @@ leaves git's index locked. (DVC itself removes ended processes from its rwlock.)
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from pipeline.errors import StageError
 from pipeline.paths import LOCK_FILE
 
 from .files import write_bytes
@@ -21,11 +23,17 @@ from .git import GitError, git, git_text
 from .script import say
 
 RUNNING = Path(".dvc/tmp/rwlock")
+CUT_OFF = Path(".dvc/tmp/dvc.lock.cut-off")  # what it held, in case it was not a kill that broke it
+CONFLICT = re.compile(rb"(?m)^(<{7}|={7}|>{7})[ \r\n]")
 PATIENCE = 1.0  # seconds after which a file that is being written is whole
 
 
 def repair() -> None:
-    """Restore or remove each broken file, and print a line for it."""
+    """Restore or remove each broken file, and print a line for it.
+
+    Raises:
+        StageError: if git has written the conflicts of a merge into ``dvc.lock``; it stays as it is.
+    """
     with contextlib.suppress(GitError):
         index_lock = Path(git_text("rev-parse", "--git-path", "index.lock"))
         if index_lock.exists() and not _git_or_dvc_at_work():
@@ -35,10 +43,18 @@ def repair() -> None:
         RUNNING.unlink()
         say(f"{RUNNING} was cut off when a run was killed; it is removed")
     if _is_broken(LOCK_FILE, _is_lock_file):
-        LOCK_FILE.unlink()
+        if CONFLICT.search(LOCK_FILE.read_bytes()):
+            raise StageError(
+                f"{LOCK_FILE} has the conflict markers of a merge; take one side, with "
+                f"`git checkout --ours {LOCK_FILE}` or --theirs, and run again: the stages complete it"
+            )
+        LOCK_FILE.replace(CUT_OFF)
         with contextlib.suppress(GitError):
             write_bytes(LOCK_FILE, git("cat-file", "--filters", f"HEAD:./{LOCK_FILE}"))
-        say(f"{LOCK_FILE} was cut off when a run was killed; the committed file is restored; the stages complete it")
+        say(
+            f"{LOCK_FILE} was cut off when a run was killed; the committed file is restored; the stages complete it "
+            f"(before: {CUT_OFF})"
+        )
 
 
 def _git_or_dvc_at_work() -> bool:

@@ -9,8 +9,9 @@ from runtime import repair
 import pytest
 from tests.project_copy import git, make_repository
 
+from pipeline.errors import StageError
 from pipeline.paths import LOCK_FILE
-from runtime.repair import RUNNING
+from runtime.repair import CUT_OFF, RUNNING
 
 WHOLE = b"schema: '2.0'\nstages:\n  a:\n    cmd: echo\n    deps:\n    - path: x\n      hash: md5\n"
 WHOLE += b"      md5: 0cc175b9c0f1b6a831c399e269772661\n      size: 1\n"
@@ -39,6 +40,7 @@ def test_a_cut_lock_file_is_removed(length: int, capsys: pytest.CaptureFixture[s
     LOCK_FILE.write_bytes(WHOLE[:length])
     repair.repair()
     assert not LOCK_FILE.exists()
+    assert CUT_OFF.read_bytes() == WHOLE[:length]
     assert capsys.readouterr().out.startswith("dvc.lock was cut off")
 
 
@@ -48,6 +50,25 @@ def test_a_cut_lock_file_is_as_committed_again(tmp_path: Path) -> None:
     LOCK_FILE.write_bytes(WHOLE[:HALF])
     repair.repair()
     assert LOCK_FILE.read_bytes() == WHOLE
+
+
+def test_the_conflicts_of_a_merge_stay(tmp_path: Path) -> None:
+    LOCK_FILE.write_bytes(WHOLE)
+    make_repository(tmp_path)
+    git(tmp_path, "checkout", "-q", "-b", "other")
+    for branch, size in (("other", b"2"), ("main", b"3")):
+        git(tmp_path, "checkout", "-q", branch)
+        LOCK_FILE.write_bytes(WHOLE.replace(b"size: 1", b"size: " + size))
+        git(tmp_path, "commit", "-q", "-a", "-m", branch)
+    with pytest.raises(subprocess.CalledProcessError):
+        git(tmp_path, "merge", "-q", "other")
+    merged = LOCK_FILE.read_bytes()
+    with pytest.raises(StageError, match=r"conflict markers of a merge; .*`git checkout --ours dvc\.lock`"):
+        repair.repair()
+    assert LOCK_FILE.read_bytes() == merged
+    git(tmp_path, "checkout", "--ours", "dvc.lock")
+    repair.repair()
+    assert b"size: 3" in LOCK_FILE.read_bytes()
 
 
 def test_a_cut_rwlock_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
