@@ -3,6 +3,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 VENV ?= .venv
+override VENV := $(patsubst %/,%,$(VENV:%/=%))# with a slash at its end, a link would look like a folder
 FOLDS ?= 5
 SEEDS ?= 2
 BIN := $(VENV)/bin

@@ -85,3 +85,14 @@ def test_an_environment_with_spaces_in_its_name_is_refused(checkout: Path) -> No
     done = make(checkout, "setup", f"VENV={checkout}/environment")
     assert done.returncode
     assert "make cannot work with spaces in its name" in done.stderr
+
+
+@pytest.mark.parametrize("slashes", ["", "/", "//"])
+def test_a_link_is_no_folder_with_a_slash_behind_it(slashes: str, checkout: Path) -> None:
+    (checkout / "other").mkdir()
+    for name in ("made-by-make", "mine"):
+        (checkout / "other" / name).touch()
+    (checkout / "environment").symlink_to("other")
+    done = make(checkout, "install", f"VENV=environment{slashes}")
+    assert "environment was not made by this Makefile" in done.stderr
+    assert (checkout / "other/mine").exists()
