@@ -21,7 +21,7 @@ from runtime.git import NoGitError, git, git_text, lacks_history
 from runtime.script import say
 from tracking.contents import files_checksum, flat, model_checksum, model_file_checksum, read_params
 from tracking.mlflow_run import ensure_run, find_runs, is_under_another_name
-from tracking.store import Store, one_line_faults, open_store
+from tracking.store import Store, check_artifacts, one_line_faults, open_store
 
 from .experiments import Experiment, checkout, complete, experiments_of
 
@@ -43,6 +43,7 @@ def main() -> None:
 
 def sync(store: Store, root: Path) -> int:
     """Log the missing runs and print the result; returns how many could not be logged."""
+    check_artifacts(store)  # before complete runs are taken for incomplete
     experiments = experiments_of(root)
     logged, failures = 0, 0
     with clone_of(root) as clone:

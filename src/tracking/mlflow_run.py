@@ -30,7 +30,7 @@ from .contents import (
     weight_norms,
 )
 from .messages import Epoch, now
-from .store import Store
+from .store import Store, check_artifacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient, entities
@@ -205,6 +205,7 @@ class Run:
         """
         from mlflow.entities import Param
 
+        check_artifacts(store)
         dataset, commit = dataset_of(params), _git_commit(folder)
         grid = re.fullmatch(r"(.+)-\d+", origin.get("dvc.exp_name", ""))
         tags = {

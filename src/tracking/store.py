@@ -190,7 +190,7 @@ def _experiment(client: "MlflowClient") -> str:
     tags, found = experiment_tags(name), client.get_experiment_by_name(name)
     if not found:
         # A server has its own place for artifacts; a database would take a folder of the working directory.
-        artifacts = None if store_uri().startswith("http") else str(project_root() / ARTIFACTS)
+        artifacts = None if store_uri().startswith("http") else str(_beside() / ARTIFACTS)
         try:
             return client.create_experiment(name, artifacts, tags=tags)
         except MlflowException:
@@ -203,6 +203,26 @@ def _experiment(client: "MlflowClient") -> str:
         if found.tags.get(tag) != value:
             client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)
+
+
+def _beside() -> Path:
+    """The folder for a new database's artifacts: its own, if it does not move with the checkout."""
+    path = database_path()
+    return path.parent if path and not own_database() else project_root()
+
+
+def check_artifacts(store: Store) -> None:
+    """Raise StageError if a database keeps its artifacts in a folder that is gone, as after a checkout was moved.
+
+    MLflow would make the folder again and write new artifacts there, while the old ones are elsewhere.
+    """
+    place = Path(store.client.get_experiment(store.experiment_id).artifact_location)
+    is_local = place.is_absolute() and not store_uri().startswith("http")
+    if is_local and not os.access(place.parent, os.F_OK):
+        raise StageError(
+            f"the artifacts of {store_shown()} were in {place}, and {place.parent} is not there; put it back, or a "
+            "link to where it is now"
+        )
 
 
 def _prepare_database(path: Path) -> None:

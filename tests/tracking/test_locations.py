@@ -10,8 +10,10 @@ import pytest
 from tests.mlflow_store import MLFLOW_WARNS, copy_store
 
 from commands import doctor
+from commands.sync import sync
 from pipeline.errors import StageError
-from tracking.store import Store, open_store
+from tracking.mlflow_run import Run
+from tracking.store import Store, check_artifacts, open_store
 
 pytestmark = MLFLOW_WARNS
 
@@ -99,3 +101,29 @@ def test_a_database_of_another_name_moves_with_the_checkout(first: Path, environ
     assert note(open_store(), second / "got") == "kept"
     assert (second / "own.db.before-move").exists()
     assert not first.exists()
+
+
+def test_a_database_elsewhere_keeps_its_artifacts_beside_it_or_says_that_their_checkout_is_gone(
+    first: Path, environment: pytest.MonkeyPatch
+) -> None:
+    team = first.with_name("team")
+    team.mkdir()
+    (first / "mlflow.db").rename(team / "old.db")  # as version 0.1 made it: its artifacts are in the checkout
+    second = first.rename(first.with_name("second"))
+    environment.setenv("DVC_ROOT", str(second))
+    environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{team}/new.db")
+    store = open_store()
+    assert store.client.get_experiment(store.experiment_id).artifact_location == str(team / "mlartifacts")
+    check_artifacts(store)
+
+    environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{team}/old.db")
+    store = open_store()
+    for log in (lambda: sync(store, second), lambda: Run.start(store, second, {}, {}, 0)):
+        with pytest.raises(
+            StageError, match=f"artifacts of .*/team/old.db were in {first}/mlartifacts, and .* link to"
+        ):
+            log()
+    assert not first.exists()
+    first.symlink_to(second)
+    check_artifacts(store)
+    assert note(store, team / "got") == "kept"
