@@ -23,7 +23,7 @@ from runtime.script import say
 from tracking.address import database_path, experiment_name, own_database, store_shown
 from tracking.locations import moved_from
 from tracking.mlflow_run import abandoned_runs
-from tracking.store import Store, check_address, connect, one_line_faults, open_store
+from tracking.store import Store, check_address, check_artifacts, connect, one_line_faults, open_store
 from utils import one_line
 
 from . import ui
@@ -146,7 +146,10 @@ def check_store(root: Path) -> list[Finding]:
         if path and (fault := database_fault(path)) is not None:
             return [Finding(f"{path.name} is damaged: {fault}", f"mv {path} {path}.damaged && make sync")]
         with one_line_faults():
-            abandoned = abandoned_runs(open_store(follow=False))
+            store = open_store(follow=False)
+            abandoned = abandoned_runs(store)
+            if not own_database():
+                check_artifacts(store)
     except StageError as error:
         command = (
             "see the message" if own_database() else "unset MLFLOW_TRACKING_URI, or start the server; then make sync"

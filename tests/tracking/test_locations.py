@@ -123,6 +123,9 @@ def test_a_database_elsewhere_keeps_its_artifacts_beside_it_or_says_that_their_c
             StageError, match=f"artifacts of .*/team/old.db were in {first}/mlartifacts, and .* link to"
         ):
             log()
+    (found,) = doctor.check_store(second)
+    assert f"were in {first}/mlartifacts" in found.what
+    assert found.command
     assert not first.exists()
     first.symlink_to(second)
     check_artifacts(store)
