@@ -164,11 +164,11 @@ lock:  ## pin the newest versions of all dependencies in requirements.lock
 		--no-emit-index-url --no-header --upgrade --group pipeline --group dev pyproject.toml -o requirements.lock
 	@rm -rf .venv-lock
 
-clean:  ## remove environments, data, models and caches; experiments and MLflow's store stay
+clean:  ## remove environments, data, models and caches; experiments, also queued ones, and MLflow's store stay
 	@for venv in .venv .venv-*; do \
 		if [ ! -L $$venv ] && { [ -e $$venv/$(MARK) ] || [ -e $$venv/installed-from-lock ] || [ -e $$venv/installed ]; }; then rm -rf $$venv; fi; \
 	done
-	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site data/raw data/processed data/split models .dvc/tmp/exps
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis dist site data/raw data/processed data/split models
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .dvc/plots.html: src/commands/plots_page.py $(INSTALLED)

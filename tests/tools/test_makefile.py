@@ -96,3 +96,12 @@ def test_a_link_is_no_folder_with_a_slash_behind_it(slashes: str, checkout: Path
     done = make(checkout, "install", f"VENV=environment{slashes}")
     assert "environment was not made by this Makefile" in done.stderr
     assert (checkout / "other/mine").exists()
+
+
+def test_clean_leaves_the_queue_alone(checkout: Path) -> None:
+    tasks = checkout / ".dvc/tmp/exps/celery"
+    for folder in (tasks, checkout / "models"):
+        folder.mkdir(parents=True)
+    assert make(checkout, "clean").returncode == 0
+    assert not (checkout / "models").exists()
+    assert tasks.exists()
