@@ -166,12 +166,9 @@ def main() -> None:
     if params.augment and rows.strokes is None:
         script.say("augment is ignored: this data set has no ink")
     watch = Diagnostics()
-    with (
-        threadpool_limits(1),  # more threads slow each other down at these sizes, and change the last bits
-        reporter.training(params) as shown,
-        resumable_run(key) as run,
-        progress_bar(params.epochs, "epoch") as bar,
-    ):
+    one_thread = threadpool_limits(1)  # more threads slow each other down at these sizes, and change the last bits
+    shows, resumes = reporter.training(params), resumable_run(key)
+    with one_thread, shows as shown, resumes as run, progress_bar(params.epochs, "epoch") as bar:
 
         def on_epoch(record: dict[str, float]) -> None:
             shown.epoch(record)

@@ -1,7 +1,7 @@
 """How a script runs. Each script imports this before any package, since it gives what packages then need.
 
 - DVC runs `python src/train.py` with the first python on PATH. One that is too old or lacks a package is named in a
-  line. So this file must run on any Python 3.
+  line. So this file must run on Python 3.7, and each stage's script must have its syntax.
 - A uid without a name, as in a container, may have no home either. DVC and MLflow work with neither of them.
 """
 

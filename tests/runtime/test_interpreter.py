@@ -21,7 +21,7 @@ def test_a_wrong_python_is_named_with_the_one_that_was_expected_and_what_it_leav
     name: str, before: str, fault: str, tmp_path: Path
 ) -> None:
     script, bare = SRC / name, sys._base_executable  # type: ignore[attr-defined]
-    ast.parse(script.read_text(), feature_version=(3, 9))  # else it ends before it says anything
+    ast.parse(script.read_text(), feature_version=(3, 7))  # else it ends before it says anything
     code = (
         f"import runpy, sys; {before}; sys.path[:0] = [{str(SRC)!r}]; runpy.run_path({str(script)!r}, None, '__main__')"
     )
