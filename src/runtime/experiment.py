@@ -26,6 +26,8 @@ def undo_params() -> str:
     That stash holds the user's own edits. If no file has changed, params.yaml was as in HEAD. So the old params.yaml
     is taken from the stash or from HEAD, and is written only if
 
+    - git looks for changes of params.yaml: after `git update-index --skip-worktree` or `--assume-unchanged` it does
+      not, and no stash holds the user's edits,
     - all commits that look like a stash of HEAD, made since this DVC started, hold the same params.yaml (with
       GIT_COMMITTER_DATE they do not say when they were made), and
     - it differs from the present one only in keys that `-S` names on DVC's command line.
@@ -34,6 +36,8 @@ def undo_params() -> str:
         return ""  # not an experiment, or one in a temporary folder, which DVC deletes
     try:
         begun, command = _dvc_process()
+        if not git_text("ls-files", "-v", "--", PARAMS_FILE.as_posix()).startswith("H "):
+            return UNDO_PARAMS
         found = {git("cat-file", "--filters", f"{commit}:./{PARAMS_FILE}") for commit in _stashes_since(begun)}
         (before,) = found or {git("cat-file", "--filters", f"HEAD:./{PARAMS_FILE}")}
         overridden = _overridden_keys(command)

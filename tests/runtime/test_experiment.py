@@ -101,6 +101,18 @@ def test_only_what_the_command_line_names_is_undone(
     assert refused() == (before if came_back else changed)
 
 
+@pytest.mark.parametrize("option", ["--skip-worktree", "--assume-unchanged"])
+def test_edits_that_git_does_not_look_for_are_left_alone(
+    option: str, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    git(repository, "update-index", option, str(PARAMS_FILE))
+    edit("lr", "0.25 # mine")
+    stash()
+    changed = edit()
+    assert refused() == changed
+    assert "`git checkout params.yaml`" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("doubt", ["two stashes", "a stash with another date", "another key", "no git", "no DVC"])
 def test_in_doubt_they_are_left_alone(
     doubt: str, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
