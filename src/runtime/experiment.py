@@ -76,7 +76,7 @@ def _stashes_since(begun: float) -> list[str]:
     if "GIT_COMMITTER_DATE" in os.environ:
         raise StageError("a stash has that date, too")
     head = git_text("rev-parse", "HEAD")
-    lines = git_text("fsck", "--unreachable", "--no-reflogs", "--no-progress").splitlines()
+    lines = git_text("fsck", "--connectivity-only", "--unreachable", "--no-reflogs", "--no-progress").splitlines()
     commits = [words[2] for words in map(str.split, lines) if words[:2] == ["unreachable", "commit"]]
     if not commits:
         return []
