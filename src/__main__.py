@@ -4,6 +4,7 @@
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main() -> None:
     if name not in modules:
         sys.exit(f"usage: python src NAME ...; NAME is one of {', '.join(sorted(modules))}")
     sys.argv[0] = f"python src {name}"
+    os.environ.pop("DVC_ROOT", None)  # it is of another project, one of whose stages has called this command
     script.run(lambda: importlib.import_module(modules[name]).main())  # an import takes seconds, and Ctrl-C may come
 
 

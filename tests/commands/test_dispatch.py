@@ -31,6 +31,15 @@ def test_a_command_or_a_study_is_run_with_its_arguments(name: str, tmp_path: Pat
     assert done.stdout == f"['python src {name}', 'a', '--b']\n"
 
 
+def test_a_command_in_a_stage_of_another_dvc_project_is_about_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own/.dvc").mkdir(parents=True)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path / "other"))
+    main = "from pipeline.paths import project_root\ndef main(): print(project_root())"
+    assert python_src("good", folder=tmp_path / "own", main=main).stdout == f"{tmp_path / 'own'}\n"
+
+
 @pytest.mark.parametrize("arguments", [(), ("helper",), ("../good",)])
 def test_an_unknown_name_is_answered_by_those_that_can_be_run(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = python_src(*arguments, folder=tmp_path, main="def main(): print('ran')")
