@@ -6,6 +6,7 @@ import io
 import json
 import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ FLUSH_SECONDS = 2.0  # how often the curves grow
 def main() -> None:
     """Log the stage that writes to stdin. An error ends this process, and the stage prints the error's last line."""
     ignore_stops()  # the end of the stage ends this process, and nothing before
+    sys.excepthook = sys.__excepthook__  # what cannot be imported is a driver of the store: the stage is at work
     answer = io.StringIO()
     try:
         with contextlib.redirect_stdout(answer):

@@ -9,7 +9,7 @@ import pytest
 from tests.mlflow_store import MLFLOW_WARNS
 from tests.tracking.finished_pipeline import RECORDS, Runs
 
-from tracking import recorder
+from tracking import recorder, reporter
 from tracking.contents import read_params
 from tracking.messages import line, now
 from tracking.mlflow_run import ensure_run
@@ -39,6 +39,18 @@ def test_messages_that_stop_mean_that_the_stage_was_killed() -> None:
     assert [epoch for epochs in inbox.epochs() for epoch in epochs] == [({"epoch": 1}, 5)]
     assert inbox.status == "KILLED"
     recorder.record(io.BytesIO(b""))  # before it sent its name
+
+
+def test_a_store_without_its_driver_is_no_fault_of_the_interpreter(
+    tmp_path: Path, environment: Any, capfd: Any
+) -> None:
+    environment.setenv("MLFLOW_TRACKING_URI", "mssql+pymssql://me:secret@host/db")
+    for name, value in {"DVC_ROOT": tmp_path, "DVC_EXP_NAME": "an-experiment", "PENDIGITS_TRACKING": "on"}.items():
+        environment.setenv(name, str(value))
+    environment.chdir(tmp_path)
+    with reporter.evaluation():
+        pass
+    assert "MLflow: not logged (No module named 'pymssql')." in capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("stage_of")
