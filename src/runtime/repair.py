@@ -62,8 +62,13 @@ def _git_or_dvc_at_work() -> bool:
     here = Path.cwd()
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            names = {Path(word).stem for word in process.cmdline()[:4]}
-            if names & {"git", "dvc"} and here.is_relative_to(process.cwd()):
+            if not {Path(word).stem for word in process.cmdline()[:4]} & {"git", "dvc"}:
+                continue
+            try:
+                place = Path(process.cwd())
+            except psutil.AccessDenied:  # it is another user's, and may be at work here
+                return True
+            if here.is_relative_to(place) or place.is_relative_to(here):
                 return True
     return False
 

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from runtime import repair
 
+import psutil
 import pytest
 from tests.project_copy import git, make_repository
+from tests.runtime.test_script import raising
 
 from pipeline.errors import StageError
 from pipeline.paths import LOCK_FILE
@@ -78,14 +80,21 @@ def test_a_cut_rwlock_is_removed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rwlock was cut off when a run was killed; it is removed" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("kind", ["at the top", "in a subfolder", "another user's"])
 def test_gits_lock_is_removed_when_neither_git_nor_dvc_is_at_work(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+    kind: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     git(tmp_path, "init", "-q")
     lock = Path(".git/index.lock")
     lock.touch()
     (tmp_path / "git").write_text("print(flush=True); import time; time.sleep(60)")
-    with subprocess.Popen([sys.executable, "git"], stdout=subprocess.PIPE) as at_work:
+    place = tmp_path / ".dvc" if kind == "in a subfolder" else tmp_path
+    with (
+        subprocess.Popen([sys.executable, tmp_path / "git"], cwd=place, stdout=subprocess.PIPE) as at_work,
+        monkeypatch.context() as patch,
+    ):
+        if kind == "another user's":
+            patch.setattr(psutil.Process, "cwd", lambda process: raising(psutil.AccessDenied(process.pid)))
         assert at_work.stdout
         at_work.stdout.readline()
         try:
