@@ -64,7 +64,8 @@ def dvc_cache(root: Path) -> Part:
 
     name = "DVC's cache: {} that neither the workspace nor an experiment, branch or tag has"
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
-    with Repo(str(root)) as repo:
+    config = {} if has_git(root) else {"core": {"no_scm": True}}
+    with Repo(str(root), config=config) as repo:
         place = Path(repo.cache.local_cache_dir)
         if not place.is_relative_to(root):
             return Part(f"DVC's cache: {place} may be shared with other projects, so nothing is removed")
@@ -80,7 +81,7 @@ def dvc_cache(root: Path) -> Part:
         return Part(name.format("no file"))
 
     def free() -> None:
-        with Repo(str(root)) as again:
+        with Repo(str(root), config=config) as again:
             again.gc(**kept)
 
     return Part(name.format(f"{len(unused)} files"), _size(unused), free)
