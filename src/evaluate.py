@@ -19,9 +19,9 @@ from pipeline.model import read_model
 from pipeline.params import load_params
 from pipeline.rows import Rows, read_rows
 from pipeline.tables import metrics_json, table_csv
+from pipeline.tabular.measures import balanced_accuracy, regression, rounded
+from pipeline.tabular.model import TableModel, probability_names
 from runtime.files import write_bytes
-from tabular.measures import balanced_accuracy, regression, rounded
-from tabular.model import TableModel, probability_names
 from tracking import reporter
 from utils import accuracy, log_loss, wilson
 

@@ -23,9 +23,9 @@ from pipeline.model import read_model
 from pipeline.params import load_params
 from pipeline.rows import Rows, read_rows
 from pipeline.tables import read_table, records_of
+from pipeline.tabular.model import TableModel, probability_names
 from runtime.checkpoint import release
 from runtime.files import remove_other_files, write_bytes
-from tabular.model import TableModel, probability_names
 from tracking import reporter
 
 

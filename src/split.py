@@ -18,8 +18,8 @@ from pipeline.rows import Rows, read_strokes, rows_npz, strokes_npz
 from pipeline.schema import FILE, Schema, read_schema
 from pipeline.table_rows import TableRows, fitted, read_table_rows
 from pipeline.tables import read_table
+from pipeline.tabular.holdout import hold_out
 from runtime.files import write_bytes
-from tabular.holdout import hold_out
 from utils import one_line
 
 COORDINATES = [f"{axis}{point}" for point in range(1, N_POINTS + 1) for axis in "xy"]  # columns, x1 to y8

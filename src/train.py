@@ -36,10 +36,10 @@ from pipeline.params import Params
 from pipeline.rows import Rows, read_rows
 from pipeline.schema import Schema, read_schema
 from pipeline.tables import metrics_json, records_csv
+from pipeline.tabular.measures import balanced_accuracy, regression, rounded
+from pipeline.tabular.model import TableModel
 from runtime.checkpoint import Checkpoint, fingerprint, resumable_run
 from runtime.progress import progress_bar
-from tabular.measures import balanced_accuracy, regression, rounded
-from tabular.model import TableModel
 from tracking import reporter
 from utils import log_loss
 

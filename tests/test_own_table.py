@@ -21,8 +21,8 @@ from pipeline.errors import StageError
 from pipeline.model import read_model
 from pipeline.rows import read_rows
 from pipeline.schema import read_schema
+from pipeline.tabular.model import TableModel
 from studies import table_folds
-from tabular.model import TableModel
 from web.table import table_application
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.errors import StageError
 from pipeline.model import Model, read_model
 from pipeline.paths import MODELS
-from tabular.model import TableModel
+from pipeline.tabular.model import TableModel
 
 from . import serve
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from neural_net import to_onnx
 from pipeline.model import read_model
 from pipeline.paths import MODELS
+from pipeline.tabular.model import TableModel
 from runtime.script import say
-from tabular.model import TableModel
 
 
 def main() -> None:

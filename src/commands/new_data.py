@@ -19,11 +19,11 @@ from pipeline import paths
 from pipeline.configure import load_checked
 from pipeline.errors import StageError
 from pipeline.schema import Schema
+from pipeline.tabular.encoder import is_missing, numbers_of
+from pipeline.tabular.options import FOLDER, OwnTable, Place, name_from
 from runtime.files import write_bytes
 from runtime.git import git, has_git
 from runtime.script import say
-from tabular.encoder import is_missing, numbers_of
-from tabular.options import FOLDER, OwnTable, Place, name_from
 from utils import one_line
 
 from .dvc_process import dvc

@@ -22,9 +22,9 @@ from pipeline.errors import StageError
 from pipeline.model import Model, read_model
 from pipeline.paths import METRICS, MODELS, RAW
 from pipeline.tables import table_csv
+from pipeline.tabular.model import TableModel
 from runtime.files import write_bytes
 from runtime.script import say
-from tabular.model import TableModel
 from utils import one_line, scale_features
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import Any
 from threadpoolctl import threadpool_limits
 
 from pipeline.model import Model, read_model
+from pipeline.tabular.model import TableModel
 from runtime.script import say
-from tabular.model import TableModel
 from web.application import STREAMS, application
 from web.server_limits import listen
 from web.table import table_application

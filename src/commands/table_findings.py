@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data_sets.data_set import Part
 from pipeline.schema import Schema
-from tabular.encoder import numbers_of
+from pipeline.tabular.encoder import numbers_of
 from utils import one_line
 
 if TYPE_CHECKING:

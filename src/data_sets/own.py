@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
 from pipeline.schema import Schema
-from tabular.encoder import MISSING, is_missing, numbers_of
-from tabular.holdout import hold_out
-from tabular.options import OwnTable, Place
+from pipeline.tabular.encoder import MISSING, is_missing, numbers_of
+from pipeline.tabular.holdout import hold_out
+from pipeline.tabular.options import OwnTable, Place
 from utils import one_line
 
 from .data_set import Part

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
-from tabular.encoder import as_text
+from pipeline.tabular.encoder import as_text
 from utils import one_line
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from neural_net import Network, serialization
 from pen.recognizer import Recognizer, RecognizerError, recognizer, recognizer_files
-from tabular.model import TableModel, TableModelError, table_model, table_model_files
 from utils import one_line
 
 from .errors import StageError
 from .paths import MODELS
 from .schema import Schema
+from .tabular.model import TableModel, TableModelError, table_model, table_model_files
 
 Model = Recognizer | TableModel
 

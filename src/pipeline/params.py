@@ -11,11 +11,11 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pen.augmentation import Augmentation
-from tabular.options import OwnTable
 from utils import one_line
 
 from .errors import ParamsError
 from .paths import PARAMS_FILE
+from .tabular.options import OwnTable
 
 OLD_AUGMENT = "augment_"  # how version 0.1 began the keys that are in the block augment now
 MOST_BYTES, MOST_LEVELS = 50_000, 100  # of the file

@@ -5,12 +5,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tabular.encoder import Encoder, Scaling
-from tabular.options import Missing, Task
 from utils import one_line
 
 from .errors import StageError
 from .paths import PROCESSED, SPLIT
+from .tabular.encoder import Encoder, Scaling
+from .tabular.options import Missing, Task
 
 FILE = "schema.json"
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tabular.encoder import Encoder, Scaling
 from utils import one_line
 
 from .errors import StageError
 from .rows import Rows
 from .schema import Schema
+from .tabular.encoder import Encoder, Scaling
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -362,14 +362,14 @@ def _served(folder: Path) -> _Served:
     from mlflow.types import ColSpec
 
     from pipeline.model import read_model
-    from tabular.model import TableModel, probability_names
+    from pipeline.tabular.model import TableModel, probability_names
 
     model = read_model(folder / paths.MODELS)
     if isinstance(model, TableModel):
         label = ColSpec("string" if model.classes else "double", model.label)
         outputs = [label, *(ColSpec("double", name) for name in probability_names(model.classes))]
         told = one_line(f"raw rows with the columns {', '.join(model.encoder.names)}", 1000)
-        return _Served("tracking/served_table.py", "tabular", model.encoder.example(), told, outputs)
+        return _Served("tracking/served_table.py", "pipeline", model.encoder.example(), told, outputs)
     from .served_model import COLUMNS
 
     if model.features == "ink":

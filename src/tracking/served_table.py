@@ -12,7 +12,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-from tabular.model import load_table_model
+from pipeline.tabular.model import load_table_model
 from utils import one_line
 
 

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from tabular.model import TableModel
+from pipeline.tabular.model import TableModel
 
 from .application import explain_refusals
 from .server_limits import Bounds, refusal

@@ -13,7 +13,7 @@ from pipeline.errors import StageError
 from pipeline.schema import FILE, read_schema
 from pipeline.table_rows import fitted, read_table_rows
 from pipeline.tables import table_csv
-from tabular.options import OwnTable
+from pipeline.tabular.options import OwnTable
 
 WANTED = pd.DataFrame({"größe": ["1.5", "2"], "art": ["a, b", "c"]})
 PLAIN = 'größe,art\n1.5,"a, b"\n2,c\n'

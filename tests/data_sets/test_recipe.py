@@ -19,7 +19,7 @@ from data_sets.own import Own
 from pipeline import paths
 from pipeline.rows import read_rows
 from pipeline.schema import Schema, read_schema
-from tabular.options import OwnTable
+from pipeline.tabular.options import OwnTable
 
 PAGE = Path(__file__).parents[2] / "docs/architecture.md"
 

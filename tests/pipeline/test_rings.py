@@ -9,7 +9,7 @@ import pytest
 
 SRC = Path(__file__).parents[2] / "src"
 ORDER = [  # a room imports only rooms that stand before its own; those of one line do not know each other
-    {"utils", "neural_net"}, {"custom"}, {"pen", "tabular"}, {"pipeline"}, {"data_sets"}, {"figures"}, {"runtime"},
+    {"utils", "neural_net"}, {"custom"}, {"pen"}, {"pipeline"}, {"data_sets"}, {"figures"}, {"runtime"},
     {"tracking"}, {"fetch", "preprocess", "split", "train", "evaluate", "plot", "estimator"}, {"web"},
     {"commands", "studies"},
     {"__main__"},

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from neural_net import Network
-from tabular.encoder import Encoder, Scaling, as_text
-from tabular.holdout import hold_out
-from tabular.measures import balanced_accuracy, regression
-from tabular.model import TableModel, TableModelError, load_table_model, table_model_files
+from pipeline.tabular.encoder import Encoder, Scaling, as_text
+from pipeline.tabular.holdout import hold_out
+from pipeline.tabular.measures import balanced_accuracy, regression
+from pipeline.tabular.model import TableModel, TableModelError, load_table_model, table_model_files
 
 NAN = float("nan")
 TABLE = pd.DataFrame({"a": [1.0, 3.0, 1.0, 3.0], "b": ["x", "y", "", "x"], "c": [7.0, 7.0, NAN, 7.0]})
