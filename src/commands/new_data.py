@@ -173,7 +173,7 @@ def report(schema: Schema, parts: dict[str, Part]) -> list[str]:
         f"{n} columns: {n_numeric} of numbers, {n - n_numeric} of categories; label: {one_line(schema.label, 60)}",
     ]
     if schema.classes:
-        counts = label.value_counts()
+        counts = label.value_counts()[list(schema.classes)]  # in the order of class_weights and of the probabilities
         shown = ", ".join(f"{one_line(name, 30)} ({count:,})" for name, count in counts.head(10).items())
         more = f", and {len(counts) - 10} more" if len(counts) > 10 else ""
         lines.append(f"{len(counts)} classes: {shown}{more}")

@@ -62,7 +62,7 @@ def test_the_block_and_what_suits_a_table(
 
 def test_what_is_suspicious_is_said(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     rng = np.random.default_rng(0)
-    y = np.where(rng.random(400) < 0.9, "no", "yes")
+    y = np.where(rng.random(400) < 0.9, "no", "Yes")
     table = pd.DataFrame({"x": rng.integers(0, 3, 400), "same": 7, "number": np.arange(400), "result": y + "!"})
     table.drop(columns=["number", "result"]).assign(y=y).to_csv("twice.csv", index=False)
     table.assign(y=y).iloc[:, 1:].to_csv("odd.csv", index=False)
@@ -72,6 +72,7 @@ def test_what_is_suspicious_is_said(project: Path, monkeypatch: pytest.MonkeyPat
     assert "number: looks like an id" in said
     assert "result: gives the label away" in said
     assert "of the rows have the label no" in said
+    assert "2 classes: Yes (" in said  # the order of class_weights, not of the counts
     set_up(monkeypatch, "twice.csv", "y")
     assert "80 of 80 test rows have the same features as a training row" in capsys.readouterr().out
     numbers = pd.DataFrame({"a": rng.normal(size=99), "b": rng.normal(size=99)})
