@@ -179,6 +179,11 @@ def report(schema: Schema, parts: dict[str, Part]) -> list[str]:
         lines.append(f"{len(counts)} classes: {shown}{more}")
     else:
         lines.append(f"the label is a number from {label.min():g} to {label.max():g}, {label.mean():g} on average")
+    features = table[schema.columns]
+    gaps = (features.isna() | (features == "")).sum()
+    if gaps.any():
+        shown = ", ".join(f"{one_line(str(name), 40)} ({n:,})" for name, n in gaps[gaps > 0].head(10).items())
+        lines.append(f"{gaps.sum():,} missing values, which are filled in (own.missing: impute): {shown}")
     if schema.group:
         n_groups = table.iloc[:, n + 1].nunique()
         lines.append(f"{n_groups:,} groups by {one_line(schema.group, 60)}; each is wholly on one side of a split")
