@@ -1,6 +1,7 @@
 """A table of the user's through all stages, and what people do with the result."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ def test_classes_from_a_csv_to_served_answers(workspace: Path, capsys: Any) -> N
     assert told[0] == told[1] == told[2]
     assert set(told[0][0]) == {"species", "p_class 0", "p_class 1", "p_class 2"}
     assert told[0][0]["species"] == own_model().predict([["4.1", 3, COLOURS[0]]])[0]
+    shown = shlex.split(serve.request(own_model(), "http://localhost:5050/invocations"))[-1]
+    assert ask(app, shown.encode())[0] == 200
     for wrong, reason in (([1, 2], "missing are"), (["x", 2, "a"], "länge must hold numbers, got 'x'")):
         status, body = ask(app, json.dumps({"inputs": [wrong]}).encode())
         assert (status, reason in json.loads(body)["message"]) == (400, True)

@@ -6,6 +6,7 @@ requests to its own host name, so that a page of another site cannot use it.
 """
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,16 @@ def start(model: Model, chosen: argparse.Namespace, path: str) -> None:
     """Print the address and serve until Ctrl-C."""
     names = [*OWN_NAMES, *chosen.name]
     app = table_application(model, names) if isinstance(model, TableModel) else application(model, names)
-    say(f"http://{chosen.host}:{chosen.port}{path}  (Ctrl-C ends it)")
+    address = f"http://{chosen.host}:{chosen.port}{path}"
+    say(f"{address}  (Ctrl-C ends it)")
+    if isinstance(model, TableModel):
+        say(f"an example, with the mean of each number:\n{request(model, address)}")
     options: dict[str, Any] = {"streams": {STREAMS: STREAM_SECONDS}, "lifespan": "off", "server_header": False}
     with threadpool_limits(1):  # more threads make the products of one digit ten times slower
         listen(app, chosen.host, chosen.port, SECONDS, MOST_CONNECTIONS, **options)
+
+
+def request(model: TableModel, address: str) -> str:
+    """A shell command that asks for the prediction of a row that the model takes."""
+    row = model.encoder.example().to_json(orient="records", force_ascii=False)
+    return shlex.join(["curl", address, "-H", "Content-Type: application/json", "-d", f'{{"dataframe_records": {row}}}'])
