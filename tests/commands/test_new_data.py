@@ -53,6 +53,8 @@ def test_the_block_and_what_suits_a_table(
     apply_overrides(project / "params.yaml", ["lr=0.005"])  # as `dvc exp run -S` does
     pairs = zip(before.splitlines(), (project / "params.yaml").read_text().splitlines(), strict=True)
     assert [new for old, new in pairs if old != new] == ["lr: 0.005"]
+    for _ in range(2):  # a comment beside the key would end up before an empty list, and break the file
+        apply_overrides(project / "params.yaml", ["hidden_layers=[]"])
     plots = yaml.safe_load((project / "dvc.yaml").read_text())["plots"]
     shown = {name: plot for entry in plots for name, plot in entry.items()}
     kind = "confusion" if task == "classification" else "predictions"
