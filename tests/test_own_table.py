@@ -121,6 +121,7 @@ def test_regression_in_the_unit_of_the_label(workspace: Path, loss: str, monkeyp
     ({"own": None}, "own is null; `make new-data"),
     ({"own": {"path": "data/own/none.csv"}}, "own: data/own/none.csv does not exist"),
     ({"own": {"label": "genus"}}, "own.label: the table has no column genus; it has länge, width"),
+    ({"own": {"label": "Species"}}, "own.label: the table has no column Species; did you mean species?"),
     ({"own": {"label": 9}}, "own.label: the table has no column 9"),
     ({"own": {"group": "species"}}, "own.group and own.label are the same column, species"),
     ({"own": {"group": None}}, "split_by: group needs own.group to name a column; use random"),

@@ -1,5 +1,6 @@
 """A table of the user's own, which the block ``own`` of params.yaml describes."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,8 +142,10 @@ def column_name(table: "pd.DataFrame", place: Place, key: str) -> str:
         return str(place)
     if isinstance(place, int) and place <= len(names):
         return names[place - 1]
-    listed = one_line(", ".join(names), 200)
-    raise StageError(f"params.yaml: own.{key}: the table has no column {one_line(place, 60)}; it has {listed}")
+    lower = {name.lower(): name for name in names}
+    near = get_close_matches(str(place).lower(), lower, n=1)
+    hint = f"did you mean {one_line(lower[near[0]], 60)}?" if near else f"it has {one_line(', '.join(names), 200)}"
+    raise StageError(f"params.yaml: own.{key}: the table has no column {one_line(place, 60)}; {hint}")
 
 
 def is_numeric(text: "pd.Series[str]") -> bool:
