@@ -32,7 +32,7 @@ def suspicions(schema: Schema, parts: dict[str, Part]) -> list[str]:
     ids = [name for name in schema.columns if name not in constant and _is_id(features[name], name in schema.numeric)]
     others = [name for name in schema.columns if name not in {*constant, *ids}]
     given_away = _give_away(features[others], label, schema) if others else []
-    lines = []
+    lines = _of_categories(features[others], schema)
     if constant:
         lines.append(f"{_named(constant)}: the same value in all rows; no use, may be listed under own.drop")
     if ids:
@@ -44,6 +44,21 @@ def suspicions(schema: Schema, parts: dict[str, Part]) -> list[str]:
     if twice:
         lines.append(f"{twice:,} of {len(test):,} test rows have the same features as a training row")
     return lines + (_of_classes(label) if schema.classes else [])
+
+
+def _of_categories(features: "pd.DataFrame", schema: Schema) -> list[str]:
+    """Lines on columns of numbers with some words in them, and on columns of so many words that they may be groups."""
+    lines = []
+    for name in [name for name in features.columns if name not in schema.numeric]:
+        column, shown = features[name], one_line(name, 40)
+        words, n_categories = column[numbers_of(column).isna() & (column != "")], column.nunique()
+        if len(words) < 0.1 * len(column):
+            cell = one_line(repr(words.iloc[0]), 30)
+            where = f"{len(words):,} of {len(column):,} rows"
+            lines.append(f"{shown}: no number in {where}, such as {cell}, so all its values are categories")
+        elif n_categories > max(20, 0.1 * len(column)) and schema.group is None:
+            lines.append(f"{shown}: {n_categories:,} categories; if it says which rows belong together: GROUP={shown}")
+    return lines
 
 
 def _of_classes(label: "pd.Series[str]") -> list[str]:

@@ -67,12 +67,15 @@ def test_what_is_suspicious_is_said(project: Path, monkeypatch: pytest.MonkeyPat
     y = np.where(rng.random(400) < 0.9, "no", "Yes")
     table = pd.DataFrame({"x": rng.integers(0, 3, 400), "same": 7, "number": np.arange(400), "result": y + "!"})
     table.drop(columns=["number", "result"]).assign(y=y).to_csv("twice.csv", index=False)
+    table["typo"], table["who"] = ["n.a.", *["1.5", "2"] * 199, "3"], [f"p{i % 50}" for i in range(400)]
     table.assign(y=y).iloc[:, 1:].to_csv("odd.csv", index=False)
     set_up(monkeypatch, "odd.csv", "y")
     said = capsys.readouterr().out
     assert "same: the same value in all rows" in said
     assert "number: looks like an id" in said
     assert "result: gives the label away" in said
+    assert "typo: no number in 1 of 400 rows, such as 'n.a.', so all its values are categories" in said
+    assert "who: 50 categories; if it says which rows belong together: GROUP=who" in said
     assert "of the rows have the label no" in said
     assert "2 classes: Yes (" in said  # the order of class_weights, not of the counts
     set_up(monkeypatch, "twice.csv", "y")
