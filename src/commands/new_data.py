@@ -136,8 +136,8 @@ def with_table(params: bytes, options: OwnTable, parts: dict[str, Part]) -> byte
     for key, value in suited(options, parts).items():
         values[key] = value
     text = re.sub(r"(?m)^# Augmentation: .*\n", "", dumps_yaml(values))
-    head = "\n# Network\n# hidden_layers: widths, as in [512, 256], or layers by name\n"
-    return re.sub(r"(?m)^(# Network: .*\n# hidden_layers: .*\n)?(?=hidden_layers:)", head, text).encode()
+    head = "\n\n# Network\n# hidden_layers: widths, as in [512, 256], or layers by name\n"
+    return re.sub(r"\n+(# (Network|hidden_layers).*\n)*(?=hidden_layers:)", head, text).encode()
 
 
 def with_plots(pipeline: str, task: str) -> str:

@@ -39,7 +39,8 @@ def test_the_block_and_what_suits_a_table(
 ) -> None:
     made_table().to_csv(project / "My plants.csv", index=False)
     label = "species" if task == "classification" else "price"
-    set_up(monkeypatch, "My plants.csv", label, "--group", "patient", "--task", task)
+    for _ in range(2):
+        set_up(monkeypatch, "My plants.csv", label, "--group", "patient", "--task", task)
     params = load_checked()
     assert params.own
     assert (params.name, params.own.label, params.own.group) == ("My-plants", label, "patient")
@@ -50,6 +51,7 @@ def test_the_block_and_what_suits_a_table(
     assert "12 groups by patient" in said
     assert ("3 classes: class" in said) == (task == "classification")
     before = (project / "params.yaml").read_text()
+    assert before.count("# Network") == 1
     apply_overrides(project / "params.yaml", ["lr=0.005"])  # as `dvc exp run -S` does
     pairs = zip(before.splitlines(), (project / "params.yaml").read_text().splitlines(), strict=True)
     assert [new for old, new in pairs if old != new] == ["lr: 0.005"]
