@@ -65,5 +65,6 @@ def start(model: Model, chosen: argparse.Namespace, path: str) -> None:
 
 def request(model: TableModel, address: str) -> str:
     """A shell command that asks for the prediction of a row that the model takes."""
-    row = model.encoder.example().to_json(orient="records", force_ascii=False)
-    return shlex.join(["curl", address, "-H", "Content-Type: application/json", "-d", f'{{"dataframe_records": {row}}}'])
+    rows = model.encoder.example().to_json(orient="records", force_ascii=False)
+    body = f'{{"dataframe_records": {rows}}}'
+    return shlex.join(["curl", address, "-H", "Content-Type: application/json", "-d", body])
