@@ -23,8 +23,7 @@ from tests.test_experiments import Checkout
 
 ARCHIVE = Path(__file__).parent / "upgrading/checkout_f63052e.tar.xz"
 PLACE = "/checkout"  # stands in the archive for the checkout's folder
-FILES = ["src", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc", "metrics/.gitignore"]
-FILES += ["data/.gitignore", "data/own/README.md"]
+FILES = ["src", "params.yaml", "dvc.yaml", ".dvcignore", ".gitignore", ".dvc", "metrics/.gitignore", "data/.gitignore"]
 SMALL = {"dataset": "synthetic", "synthetic_rows_per_writer": 10, "hidden_layers": [16], "lr": 0.01, "epochs": 3}
 SMALL |= {"batch_size": 8, "weight_average": 0.9, "mistakes_shown": 1}
 
