@@ -143,8 +143,7 @@ print("state is kept")
 DVC_WITH_GIT = """
 import signal, subprocess, sys
 signal.signal(signal.SIGINT, lambda *_: sys.exit("interrupted"))
-print("at work", flush=True)
-git = subprocess.call([sys.executable, "-c", "import time; time.sleep(30)"])
+git = subprocess.call([sys.executable, "-c", "import time; print('at work', flush=True); time.sleep(30)"])
 """
 STOPPED = "stopped; run the same command again to continue\n"
 
