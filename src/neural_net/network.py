@@ -298,12 +298,15 @@ class Network(Views):
         return iter(self.layers)
 
     @overload
-    def __getitem__(self, key: int | str) -> Layer: ...
+    def __getitem__(self, key: int) -> Layer: ...
+
+    @overload
+    def __getitem__(self, key: str) -> Any: ...  # the caller, who knows the name, knows the parameters too
 
     @overload
     def __getitem__(self, key: slice) -> tuple[Layer, ...]: ...
 
-    def __getitem__(self, key: int | str | slice) -> Layer | tuple[Layer, ...]:
+    def __getitem__(self, key: int | str | slice) -> Any:
         """Layers by their place, or one by its name, such as ``network["linear1"]``, also inside another layer."""
         if isinstance(key, str):
             return handed_out(lookup("a layer of the network", {layer.name: layer for layer in self.walk()}, key))

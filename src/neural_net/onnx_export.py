@@ -5,6 +5,7 @@ method ``to_onnx(graph, x) -> name``, which adds its nodes to ``graph`` and retu
 ``to_onnx`` needs the package ``onnx``, and imports it only when called.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def to_onnx(
     """A built network as an ONNX model (``onnx.ModelProto``), in float32.
 
     Its input ``X`` is (rows, *shape_in). Its output is ``probabilities``, (rows, *shape_out), those of
-    ``Network.predict_proba``.
+    ``Network.predict_proba``. If the network has classes, the model's metadata holds ``classes``, their list as JSON.
 
     Args:
         network: its parameters and running statistics are copied.
@@ -131,7 +132,7 @@ def to_onnx(
         producer_name="neural_net",
     )
     if network.classes is not None:
-        onnx.helper.set_model_props(model, {"classes": ",".join(map(str, network.classes))})
+        onnx.helper.set_model_props(model, {"classes": json.dumps(network.classes.tolist())})
     onnx.checker.check_model(model, full_check=True)
     if path is not None:
         Path(path).write_bytes(model.SerializeToString())

@@ -48,7 +48,7 @@ def test_each_part_gives_the_same_probabilities(spec):
 
 def test_outputs_scaling_temperature_and_classes(tmp_path):
     rng = np.random.default_rng(0)
-    network = Network(["tanh", {"linear": {"n_out": 2}}], 4, rng=rng, classes=["a", "b"])
+    network = Network(["tanh", {"linear": {"n_out": 2}}], 4, rng=rng, classes=["a, b", "c"])
     raw = rng.uniform(0, 100, (9, 4))
     by_input = (np.array([40, 50, 60, 0]), np.arange(1.0, 5))
     model = to_onnx(network, scaling=by_input)
@@ -57,7 +57,7 @@ def test_outputs_scaling_temperature_and_classes(tmp_path):
     model = to_onnx(network, tmp_path / "network.onnx", scaling=(50, 50), temperature=2, probabilities=False)
     assert (tmp_path / "network.onnx").read_bytes() == model.SerializeToString()
     assert in_onnxruntime(model, raw) == pytest.approx(network.outputs((raw - 50) / 50) / 2, abs=1e-5)
-    assert {prop.key: prop.value for prop in model.metadata_props} == {"classes": "a,b"}
+    assert {prop.key: prop.value for prop in model.metadata_props} == {"classes": '["a, b", "c"]'}
 
 
 def test_a_part_of_your_own_exports_itself_or_is_refused_by_name():
