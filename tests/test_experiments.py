@@ -188,7 +188,7 @@ def check_complete(checkout: Checkout, names: set[str]) -> None:
 def test_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after_any_loss(checkout: Checkout) -> None:
     checkout.lose_store()  # so that two workers make it at once
     checkout.dvc("exp", "run", "--queue", "-n", "victim", "-S", "epochs=1000000")
-    checkout.dvc("exp", "run", "--queue", "-n", "grid", "-S", "lr=0.001,0.003,0.01")
+    checkout.dvc("exp", "run", "--queue", "-n", "grid", "-S", "lr=0.001,0.01")
     train = checkout.folder / "src/train.py"  # an experiment runs the code that it was queued with
     code = train.read_text()
     train.write_text("raise SystemExit('the code of the workspace')")
@@ -199,7 +199,7 @@ def test_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after
     side = psutil.Process(int(victim.data.tags["mlflow.process"].rpartition(":")[2]))
     os.kill(side.ppid(), signal.SIGKILL)
 
-    names = {f"grid-{number}" for number in range(1, 4)}
+    names = {"grid-1", "grid-2"}
     checkout.work_off(names)
     checkout.wait_for(lambda: "Failed" in checkout.dvc("queue", "status"))
     train.write_text(code)
@@ -209,11 +209,11 @@ def test_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after
     assert "failed in DVC's queue: victim" in checkout.make("doctor", fails=True)
     checkout.dvc("exp", "run", "--temp", "-n", "victim", "-S", "epochs=3", "-S", "seed=1")
 
-    assert "0 logged, 4 already there" in checkout.make("sync")
+    assert "0 logged, 3 already there" in checkout.make("sync")
     check_complete(checkout, names | {"victim"})
     before = checkout.contents()
     checkout.lose_store()
-    assert "4 logged, 0 already there" in checkout.make("sync")
+    assert "3 logged, 0 already there" in checkout.make("sync")
     assert checkout.contents() == before
 
     (some,) = checkout.runs("grid-2")
@@ -221,7 +221,7 @@ def test_queued_experiments_and_a_killed_one_each_have_a_run_and_come_back_after
     assert "synthetic-grid-2 has lost weights/network.npz" in checkout.make("sync")
     assert checkout.contents() == before
     snapshot = [run.to_dictionary() for run in checkout.runs()]
-    assert "0 logged, 4 already there" in checkout.make("sync")
+    assert "0 logged, 3 already there" in checkout.make("sync")
     assert [run.to_dictionary() for run in checkout.runs()] == snapshot
     assert checkout.run("git", "status", "--short") == ""
 
@@ -364,18 +364,11 @@ def test_a_table_of_the_users_is_a_dep_of_fetch_and_is_there_in_temporary_experi
     checkout: Checkout, tmp_path: Path
 ) -> None:
     """A small table is in git, a large one in DVC's cache. Editing a cell makes DVC name fetch."""
-    options = ["-S", "epochs=1", "-S", "hidden_layers=[8]"]
     for n, tracked in ((240, "git"), (30_000, "DVC")):
         table = tmp_path / f"plants{n}.csv"
         made_table(n).drop(columns="price").to_csv(table, index=False)
         assert f"tracked by {tracked}" in checkout.make("new_data", str(table), "species", "--group", "patient")
-        checkout.dvc("exp", "run", "--temp", "-n", f"temp-{tracked}", *options)
-    checkout.dvc("exp", "run", "--queue", "-n", "queued", "-S", "seed=1", *options)
-    checkout.dvc("queue", "start")
-    checkout.work_off({"temp-git", "temp-DVC", "queued"})
-    said = checkout.make("compare")
-    assert "val_balanced_accuracy" in said
-    assert re.search(r"plants30000-\S+\s.*\(n=2\)", said, re.DOTALL)
+        checkout.dvc("exp", "run", "--temp", "-n", f"temp-{tracked}", "-S", "epochs=1", "-S", "hidden_layers=[8]")
     assert "models:/plants30000@champion is now plants30000-" in checkout.make("champion")
     answer = checkout.run(sys.executable, "-W", "ignore", "-c", LOAD, "models:/plants30000@champion")
     assert "{'species': 'class " in answer
@@ -389,13 +382,14 @@ def test_a_table_of_the_users_is_a_dep_of_fetch_and_is_there_in_temporary_experi
 
 
 def test_tidy_frees_what_nothing_needs_and_leaves_the_rest(checkout: Checkout) -> None:
-    for number, name in enumerate(("kept", "dropped", "crowned"), start=1):
+    (crowned,) = checkout.runs()
+    checkout.make("champion", crowned.info.run_name)
+    for number, name in enumerate(("kept", "dropped"), start=1):
         checkout.dvc("exp", "run", "-n", name, "-S", f"seed={number}")
-    checkout.make("champion", "crowned")
-    checkout.dvc("exp", "remove", "dropped", "crowned")
+    checkout.dvc("exp", "remove", "dropped")
     checkout.run("git", "checkout", "-q", ".")
     checkout.dvc("checkout", "-q")
-    (dropped,), (crowned,) = checkout.runs("dropped"), checkout.runs("crowned")
+    (dropped,) = checkout.runs("dropped")
     with store_of(checkout) as store:
         for run in (dropped, crowned):
             store.client.delete_run(run.info.run_id)
@@ -416,8 +410,8 @@ def test_tidy_frees_what_nothing_needs_and_leaves_the_rest(checkout: Checkout) -
     said = checkout.make("tidy")
     assert "0.1 MB  checkpoints: 1 of" in said
     assert "MLflow: 1 deleted runs" in said
-    unneeded = int(re.search(r"(\d+) files that neither", said)[1])  # models and predictions of two experiments
-    assert unneeded > 4
+    unneeded = int(re.search(r"(\d+) files that neither", said)[1])  # the model and predictions of an experiment
+    assert unneeded > 2
     assert "Nothing was freed" in said
     assert old.exists()
     assert {path for path in cache.rglob("*") if path.is_file()} == before
