@@ -67,7 +67,7 @@ def find_sources(environment: Mapping[str, str]) -> list[Source]:
 
 
 def fetch_pendigits(folder: Path = RAW / "pendigits", sources: Sequence[Source] | None = None) -> None:
-    """Put the four files of the real data set into a folder, from the first source that gives them.
+    """Put the files of the real data set into a folder, from the first source that gives them; last, the folder itself.
 
     A folder that has them all already is left alone, unless the user chose a source. Files in it that are not the data
     set's are kept in a folder beside it.
@@ -79,11 +79,14 @@ def fetch_pendigits(folder: Path = RAW / "pendigits", sources: Sequence[Source] 
         NoSourceError: when no source gives them. The folder is left as it was.
         OSError: when the folder cannot be written. It is left as it was, too.
     """
-    sources = find_sources(os.environ) if sources is None else sources
-    if is_complete(folder) and not any(source.chosen for source in sources):
+    sources = [*(find_sources(os.environ) if sources is None else sources)]
+    complete = is_complete(folder)
+    if complete and not any(source.chosen for source in sources):
         script.say(f"{folder} is complete and verified: nothing to fetch")
         return
     failures: list[str] = []
+    if folder.is_dir() and not complete:
+        sources.append(Source("the files that are there", str(folder)))  # perhaps copies in another form
     for source in sources:
         if failures:
             script.say(f"warning: {failures[-1]}; trying {source}")
@@ -95,6 +98,8 @@ def fetch_pendigits(folder: Path = RAW / "pendigits", sources: Sequence[Source] 
         keep_others(folder)
         replace_folder(folder, contents)
         script.say(f"{folder}: {len(contents)} files from {source}, verified by sha256")
+        if len(contents) < len(MEMBERS):
+            script.say("without ink and writers: train with features: table and split_by: random")
         script.say(f"data: {CITATION}\nlicence: {LICENSE}")
         return
     raise NoSourceError(_NOTHING_FOUND.format(failures="\n".join(f"  - {failure}" for failure in failures)))
@@ -125,6 +130,7 @@ What you can do:
   - set PENDIGITS_MIRROR to a folder, a zip file or a URL that has it (unset it if the data is there already),
   - or put {ARCHIVE}
     into a folder shared/pendigits beside the checkout,
+  - or put OpenML's copy, as CSV or ARFF, into {RAW / "pendigits"} (it has no ink and no writers),
   - or use the built-in data set, with `dataset: synthetic` in params.yaml."""
 
 

@@ -66,16 +66,18 @@ def draw_digits(results: Results, mistakes_shown: int, ece_bins: int) -> dict[st
     name, digit, predicted = results.test["dataset"], results.digit, results.predicted
     sure = results.probability.max(axis=1)
     parts = {"training": results.training, "test": (results.paths, digit, results.writer)}
-    return {
+    pictures = {
         "curves.png": curves(curves_of(results), results.train, results.test, name),
         "confusion.png": mistakes.confusion(digit, predicted, results.probability.shape[1], name),
-        "writers.png": mistakes.writers(results.writer, digit == predicted, name),
         "weights.png": weights.weights(results.layers, name),
         "first_layer.png": weights.first_layer(results.layers[0][1], results.X, digit, name),
         "mistakes.png": mistakes.mistakes(results.paths, digit, predicted, sure, results.writer, mistakes_shown, name),
         "confidence.png": confidence(sure, digit == predicted, ece_bins, results.test, name),
         "samples.png": samples(parts, name),
     }
+    if results.writer.any():  # 0: unknown
+        pictures["writers.png"] = mistakes.writers(results.writer, digit == predicted, name)
+    return pictures
 
 
 def draw_table(results: Results, shown: int, ece_bins: int) -> dict[str, Figure]:

@@ -67,7 +67,10 @@ def choose_validation(y: NDArray, writer: NDArray, params: Params, schema: Schem
     """
     schema = schema or Schema(dataset="")
     if params.split_by != "random" and schema.group is None:
-        raise StageError(f"params.yaml: split_by: {params.split_by} needs own.group to name a column; use random")
+        needed = (
+            "own.group to name a column" if schema.kind == "table" else "the writers, which are only in UCI's archive"
+        )
+        raise StageError(f"params.yaml: split_by: {params.split_by} needs {needed}; use random")
     if params.split_by == "writer":
         rng, writers = np.random.default_rng(params.split_seed), np.unique(writer)
         key = f"validation_writers: {params.validation_writers}"
@@ -94,14 +97,17 @@ def choose_validation(y: NDArray, writer: NDArray, params: Params, schema: Schem
 def read_rows_of(schema: Schema, name: str, features: str) -> Rows | TableRows:
     """The rows of a part of any data set; StageError if there are none with these features."""
     if schema.kind == "pen":
-        return read_part(name, features)
+        return read_part(name, features, with_ink=schema.group is not None)
     if features != "table":
         raise StageError(f"params.yaml: features must be table for a table of your own, got {features}")
     return read_table_rows(paths.PROCESSED / f"{name}.csv", schema)
 
 
-def read_part(name: str, features: str) -> Rows:
+def read_part(name: str, features: str, *, with_ink: bool = True) -> Rows:
     """The pen digits of a part, ``training`` or ``test``, with the features that the network reads, and their ink.
+
+    Args:
+        with_ink: False: there is none, and the number of every writer is 0.
 
     Raises:
         StageError: if a file of the part is not as preprocess writes it.
@@ -111,10 +117,12 @@ def read_part(name: str, features: str) -> Rows:
     X, y, writer = table[COORDINATES].to_numpy(np.float32), table["digit"], table["writer"]
     if not len(X) or not (np.abs(X) <= 1).all():
         raise StageError(f"{path} must have coordinates from -1 to 1; `dvc repro` makes it again")
-    if not y.isin(range(10)).all() or not (writer >= 1).all() or y.dtype.kind + writer.dtype.kind != "ii":
+    if not y.isin(range(10)).all() or not (writer >= with_ink).all() or y.dtype.kind + writer.dtype.kind != "ii":
         raise StageError(f"{path} must have digits from 0 to 9 and writers from 1; `dvc repro` makes it again")
-    strokes = read_strokes(paths.PROCESSED / f"{name}_ink.npz", len(X))
-    if features != "table":
+    if features != "table" and not with_ink:
+        raise StageError(f"params.yaml: features: {features} needs the ink, which is only in UCI's archive; use table")
+    strokes = read_strokes(paths.PROCESSED / f"{name}_ink.npz", len(X)) if with_ink else None
+    if features != "table" and strokes is not None:
         X = FEATURE_SETS[features].of(strokes)
     return Rows(X, y.to_numpy(), writer.to_numpy(), np.arange(len(X)), strokes)
 

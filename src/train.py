@@ -159,12 +159,14 @@ def main() -> None:
     params = load_checked()  # rejects invalid values and names before any work
     key, schema = fingerprint(), read_schema(paths.SPLIT)
     made = configure(params, schema)
-    size, n_classes, with_ink = made.network.shape_in[0], len(schema.classes), schema.kind == "pen"
+    size, n_classes = made.network.shape_in[0], len(schema.classes)
+    with_ink = schema.kind == "pen" and schema.group is not None
     rows, validation = (
         read_rows(name, size, with_ink=with_ink, n_classes=n_classes) for name in ("train", "validation")
     )
     if params.augment and rows.strokes is None:
-        script.say("augment is ignored: this data set has no ink")
+        needs = "it needs the ink in UCI's archive" if schema.kind == "pen" else "this data set has no ink"
+        script.say(f"augment is ignored: {needs}")
     watch = Diagnostics()
     one_thread = threadpool_limits(1)  # more threads slow each other down at these sizes, and change the last bits
     shows, resumes = reporter.training(params), resumable_run(key)

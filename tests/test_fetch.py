@@ -1,19 +1,29 @@
 """Stage fetch: which sources are asked, what the user is told, and that a failure leaves the data as it was."""
 
 import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.runtime.test_files import contents_of, make_folder
 
+import evaluate
 import fetch
+import plot
+import preprocess
+import split
+import train
 from data_sets import download, pendigits
 from fetch import NoSourceError, Source
+from pipeline import paths
+from pipeline.errors import StageError
 
 FILES = {member.name: f"the content of {member.name}".encode() for member in pendigits.MEMBERS}
 SRC = Path(fetch.__file__).parent
@@ -137,6 +147,91 @@ def test_the_mirror_of_the_real_data_set(workspace: Path, mirror: Path, monkeypa
     monkeypatch.setenv("PENDIGITS_MIRROR", str(mirror))
     fetch.main()
     assert download.is_complete(workspace / "data/raw/pendigits")
+
+
+def plain_rows(*tables: bytes) -> str:
+    """Rows as OpenML writes them."""
+    return b"".join(tables).decode().replace(" ", "")
+
+
+def copies_of(tables: list[bytes]) -> dict[str, dict[str, bytes]]:
+    """The two tables in other forms: files by name."""
+    names = ",".join([*(f"input{i}" for i in range(1, 17)), "class"])
+    heading = "% a comment\n@RELATION pendigits\n" + "".join(f"@ATTRIBUTE {name} REAL\n" for name in names.split(","))
+    quoted = '"' + names.replace(",", '","') + '"\n' + re.sub(r"(\d)\n", r"'\1'\n", plain_rows(*tables))
+    floats = [re.sub(r"(\d+)", r"\1.0", plain_rows(table)) for table in tables]
+    return {
+        "ARFF": {"dataset_32_pendigits.arff": f"{heading}@DATA\n{plain_rows(*tables)}".encode()},
+        "CSV, CRLF, BOM, quotes": {"pendigits.csv": b"\xef\xbb\xbf" + quoted.replace("\n", "\r\n").encode()},
+        "floats apart": dict(zip(("a.csv", "b.csv"), (f"{names}\n{table}".encode() for table in floats), strict=True)),
+        "official with CRLF": {
+            member.name: table.replace(b"\n", b"\r\n") for member, table in zip(pendigits.MEMBERS, tables, strict=False)
+        },
+        "one digit wrong": {"pendigits.csv": plain_rows(*tables).replace("8\n", "3\n", 1).encode()},
+    }
+
+
+@pytest.mark.parametrize("form", copies_of([b"", b""]))
+def test_copies_of_the_tables_are_checked_row_by_row(
+    workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, form: str
+) -> None:
+    official = download.read_source(str(mirror))
+    tables = {member.name: official[member.name] for member in pendigits.MEMBERS[:2]}
+    files = copies_of([*tables.values()])[form]
+    folder = make_folder(workspace / "data/raw/pendigits", files)
+    if form == "one digit wrong":
+        with pytest.raises(NoSourceError, match=r"there is no pendigits\.tra"):
+            fetch.fetch_pendigits(folder, [])
+        assert contents_of(folder) == files
+        return
+    fetch.fetch_pendigits(folder, [])
+    assert contents_of(folder) == tables
+    assert contents_of(folder.with_name("pendigits.kept-1")) == files
+    single = next(iter((folder.with_name("pendigits.kept-1")).iterdir()))
+    if len(files) == 1:
+        assert download.read_source(str(single)) == tables
+    assert "without ink and writers: train with features: table and split_by: random" in capsys.readouterr().out
+
+
+def test_every_file_with_windows_line_ends_is_the_official_one(tmp_path: Path, mirror: Path) -> None:
+    official = download.read_source(str(mirror))
+    copy = {name: content.replace(b"\n", b"\r\n") for name, content in official.items()}
+    assert download.read_source(str(make_folder(tmp_path / "copy", copy))) == official
+
+
+def test_digits_without_ink_through_the_pipeline(
+    workspace: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    official = download.read_source(str(mirror))
+    openml = make_folder(workspace / "openml", copies_of([official[m.name] for m in pendigits.MEMBERS[:2]])["ARFF"])
+    monkeypatch.setenv("PENDIGITS_MIRROR", str(next(openml.iterdir())))
+    values = yaml.safe_load((workspace / "params.yaml").read_text()) | {
+        "dataset": "pendigits",
+        "hidden_layers": [16],
+        "epochs": 2,
+        "lr": 0.02,
+        "weight_average": None,
+    }
+
+    def stage(main: Callable[[], None], **changes: Any) -> None:
+        (workspace / "params.yaml").write_text(yaml.safe_dump(values | changes))
+        main()
+
+    stage(fetch.main)
+    stage(preprocess.main)
+    with pytest.raises(StageError, match="split_by: writer needs the writers, which are only in UCI's archive"):
+        stage(split.main)
+    with pytest.raises(StageError, match="features: ink needs the ink, which is only in UCI's archive; use table"):
+        stage(split.main, split_by="random", features="ink")
+    for main in (split.main, train.main, evaluate.main, plot.main):
+        stage(main, split_by="random")
+    said = capsys.readouterr().out
+    assert "augment is ignored: it needs the ink in UCI's archive\n" in said
+    measured = json.loads(paths.EVALUATE_METRICS.read_bytes())
+    assert measured["test_accuracy"] > 0.5
+    assert "test_accuracy_people_low" not in measured
+    assert {"mistakes.png", "samples.png"} <= {path.name for path in paths.FIGURES.iterdir()}
+    assert not (paths.FIGURES / "writers.png").exists()
 
 
 def test_stages_import_no_heavy_module_that_they_do_not_need() -> None:

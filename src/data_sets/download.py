@@ -1,4 +1,4 @@
-"""Read the data set's files from a folder, a zip file or a URL: all of them, verified, or a reason.
+"""Read the data set's files from a folder, a file or a URL: all of them, or the tables without ink, or a reason.
 
 A source may be anything: a web page in place of the file, half a file, an archive made to do harm. So nothing is
 unpacked by the names in an archive, no read goes beyond what the data set can need, every file is held against its
@@ -11,19 +11,20 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
 from utils import one_line
 
-from . import lzw
+from . import copies, lzw
 from .pendigits import ARCHIVE, ARCHIVE_SHA256, MEMBERS, Member
 
 ARCHIVE_LIMIT = 8_000_000  # bytes; an archive with nothing in it compressed has 6 million
 CONNECT_TIMEOUT = 5.0  # seconds to reach one address of a server
 PATIENCE = 9.0  # seconds in which the next CHUNK must have come
 CHUNK = 16_384  # bytes
+MOST_COPIES = 20  # files of a folder that are looked at for copies of the tables
 LONGEST = 300.0  # seconds that a download may take
 WAITS = (0.0, 1.0, 2.0)  # seconds before each try; what failed for a reason that may pass is tried again, but
 LATEST_TRY = 12.0  # no later than so many seconds after the first try: that there is no network is known in under 20 s
@@ -40,6 +41,8 @@ class _PassingError(SourceError):
 def read_source(place: str) -> dict[str, bytes]:
     """Read the four files from a folder, a zip file or a URL: verified contents by name.
 
+    Of a folder, or a file, with copies of the tables in another form (``copies``) it is the two tables, without ink.
+
     Raises:
         SourceError: if they are not all there, or are not the original ones.
     """
@@ -50,10 +53,11 @@ def read_source(place: str) -> dict[str, bytes]:
         if path.is_dir():
             archive = path / ARCHIVE
             if not archive.is_file():
-                return _verified_members(lambda name, limit: _read_if_there(path / name, limit))
+                return _members_or_tables(path)
             path = archive
         if path.is_file():
-            return read_archive(_read_file(path, ARCHIVE_LIMIT), path.name)
+            content = _read_file(path, ARCHIVE_LIMIT)
+            return _tables([content]) or read_archive(content, path.name)
     except OSError as error:
         raise SourceError(f"cannot be read: {error.strerror or error}") from None
     raise SourceError("no such file or folder")
@@ -66,7 +70,24 @@ def is_complete(folder: Path) -> bool:
 
 def is_original(path: Path, member: Member) -> bool:
     """Whether a file has the content of one of the data set's."""
-    return path.is_file() and _is_original(member, _read_file(path, member.size))
+    return path.is_file() and member.is_in(_read_file(path, member.size))
+
+
+def _members_or_tables(folder: Path) -> dict[str, bytes]:
+    """The files in a folder: all four, or the two tables from whatever files hold them."""
+    try:
+        return _verified_members(lambda name, limit: _read_if_there(folder / name, limit))
+    except SourceError:
+        paths = [path for path in sorted(folder.iterdir())[:MOST_COPIES] if path.is_file()]
+        if tables := _tables(_read_file(path, copies.LIMIT) for path in paths):
+            return tables
+        raise
+
+
+def _tables(contents: Iterable[bytes]) -> dict[str, bytes]:
+    """The two tables, if both are in the contents; otherwise nothing."""
+    found = copies.official_tables(contents)
+    return found if len(found) == 2 else {}
 
 
 def _verified_members(read: Callable[[str, int], bytes | None]) -> dict[str, bytes]:
@@ -77,7 +98,7 @@ def _verified_members(read: Callable[[str, int], bytes | None]) -> dict[str, byt
     """
     contents = {}
     for member in MEMBERS:
-        content, name = read(member.name, member.size), member.name
+        content, name = read(member.name, 2 * member.size), member.name  # with other line ends it is longer
         if content is None:
             name += ".Z"
             packed = read(name, ARCHIVE_LIMIT)
@@ -87,17 +108,15 @@ def _verified_members(read: Callable[[str, int], bytes | None]) -> dict[str, byt
                 content = lzw.decompress(packed, member.size)
             except lzw.LzwError as error:
                 raise SourceError(f"{name} {error} (sha256 {_short_sum(packed)})") from None
-        if not _is_original(member, content):
+        if not member.is_in(content):
+            content = copies.official(content, member)
+        if not member.is_in(content):
             raise SourceError(
                 f"{name} is not the original: {_size(content, member.size)} with sha256 {_short_sum(content)}"
                 f" instead of {member.size:,} bytes with {member.sha256[:16]}..."
             )
         contents[member.name] = content
     return contents
-
-
-def _is_original(member: Member, content: bytes) -> bool:
-    return len(content) == member.size and hashlib.sha256(content).hexdigest() == member.sha256
 
 
 def _size(content: bytes, limit: int) -> str:

@@ -36,13 +36,18 @@ class PenDigits:
 
     def parts(self, folder: Path) -> tuple[Schema, dict[str, Rows]]:
         parts = {}
+        with_ink = any((folder / part.ink).exists() for part in (TRAINING, TEST))  # a copy of the tables has none
         for i, (part, name) in enumerate(((TRAINING, "training"), (TEST, "test"))):
             X, digit = parse_table((folder / part.table).read_bytes(), part.table)
+            said = f"{len(digit):,} digits by {part.writers} writers"
+            if not with_ink:
+                unknown = np.zeros(len(digit), np.int64)
+                parts[name] = Rows(table_of(scale_features(X), digit, unknown), f"{said}, without ink", None)
+                continue
             ink = parse_ink((folder / part.ink).read_bytes(), part.ink)
             features, writer = join(X, digit, ink, part, len(ink) if self.rows is None else self.rows[i])
-            said = f"{len(digit):,} digits by {part.writers} writers"
             parts[name] = Rows(table_of(features, digit, writer), said, strokes_of(ink))
-        return Schema(dataset=self.name), parts
+        return Schema(dataset=self.name, group="writer" if with_ink else None), parts
 
 
 def join(

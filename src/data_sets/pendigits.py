@@ -8,6 +8,7 @@ Source: E. Alpaydin and F. Alimoglu (1996), Pen-Based Recognition of Handwritten
 Repository.
 """
 
+import hashlib
 import re
 from typing import NamedTuple
 
@@ -34,6 +35,10 @@ class Member(NamedTuple):
     name: str
     size: int  # bytes
     sha256: str
+
+    def is_in(self, content: bytes) -> bool:
+        """Whether a content is that of the file."""
+        return len(content) == self.size and hashlib.sha256(content).hexdigest() == self.sha256
 
 
 MEMBERS = (

@@ -154,7 +154,7 @@ def mistakes(
 
     Args:
         paths: (rows, points, 2) from -1 to 1, NaN where the pen was up.
-        digit, predicted, writer: (rows,).
+        digit, predicted, writer: (rows,); a writer of 0 is unknown.
         confidence: (rows,) the probability of the predicted digit.
         shown: how many mistakes, at most.
     """
@@ -171,5 +171,6 @@ def mistakes(
     draw_paths(axes, paths[worst] + middles[:, None], heads=True)
     for middle, row in zip(middles, worst, strict=True):
         sure = "> 99.9 %" if confidence[row] > 0.9995 else percent(confidence[row], 1)
-        label(axes, middle, f"{digit[row]} read as {predicted[row]}", f"{sure}, writer {writer[row]}")
+        whose = f", writer {writer[row]}" if writer[row] else ""
+        label(axes, middle, f"{digit[row]} read as {predicted[row]}", sure + whose)
     return figure

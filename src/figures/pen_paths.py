@@ -69,7 +69,8 @@ def samples(parts: Mapping[str, tuple[Array, Array, Array]], dataset: str, rows:
     """Some digits of each part of the data set as pen paths: a column a digit, ``rows`` rows a part.
 
     Args:
-        parts: by name, such as training and test: paths (n, points, 2), digits (n,) and writers (n,).
+        parts: by name, such as training and test: paths (n, points, 2), digits (n,) and writers (n,), 0 if
+            unknown.
     """
     subtitle = (
         "What the network reads of each, chosen at random. The pen starts at the dot (dark) and ends at the arrow "
@@ -85,5 +86,5 @@ def samples(parts: Mapping[str, tuple[Array, Array, Array]], dataset: str, rows:
             spots = of_part[: len(chosen), column]
             draw_paths(axes, paths[chosen] + spots[:, None], heads=True)
             for spot, row in zip(spots, chosen, strict=True):
-                label(axes, spot, f"{name} {column}", f"writer {writer[row]}")
+                label(axes, spot, f"{name} {column}", f"writer {writer[row]}" if writer[row] else "")
     return figure

@@ -22,7 +22,8 @@ class Schema(BaseModel):
         dataset: its name in results and in MLflow.
         kind: ``pen``: rows are pen paths, with ink; ``table``: rows of columns.
         classes: the names of the classes, in the order of their numbers; none for a regression.
-        label, group: the names of the columns; without a group, rows do not belong together.
+        label, group: the names of the columns; without a group, rows do not belong together. Pen digits without ink
+            have none, since the ink names the writers.
         columns, numeric, missing: of a table, its features, those that are numbers, and what is done where a value is
             missing.
         encoder, target: of a table's training rows, fitted by split: how columns, and a regression's label, become
@@ -45,7 +46,7 @@ class Schema(BaseModel):
 
     def groups(self, n: int) -> str:
         """Words for so many groups, to follow a number of rows; empty if there are no groups."""
-        if self.kind == "pen":
+        if self.kind == "pen" and self.group:
             return f" by {n} {self.group}s"
         return f" of {n:,} groups ({one_line(self.group, 40)})" if self.group else ""
 
