@@ -159,6 +159,32 @@ def _is_of(run: "entities.Run", origin: Mapping[str, str]) -> bool:
     return all(run.data.tags.get(tag) == origin.get(tag) for tag in ORIGIN)
 
 
+def _parent(store: Store, tags: Mapping[str, str], started: int) -> str:
+    """The id of the run that MLflow's page lists the runs of a grid under; the first of them makes it.
+
+    It is known by the grid and the commit that the grid started from. It has no results, so nothing ranks it.
+    """
+    known = {
+        "parent_of": tags["grid"],
+        "dvc.baseline_rev": tags.get("dvc.baseline_rev", ""),
+        "dataset": tags["dataset"],
+    }
+
+    def oldest() -> str:
+        parents = store.client.search_runs([store.experiment_id], "tags.parent_of != ''")
+        found = [run.info for run in parents if known.items() <= run.data.tags.items()]
+        return min(((info.start_time, info.run_id) for info in found), default=(0, ""))[1]
+
+    if parent := oldest():
+        return parent
+    name = run_name(tags["dataset"], {"dvc.exp_name": tags["grid"]})
+    made = store.client.create_run(store.experiment_id, started, known, name).info.run_id
+    store.client.set_terminated(made, "FINISHED", started)
+    if (first := oldest()) != made:  # another process has just made one, too
+        store.client.delete_run(made)
+    return first
+
+
 def abandoned_runs(store: Store) -> list["entities.Run"]:
     """The runs that are RUNNING in MLflow although their process, on this machine, is gone."""
     running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
@@ -221,6 +247,8 @@ class Run:
             "mlflow.user": os.environ.get("USER", ""),
             "mlflow.process": f"{socket.gethostname()}:{os.getpid()}",  # whoever doubts a RUNNING run can look
         }
+        if grid:
+            tags["mlflow.parentRunId"] = _parent(store, tags, started)
         known = {tag: value for tag, value in tags.items() if value}
         name = run_name(dataset, origin)
         created = store.client.create_run(store.experiment_id, started, known, name)

@@ -65,6 +65,7 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 | n_parameters, weight_norm_... | the size of the network; the Euclidean norm of each weight matrix |
 | dvc.exp_name | the DVC experiment, as in `dvc exp show` and `dvc exp apply`; empty for runs in the workspace |
 | grid | of the experiments `large-1`, `large-2`, ... of a grid: `large`. Group by this tag to see means over seeds |
+| parent_of | of the run that lists those of a grid; it has no results of its own |
 | model.sha256, data.sha256, git.commit | the network, and the data and code that made it; checksums of the arrays |
 
 The charts show the curves; clear their search field to see all metrics. To compare two runs, tick both and press

@@ -90,7 +90,9 @@ class Runs(NamedTuple):
         return {
             "params": run.data.params,
             "curves": {metric: self.curve(run, metric) for metric in run.data.metrics},
-            "tags": {tag: value for tag, value in run.data.tags.items() if tag != "mlflow.process"},
+            "tags": {
+                tag: run.data.tags[tag] for tag in run.data.tags.keys() - {"mlflow.process", "mlflow.parentRunId"}
+            },
             "files": self.files(run),
             "models": [{file.path for file in model} for model in models],
             "status": run.info.status,

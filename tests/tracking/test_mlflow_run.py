@@ -10,7 +10,7 @@ from tests.mlflow_store import MLFLOW_WARNS
 from tests.project_copy import set_param
 from tests.tracking.finished_pipeline import RECORDS, Runs, write_evaluation, write_picture
 
-from commands import draw, sync
+from commands import draw, ranking, sync
 from pen.recognizer import load_recognizer
 from pipeline import paths
 from pipeline.errors import StageError
@@ -59,6 +59,24 @@ def test_a_run_that_is_logged_later_says_when_it_ran_and_to_which_grid_it_belong
     (run,) = later.found()
     assert (run.info.start_time, run.info.end_time) == (1_700_000_000_000, 1_700_000_000_000)
     assert run.data.tags["grid"] == "grid-2"
+
+
+@without_model
+def test_the_runs_of_a_grid_have_one_parent_without_results(runs: Runs, folder: Path) -> None:
+    def run_of(name: str, **origin: str) -> Any:
+        of_one = Runs(runs.store, runs.origin | origin | {"dvc.exp_name": f"{runs.origin['dvc.exp_name']}{name}"})
+        assert sync.log(runs.store, folder, of_one.origin, ran_at=1_700_000_000_000)
+        (run,) = of_one.found()
+        return run
+
+    children = [run_of(name) for name in ("-1", "-2")]
+    (parent_id,) = {run.data.tags["mlflow.parentRunId"] for run in children}
+    parent = runs.store.client.get_run(parent_id)
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", runs.origin["dvc.exp_name"])
+    ranked = {run.info.run_id for run in ranking.finished_runs(runs.store)}
+    assert {run.info.run_id for run in children} <= ranked - {parent_id}
+    assert run_of("-1", **{"dvc.baseline_rev": "another"}).data.tags["mlflow.parentRunId"] != parent_id
+    assert "mlflow.parentRunId" not in run_of("").data.tags
 
 
 @without_model
