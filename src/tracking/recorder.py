@@ -22,6 +22,7 @@ from .mlflow_run import Run, ensure_run, origin_of_process
 from .store import open_store
 
 FLUSH_SECONDS = 2.0  # how often the curves grow
+SAMPLE_SECONDS = 2  # between measurements of the machine, if these are wanted; MLflow's 10 would miss a short training
 
 
 def main() -> None:
@@ -128,7 +129,7 @@ def _system_metrics(run: Run) -> Any:
 
     if not MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING.get():
         return None
-    monitor = SystemMetricsMonitor(run.id)
+    monitor = SystemMetricsMonitor(run.id, sampling_interval=SAMPLE_SECONDS)
     monitor.start()
     return monitor
 

@@ -74,6 +74,26 @@ def test_a_training_that_fails_or_is_stopped_is_no_finished_run(ends: list[str],
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.usefixtures("stage_of", "without_model")
+@pytest.mark.parametrize("wanted", ["true", "false"])
+def test_the_load_of_the_machine_is_logged_if_wanted(wanted: str, runs: Runs, environment: Any) -> None:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    environment.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", wanted)
+
+    def one_sample(monitor: SystemMetricsMonitor) -> None:  # the monitor's thread would take it after some seconds
+        monitor.collect_metrics()
+        monitor.publish_metrics(monitor.aggregate_metrics())
+
+    environment.setattr(SystemMetricsMonitor, "start", one_sample)
+    record(*training(), {"end": "FINISHED"})
+    (run,) = runs.found()
+    of_machine = {name for name in run.data.metrics if name.startswith("system/")}
+    some = {"system/cpu_utilization_percentage", "system/system_memory_usage_percentage"}
+    assert of_machine >= some if wanted == "true" else not of_machine
+    assert (run.info.status, runs.curve(run, "val_loss")[:2]) == ("FINISHED", [(1, 1), (2, 0.5)])
+
+
 @pytest.mark.usefixtures("stage_of")
 @pytest.mark.parametrize("begin", [EVALUATE, PLOT])
 @pytest.mark.parametrize("end", ["FAILED", "KILLED"])
