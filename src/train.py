@@ -121,15 +121,36 @@ class _Report(Callback):
             self.on_epoch(record)
 
 
+class _StopAfter(Callback):
+    """Ends the training after so many epochs of a schedule for more."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+
+    def on_epoch_end(self, training: Training, record: dict[str, float]) -> None:
+        training.stopping = training.stopping or training.epoch >= self.epochs
+
+
+def best_epoch(params: Params, history: History) -> int:
+    """The epoch whose weights a training ended with: the last, or with early stopping that of the lowest val_loss."""
+    if params.early_stopping is None:
+        return len(history)
+    losses = history["val_loss"]
+    return losses.index(min(losses)) + 1
+
+
 def refit(params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint, schema: Schema = PEN_DIGITS) -> Model:
-    """Train on all rows as ``params`` says, for as many epochs as the training that held some out took."""
+    """Train on all rows as ``params`` says, up to the epoch whose weights the training that held some out ended with.
+
+    The learning rate of each epoch is the same as there.
+    """
+    stop = [_StopAfter(epochs)] if epochs < params.epochs else []
     with progress_bar(epochs, "epoch", "training on all rows") as bar:
 
         def on_epoch(record: dict[str, float]) -> None:
             bar.update()
 
-        whole = params.model_copy(update={"epochs": epochs})
-        return train(whole, rows, None, on_epoch, (), checkpoint, schema=schema)[0]
+        return train(params, rows, None, on_epoch, stop, checkpoint, schema=schema)[0]
 
 
 def fitted_temperature(params: Params, network: Network, rows: Rows) -> float:
@@ -186,8 +207,9 @@ def main() -> None:
             fitted_temperature(params, model.network, validation) if schema.classes else 1.0
         )
         measures = validation_measures(model, validation)  # as evaluate measures the test rows
+        best = best_epoch(params, history)
         if params.refit:
-            model = refit(params, len(history), rows.and_also(validation), run.checkpoint("refit"), schema)
+            model = refit(params, best, rows.and_also(validation), run.checkpoint("refit"), schema)
             model.temperature = temperature
         metrics = {
             "dataset": schema.dataset,
@@ -196,6 +218,7 @@ def main() -> None:
             "n_refit": len(rows.y) + len(validation.y) if params.refit else 0,
             "n_parameters": model.network.n_parameters,
             "epochs": len(history),
+            **({} if params.early_stopping is None else {"best_epoch": best}),
             "train_loss": round(train_loss, 6),
             "train_accuracy": round(train_accuracy, 6),
             "val_loss": round(val_loss, 6),

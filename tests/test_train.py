@@ -1,17 +1,23 @@
-"""The temperature is fitted to the rows held out, and to new ones made of them."""
+"""The temperature is fitted to rows held out, and to new ones made of them; the refit stops where validation says."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+import fetch
+import preprocess
+import split
 import train
 from neural_net import Network, dense_layers, fit
 from pen.augmentation import Augmentation
 from pen.calibration import fit_temperature
 from pen.ink import Ink, eight_points
 from pen.strokes import strokes_of
+from pipeline import paths
 from pipeline.params import load_params
 from pipeline.rows import Rows
 
@@ -49,3 +55,28 @@ def test_it_is_fitted_to_new_rows_for_each(network: Network, rows: Rows, monkeyp
     alone = [fit_temperature(outputs(X), rows.y) for X in copies]
     assert min(alone) <= found[0] <= max(alone)
     assert fit_temperature(outputs(rows.X), rows.y) != found[0]
+
+
+@pytest.mark.parametrize("patience", [2, None])
+def test_the_refit_ends_with_the_epoch_that_validation_chose(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, patience: int | None
+) -> None:
+    values = yaml.safe_load((workspace / "params.yaml").read_text())
+    values |= {"hidden_layers": [8], "epochs": 40, "lr": 0.05, "early_stopping": patience, "weight_average": None}
+    (workspace / "params.yaml").write_text(yaml.safe_dump(values))
+    histories, trained = [], train.train
+
+    def followed(*args: Any, **options: Any) -> Any:
+        model, history = trained(*args, **options)
+        histories.append(history)
+        return model, history
+
+    monkeypatch.setattr(train, "train", followed)
+    for stage in (fetch, preprocess, split, train):
+        stage.main()
+    first, second = histories
+    said = json.loads(paths.TRAIN_METRICS.read_bytes())
+    best = said.get("best_epoch", 40)
+    assert (said["epochs"], best + (patience or 0)) == (len(first), len(first))
+    assert first["val_loss"][best - 1] == min(first["val_loss"]) or patience is None
+    assert second["lr"] == pytest.approx(first["lr"][:best], abs=0.001)  # not a whole schedule in fewer epochs

@@ -150,10 +150,11 @@ def say_summary(worked: bool) -> None:
 
 def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, str]]:
     """The lines of the table, from the metrics files."""
+    best = f", with the weights of epoch {training['best_epoch']}" if "best_epoch" in training else ""
     return [
         ("data set", training["dataset"]),
         ("rows", f"{training['n_train']} training, {training['n_validation']} validation, {test['n_test']} test"),
-        ("network", f"{training['n_parameters']:,} parameters, {training['epochs']} epochs"),
+        ("network", f"{training['n_parameters']:,} parameters, {training['epochs']} epochs{best}"),
         *measured(training, test),
         ("pictures", str(paths.FIGURES)),
     ]
@@ -171,7 +172,8 @@ def measured(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, 
         shown = f"{kind.replace('_', ' ')} {of[f'{key}_{kind}']:.2%}, log-loss {of[f'{key}_log_loss']:.4f}  ({whom})"
         lines.append((part, shown))
     if training["n_refit"]:
-        said = f"trained anew on all {training['n_refit']} training and validation rows; this network is tested"
+        long = f" for {training['best_epoch']} epochs" if "best_epoch" in training else ""
+        said = f"trained anew{long} on all {training['n_refit']} training and validation rows; this network is tested"
         lines.insert(1, ("refit", said))
     bounds = [interval(test, *each) for each in INTERVALS.items() if f"{each[0]}_low" in test]
     return lines + [("95 % interval", "; ".join(bounds))] * ("val_accuracy" in training and lines[0][1][:3] == "acc")

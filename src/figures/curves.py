@@ -26,7 +26,8 @@ def curves(
     Args:
         history: epoch, train_loss, val_loss, train_accuracy, val_accuracy, each (epochs,); accuracies from 0 to 1.
         train: n_parameters, n_train, n_validation; n_refit, the rows of a second training, of which the tested
-            network came, or 0; loss_floor, the lowest value that label smoothing allows, or 0.
+            network came, or 0; with early stopping best_epoch, the epochs of that training; loss_floor, the lowest
+            value that label smoothing allows, or 0.
         test: test_accuracy; its interval for other people, test_accuracy_people_low and _high, if it is known. Of a
             regression, which has none, only the loss is drawn.
         noun: what a row is.
@@ -42,7 +43,8 @@ def curves(
         figure = sheet(4.7, f"{dataset}: loss while training", trained + said)
         _loss_panel(figure.subplots(), epoch, history["train_loss"], history["val_loss"], floor)
         return figure
-    tested = f"Trained anew on all {n_refit} {noun}s (refit)" if n_refit else "After that training"
+    long = f" for {count(int(train['best_epoch']), 'epoch')}" if "best_epoch" in train else ""
+    tested = f"Trained anew{long} on all {n_refit} {noun}s (refit)" if n_refit else "After that training"
     interval = ""
     if "test_accuracy_people_low" in test:
         low, high = (percent(test[f"test_accuracy_people_{end}"], 1) for end in ("low", "high"))

@@ -90,6 +90,7 @@ def description(folder: Path) -> str:
     said = {"dataset": "", **numbers_in(folder / paths.TRAIN_METRICS), **numbers_in(folder / paths.EVALUATE_METRICS)}
     sentences = (
         "{n_parameters:,} parameters, trained for {epochs} epochs on {n_train} rows.",
+        "Early stopping kept the weights of epoch {best_epoch}.",
         "Validation: accuracy {val_accuracy:.2%}, log-loss {val_log_loss:.4f} on {n_validation} rows held out.",
         "Validation: balanced accuracy {val_balanced_accuracy:.2%}.",
         "Validation: RMSE {val_rmse:.6g}, R2 {val_r2:.4f} on {n_validation} rows held out.",
