@@ -10,6 +10,7 @@ from utils import wilson
 from .sheet import BLUE, DASHED, FAINT, MUTED, VERMILLION, Array, percent, sheet
 
 GOAL = 0.999  # of the digits that are kept; test_left_to_a_person goes by it
+FEW = 200  # rows; of no more than these each has a dot
 
 
 def confidence(
@@ -48,7 +49,7 @@ def _reliability(axes: Axes, sure: Array, right: Array, bins: int) -> None:
     axes.vlines(x, 100 * low, 100 * high, color=BLUE, linewidth=1.5)
     axes.plot(x, y, "o", color=BLUE, markersize=6, clip_on=False)
     axes.set_title("Reliability", weight="bold")
-    axes.set(xlabel="confidence", ylabel="right", xlim=(edges[place.min()], 100), ylim=(0, 100.5))
+    axes.set(xlabel="confidence", ylabel="right", xlim=(min(edges[place.min()], 50), 100), ylim=(0, 100.5))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g} %"))
     axes.grid(axis="y")
@@ -59,14 +60,15 @@ def _risk_and_coverage(axes: Axes, sure: Array, right: Array, left_out: float) -
     kept = np.arange(1, len(sure) + 1)
     wrong = 100 * np.cumsum(~right[order].astype(bool)) / kept
     share = 100 * (1 - kept / len(sure))  # left to a person
-    axes.plot(share, wrong, color=BLUE, linewidth=1.8)
+    axes.plot(share, wrong, color=BLUE, linewidth=1.8, marker="o" if len(sure) <= FEW else "", markersize=3.5)
     axes.set_title("Risk and coverage", weight="bold")
     top = 1.15 * wrong[len(wrong) // 2 :].max() or 1.0
     axes.set(xlabel="left to a person", ylabel="mistakes in the rest", xlim=(0, 50), ylim=(0, top))
     if 0 < left_out < 0.5:
-        axes.plot(100 * left_out, 100 * (1 - GOAL), "o", color=VERMILLION, markersize=7)
-        text = f"{percent(left_out, 1)} left out: {100 * GOAL:g} % of the rest right"
-        axes.annotate(text, (100 * left_out, 100 * (1 - GOAL)), (10, 14), textcoords="offset points", color=VERMILLION)
+        mistakes = wrong[round((1 - left_out) * len(sure)) - 1]
+        axes.plot(100 * left_out, mistakes, "o", color=VERMILLION, markersize=7, clip_on=False, zorder=3)
+        text = f"{percent(left_out, 1)} left out: {f'{100 * GOAL:g} %' if mistakes else 'all'} of the rest right"
+        axes.annotate(text, (100 * left_out, mistakes), (10, 14), textcoords="offset points", color=VERMILLION)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g} %"))
     axes.yaxis.set_major_locator(MaxNLocator(5))

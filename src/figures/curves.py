@@ -35,8 +35,8 @@ def curves(
     epoch = history["epoch"]
     floor, n_refit = train["loss_floor"], train["n_refit"]
     trained = (
-        f"{train['n_parameters']} parameters, {count(len(epoch), 'epoch')} on {train['n_train']} {noun}s, validated on "
-        f"{train['n_validation']}.\n"
+        f"{train['n_parameters']:,} parameters, {count(len(epoch), 'epoch')} on {train['n_train']:,} {noun}s, "
+        f"validated on {train['n_validation']:,}.\n"
     )
     if "test_accuracy" not in test:
         said = "Circle: best epoch on validation. Training: mean over the epoch's steps. Log scale."
@@ -44,13 +44,14 @@ def curves(
         _loss_panel(figure.subplots(), epoch, history["train_loss"], history["val_loss"], floor)
         return figure
     long = f" for {count(int(train['best_epoch']), 'epoch')}" if "best_epoch" in train else ""
-    tested = f"Trained anew{long} on all {n_refit} {noun}s (refit)" if n_refit else "After that training"
+    tested = f"Trained anew{long} on all {n_refit:,} {noun}s (refit)" if n_refit else "After that training"
     interval = ""
     if "test_accuracy_people_low" in test:
         low, high = (percent(test[f"test_accuracy_people_{end}"], 1) for end in ("low", "high"))
         interval = f" (95 % interval for other {'people' if noun == 'digit' else 'groups'}: {low} to {high})"
+    does = "reads" if noun == "digit" else "gets"
     subtitle = (
-        f"{trained}{tested} the network reads {percent(test['test_accuracy'])} of the test {noun}s right{interval}.\n"
+        f"{trained}{tested} the network {does} {percent(test['test_accuracy'])} of the test {noun}s right{interval}.\n"
         "Circle: best epoch on validation. Training: mean over the epoch's steps. Log scales"
         f"{'; dashed on the left: the lowest loss that label smoothing allows' if floor else ''}."
     )

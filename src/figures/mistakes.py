@@ -41,8 +41,9 @@ def confusion(
     axes = figure.subplots()
     axes.imshow(np.ma.masked_equal(wrong, 0), cmap=MISTAKES, vmin=1, vmax=max(wrong.max(), 2))
     axes.imshow(np.ma.masked_equal(np.eye(n_classes), 0), cmap=ListedColormap([FAINT]))
-    axes.set(xlim=(-0.5, n_classes + 0.5), ylim=(n_classes + 0.2, -0.5))
-    ends, lines = (-0.5, n_classes - 0.5), np.arange(n_classes + 1) - 0.5
+    end, room = n_classes - 0.5, n_classes / 10  # beyond the cells: as wide on paper for any number of them
+    axes.set(xlim=(-0.5, end + room), ylim=(end + 0.7 * room, -0.5))
+    ends, lines = (-0.5, end), np.arange(n_classes + 1) - 0.5
     axes.hlines(lines, *ends, color=FAINT, linewidth=0.8)
     axes.vlines(lines, *ends, color=FAINT, linewidth=0.8)
     for row, column in np.argwhere(counts):
@@ -66,22 +67,26 @@ def _name_sides(axes: Axes, names: Sequence[str], noun: str) -> None:
         short = [shortened(name, 16) for name in names]
         axes.set_xticks(numbers, short, rotation=45 if max(map(len, short)) > 40 // len(names) else 0, parse_math=False)
         axes.set_yticks(numbers, short, parse_math=False)
-        half = len(names) / (2 * len(names) + 2)  # the middle of the matrix
-        axes.set_xlabel(f"predicted {noun}", x=half)
+        axes.set_xlabel(f"predicted {noun}", x=1 / 2.2)  # the middle of the cells
         axes.xaxis.set_label_position("top")
-        axes.set_ylabel(f"true {noun}", y=1 - half)
+        axes.set_ylabel(f"true {noun}", y=1 - 1 / 2.14)
     axes.xaxis.tick_top()
     axes.tick_params(length=0, labelsize=11, labelcolor=INK)
     axes.spines[:].set_visible(False)
 
 
 def _recall_and_precision(axes: Axes, counts: Array) -> None:
-    beside, below = len(counts) + 0.05, len(counts) - 0.2
-    _centred(axes, beside, -0.82, "recall")
-    axes.text(-0.65, below, "precision", ha="right", va="center_baseline", color=MUTED, size=8.5)
+    end, room = len(counts) - 0.5, len(counts) / 10
+    beside, below = end + 0.55 * room, end + 0.3 * room
+    _centred(axes, beside, -0.5 - 0.32 * room, "recall")
+    axes.text(-0.5 - 0.15 * room, below, "precision", ha="right", va="center_baseline", color=MUTED, size=8.5)
+    narrow = len(counts) > 12  # too narrow for 100.0 %
+    upright = {"rotation": 90, "va": "center"} if narrow else {"va": "center_baseline"}
     for i, right in enumerate(np.diagonal(counts)):
-        for x, y, whole in ((beside, i, counts[i].sum()), (i, below, counts[:, i].sum())):
-            _centred(axes, x, y, percent(right / whole, 1) if whole else "-")
+        recall, precision = (right / whole if whole else np.nan for whole in (counts[i].sum(), counts[:, i].sum()))
+        _centred(axes, beside, i, "-" if np.isnan(recall) else percent(recall, 1))
+        share = "-" if np.isnan(precision) else percent(precision, 0 if narrow else 1)
+        axes.text(i, below, share, ha="center", color=MUTED, size=8.5, **upright)
 
 
 def _centred(
@@ -94,14 +99,13 @@ def _commonest(wrong: Array, n: int, names: Sequence[str], row: str) -> str:
     if not wrong.any():
         return f"No mistake in {count(n, row)}."
     true, read = (shortened(names[int(i)], 20) for i in np.unravel_index(int(wrong.argmax()), wrong.shape))
-    return (
-        f"{count(int(wrong.sum()), 'mistake')} in {count(n, row)}, "
-        f"most often a {true} read as {read} ({count(int(wrong.max()), 'time')}). Grey: right."
-    )
+    which = f"a {true} read as {read}" if row == "test digit" else f"{true} taken for {read}"
+    often = f", most often {which} ({count(int(wrong.max()), 'time')})" if wrong.sum() > 1 else f": {which}"
+    return f"{count(int(wrong.sum()), 'mistake')} in {count(n, row)}{often}. Grey: right."
 
 
 def writers(writer: Array, correct: Array, dataset: str, noun: str = "writer") -> Figure:
-    """Accuracy for each writer of the test rows, best first, with 95 % intervals, counts, and the mean of all rows.
+    """Accuracy for each writer of the test rows, worst first, with 95 % intervals, counts, and the mean of all rows.
 
     Args:
         writer: (rows,) the writers' numbers, or the names of groups; of many, the worst are shown.
@@ -110,7 +114,7 @@ def writers(writer: Array, correct: Array, dataset: str, noun: str = "writer") -
     """
     names, which = np.unique(writer, return_inverse=True)
     digits, right = np.bincount(which), np.bincount(which, weights=correct).astype(int)
-    order = np.lexsort((names, -right / digits))[-MOST_GROUPS:]
+    order = np.lexsort((names, right / digits))[:MOST_GROUPS]
     names, digits, right = names[order], digits[order], right[order]
     low, high = wilson(right, digits)
     mean = float(np.mean(correct))

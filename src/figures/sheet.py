@@ -106,7 +106,7 @@ def message(title: str, text: str) -> Figure:
 
 
 def count(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 def percent(share: float, digits: int = 2) -> str:

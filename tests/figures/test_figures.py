@@ -99,6 +99,12 @@ CASES: dict[str, Callable[[], Figure]] = {
     "curves, thousands of epochs": lambda: curves(history(3500), LARGE, TEST, NAME),
     "curves, all right": lambda: curves(perfect(), TRAIN, TEST | {"test_accuracy": 1.0}, NAME),
     "confusion": lambda: draw_confusion(rows(3498, 60)),
+    "confusion, two classes": lambda: mistakes.confusion(
+        np.array([0, 1, 1]), np.array([0, 0, 1]), 2, NAME, ("a long name of a class", "b"), "label"
+    ),
+    "confusion, twenty classes": lambda: mistakes.confusion(
+        np.arange(20), np.arange(20), 20, NAME, [f"{i}" for i in range(20)], "label"
+    ),
     "confusion, no mistakes": lambda: draw_confusion(rows(3498, 0)),
     "confusion, every row wrong": lambda: draw_confusion(rows(3498, 3498)),
     "confusion, a million rows": lambda: draw_confusion(rows(1_000_000, 500_000)),
@@ -179,8 +185,12 @@ def test_curves_mark_the_best_epoch_of_each_and_say_the_test() -> None:
     assert "lowest: 0.125, epoch 2" in words
     assert "highest: 75.00 %, epoch 3" in words
     assert {"test\n97.70 %", "validation\n0.750", "validation\n70.00 %", "floor\n0.100"} <= set(words)
-    assert any("Trained anew on all 7494 digits" in word for word in words)
-    assert not [word for word in texts(curves(run, LARGE, TEST, NAME)) if "anew" in word or "floor" in word]
+    assert any("Trained anew on all 7,494 digits (refit) the network reads" in word for word in words)
+    large = texts(curves(run, LARGE | {"best_epoch": 2}, TEST, NAME, "row"))
+    assert any(
+        "38,666,000 parameters" in word and "After that training the network gets 97.70 %" in word for word in large
+    )
+    assert not [word for word in large if "anew" in word or "floor" in word]
 
 
 @pytest.mark.parametrize(("places", "moved"), [
@@ -198,18 +208,18 @@ def test_confusion_counts_rows_by_true_and_columns_by_predicted_digit() -> None:
     at = {text.get_position(): text.get_text() for text in figure.axes[0].texts}
     assert (at[0, 0], at[1, 0], at[1, 1], at[2, 2]) == ("1", "3", "1", "1")
     assert (0, 1) not in at
-    recall = [at[3.05, row] for row in range(3)]
-    precision = [at[column, 2.8] for column in range(3)]
+    recall = [at[2.665, row] for row in range(3)]
+    precision = [at[column, 2.59] for column in range(3)]
     assert (recall, precision) == (["25.0 %", "100.0 %", "100.0 %"], ["100.0 %", "25.0 %", "100.0 %"])
     assert any("most often a 0 read as 1 (3 times)" in text for text in texts(figure))
 
 
-def test_writers_come_best_first_and_mistakes_most_confident_first() -> None:
+def test_writers_come_worst_first_and_mistakes_most_confident_first() -> None:
     writer = np.array([7, 7, 7, 7, 2, 2, 5, 5])
     correct = np.array([1, 1, 1, 0, 1, 1, 0, 0], dtype=bool)
     axes = mistakes.writers(writer, correct, NAME).axes[0]
     columns = [text.get_text() for text in axes.texts]
-    assert columns == ["writer", "2", "7", "5", "mistakes", "0", "1", "2", "digits", "2", "4", "2"]
+    assert columns == ["writer", "5", "7", "2", "mistakes", "2", "1", "0", "digits", "2", "4", "2"]
     test = rows(6, 0)
     test |= {"digit": np.arange(6), "predicted": np.array([0, 9, 8, 3, 7, 6]), "writer": np.arange(6) + 1}
     test["confidence"] = np.array([1.0, 0.5, 0.99999, 1.0, 0.75, 0.6])
@@ -284,7 +294,8 @@ def test_confidence_puts_each_bin_where_it_is_sure_and_right_and_says_what_to_le
     assert reliability.lines[-1].get_xydata() == pytest.approx(np.array([[50, 25], [95, 100]]))
     kept, mistakes_left = risk.lines[0].get_data()
     assert (mistakes_left[15], mistakes_left[-1], kept[-1]) == pytest.approx((0, 15, 0))
-    assert risk.texts[0].get_text() == "20.0 % left out: 99.9 % of the rest right"
+    assert risk.texts[0].get_text() == "20.0 % left out: all of the rest right"
+    assert risk.lines[1].get_xydata() == pytest.approx(np.array([[20, 0]]))  # on the curve
 
 
 def test_samples_are_digits_of_their_part() -> None:
