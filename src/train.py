@@ -238,8 +238,10 @@ def main() -> None:
                 paths.TRAIN_METRICS: metrics_json(metrics),
             }
         )
-    accuracy = f", validation accuracy {val_accuracy:.2%}" if schema.classes else f", RMSE {metrics['val_rmse']:g}"
-    script.say(f"trained on {schema.dataset}: {len(history)} epochs, validation loss {val_loss:.4f}{accuracy}")
+    kept = "" if params.early_stopping is None else f", the best after {best}"
+    measured = f"accuracy {val_accuracy:.2%}" if schema.classes else f"RMSE {metrics['val_rmse']:g}"
+    said = f"validation: objective {val_loss:.4f}, {measured}"
+    script.say(f"trained on {schema.dataset}: {len(history)} epochs{kept}; {said}")
 
 
 def validation_measures(model: Model, validation: Rows) -> dict[str, float]:

@@ -7,6 +7,7 @@ found.
 import argparse
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ SMALL = 5_000  # rows; fewer are trained on in smaller batches
 
 
 def main() -> None:
+    if not {"-h", "--help"} & set(sys.argv) and len(sys.argv) < 3:
+        raise StageError("name a file and its column to predict: make new-data DATA=table.csv LABEL=column")
     parser = argparse.ArgumentParser(description="Set the project up for a table of your own.")
     parser.add_argument("data", type=Path, help="a CSV, TSV, Parquet or ARFF file")
     parser.add_argument("label", help="the column to predict: its name or number")
@@ -56,7 +59,9 @@ def main() -> None:
         options, table = described(asked.data, _place(asked.label), asked.group and _place(asked.group), asked.task)
     except OSError as error:
         raise StageError(f"{asked.data} cannot be read: {error.strerror}") from None
-    schema, parts = Own(options).understood(table, None)  # rejects the table before anything is written
+    schema, parts = Own(options, called=str(asked.data)).understood(
+        table, None
+    )  # rejects the table before anything is written
     target = Path(options.path)
     if target.exists() and target.read_bytes() != asked.data.read_bytes():
         raise StageError(f"{target} exists and holds other data; rename your file, or remove {target}")
@@ -79,7 +84,7 @@ def main() -> None:
         say(f"look at this: {line}")
     say(f"\nWrote {target} ({tracked})")
     say(f"params.yaml (dataset, own, {', '.join(suited(options, parts))})")
-    say("and dvc.yaml (plots).")
+    say("and dvc.yaml (plots). Other parameters stay as they were; `git diff params.yaml` shows all changes.")
     say(f"MLflow's experiment and the model are called {options.name}. Next: make run")
 
 
@@ -113,7 +118,7 @@ def described(data: Path, label: Place, group: Place | None, task: Any) -> tuple
 
 
 def suited(options: OwnTable, parts: dict[str, Part]) -> dict[str, Any]:
-    """Parameters that suit a table of columns: no convolutions, and nothing that needs ink."""
+    """Parameters that suit a table of columns: no convolutions, and nothing that needs ink or that was tuned before."""
     return {
         "features": "table",
         "split_by": "random" if options.group is None else "group",
@@ -121,6 +126,10 @@ def suited(options: OwnTable, parts: dict[str, Part]) -> dict[str, Any]:
         "hidden_layers": [64, 32],
         "loss": "mean_squared_error" if options.task == "regression" else "cross_entropy",
         "label_smoothing": 0,
+        "optimizer": "adamw",
+        "lr": 0.002,
+        "epochs": 120,
+        "early_stopping": None,
         "batch_size": 32 if len(parts["training"].table) < SMALL else 128,
         "weight_average": None,
     }

@@ -153,7 +153,7 @@ def summary(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, s
     best = f", with the weights of epoch {training['best_epoch']}" if "best_epoch" in training else ""
     return [
         ("data set", training["dataset"]),
-        ("rows", f"{training['n_train']} training, {training['n_validation']} validation, {test['n_test']} test"),
+        ("rows", f"{training['n_train']:,} training, {training['n_validation']:,} validation, {test['n_test']:,} test"),
         ("network", f"{training['n_parameters']:,} parameters, {training['epochs']} epochs{best}"),
         *measured(training, test),
         ("pictures", str(paths.FIGURES)),
@@ -173,8 +173,11 @@ def measured(training: dict[str, Any], test: dict[str, Any]) -> list[tuple[str, 
         lines.append((part, shown))
     if training["n_refit"]:
         long = f" for {training['best_epoch']} epochs" if "best_epoch" in training else ""
-        said = f"trained anew{long} on all {training['n_refit']} training and validation rows; this network is tested"
+        said = f"trained anew{long} on all {training['n_refit']:,} training and validation rows; this network is tested"
         lines.insert(1, ("refit", said))
+    if "temperature" in training:
+        said = f"of the probabilities after calibration, temperature {training['temperature']:.3g}; no label smoothing"
+        lines.append(("log-loss", said))
     bounds = [interval(test, *each) for each in INTERVALS.items() if f"{each[0]}_low" in test]
     return lines + [("95 % interval", "; ".join(bounds))] * ("val_accuracy" in training and lines[0][1][:3] == "acc")
 
@@ -187,11 +190,12 @@ def interval(test: dict[str, Any], key: str, of: str) -> str:
 def next_steps(dataset: str, git: bool) -> list[tuple[str, str]]:
     """Commands to try next. They fit this checkout: experiments need git, and the data set that was available."""
     on = " -S dataset=synthetic" if dataset == "synthetic" else ""
+    of_digits = dataset in ("pendigits", "synthetic")
     experiment = f"source .venv/bin/activate && dvc exp run -S lr=0.005{on}"
     return [
         ("make ui", "look at this run in MLflow"),
         (experiment, "run an experiment")
         if git
         else ("git init && git add . && git commit -m begin", "experiments need git"),
-        ("make test", "run the tests"),
+        ("make test", "run the tests") if of_digits else ("make serve", "serve predictions"),
     ]

@@ -24,10 +24,14 @@ MOST_CATEGORIES = 1000  # of a column
 
 
 class Own:
-    """The user's table, with rows for the test held out or from a file of their own."""
+    """The user's table, with rows for the test held out or from a file of their own.
 
-    def __init__(self, options: OwnTable) -> None:
-        self.options = options
+    Args:
+        called: the file's name in messages; by default the path in ``options``.
+    """
+
+    def __init__(self, options: OwnTable, called: str = "") -> None:
+        self.options, self.called = options, called or options.path
 
     def files(self) -> dict[str, bytes] | None:
         paths = {"table": self.options.path} | ({"test": self.options.test_path} if self.options.test_path else {})
@@ -53,7 +57,7 @@ class Own:
         """
         options = self.options
         schema = self._schema(table, test)
-        rows = typed(table, schema, options.path)
+        rows = typed(table, schema, self.called)
         if test is not None:
             test_rows = typed(test, schema, str(options.test_path))
         else:
@@ -62,7 +66,7 @@ class Own:
             try:
                 held_out = hold_out(y, group, options.test, SPLIT_SEED, stratify=stratify)
             except ValueError as error:
-                raise StageError(f"no rows of {options.path} can be held out for the test: {error}") from None
+                raise StageError(f"no rows of {self.called} can be held out for the test: {error}") from None
             rows, test_rows = rows[~held_out], rows[held_out]
         parts = {}
         for name, part in (("training", rows), ("test", test_rows)):
@@ -71,7 +75,7 @@ class Own:
         return schema, parts
 
     def _schema(self, table: "pd.DataFrame", test: "pd.DataFrame | None") -> Schema:
-        options, path = self.options, self.options.path
+        options, path = self.options, self.called
         label = column_name(table, options.label, "label")
         group = None if options.group is None else column_name(table, options.group, "group")
         if group == label:

@@ -89,13 +89,13 @@ def description(folder: Path) -> str:
     """An evaluated run in a few sentences, for its page in MLflow."""
     said = {"dataset": "", **numbers_in(folder / paths.TRAIN_METRICS), **numbers_in(folder / paths.EVALUATE_METRICS)}
     sentences = (
-        "{n_parameters:,} parameters, trained for {epochs} epochs on {n_train} rows.",
+        "{n_parameters:,} parameters, trained for {epochs} epochs on {n_train:,} rows.",
         "Early stopping kept the weights of epoch {best_epoch}.",
-        "Validation: accuracy {val_accuracy:.2%}, log-loss {val_log_loss:.4f} on {n_validation} rows held out.",
+        "Validation: accuracy {val_accuracy:.2%}, log-loss {val_log_loss:.4f} on {n_validation:,} rows held out.",
         "Validation: balanced accuracy {val_balanced_accuracy:.2%}.",
         "Validation: RMSE {val_rmse:.6g}, R2 {val_r2:.4f} on {n_validation} rows held out.",
-        "Then it was trained anew on all {n_refit} rows (`refit`). That network is tested and saved.",
-        "Test: accuracy {test_accuracy:.2%}, log-loss {test_log_loss:.4f} on {n_test} rows.",
+        "Then it was trained anew on all {n_refit:,} rows (`refit`). That network is tested and saved.",
+        "Test: accuracy {test_accuracy:.2%}, log-loss {test_log_loss:.4f} on {n_test:,} rows.",
         "Test: balanced accuracy {test_balanced_accuracy:.2%}.",
         "Test: RMSE {test_rmse:.6g}, R2 {test_r2:.4f} on {n_test} rows.",
         "95 % interval for other people: {test_accuracy_people_low:.2%} to {test_accuracy_people_high:.2%}.",

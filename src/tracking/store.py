@@ -58,8 +58,8 @@ One row is one run of the pipeline, by `dvc repro` or `dvc exp run`.
 | final_val_accuracy, val_log_loss | on the rows held out for validation, before `refit` trains on them too |
 | val_balanced_accuracy | the same for a table of your own, whose runs it ranks |
 | val_rmse, test_rmse, ..._mae, ..._r2 | of a regression, in the label's unit; val_rmse ranks its runs |
-| test_log_loss, val_log_loss | the plain cross-entropy of the probabilities, so the two can be compared |
-| train_loss, val_loss, loss_floor | the objective of the training, with label smoothing; the lowest value it can have |
+| test_log_loss, val_log_loss | the plain cross-entropy of the probabilities, after calibration (temperature) |
+| train_loss, val_loss, loss_floor | the training's objective, label smoothing and no calibration; its lowest value |
 | n_train, n_refit | the rows of the training; the rows of the second training with `refit`, whose network is tested |
 | train_loss, train_accuracy, val_loss, val_accuracy, lr | the curves, one point per epoch; lr is the learning rate |
 | n_parameters, weight_norm_... | the size of the network; the Euclidean norm of each weight matrix |

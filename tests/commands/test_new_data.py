@@ -39,6 +39,9 @@ def test_the_block_and_what_suits_a_table(
 ) -> None:
     made_table().to_csv(project / "My plants.csv", index=False)
     label = "species" if task == "classification" else "price"
+    apply_overrides(
+        project / "params.yaml", ["lr=0.5", "epochs=3", "early_stopping=1", "optimizer=sgd"]
+    )  # tuned before
     for _ in range(2):
         set_up(monkeypatch, "My plants.csv", label, "--group", "patient", "--task", task)
     params = load_checked()
@@ -46,6 +49,7 @@ def test_the_block_and_what_suits_a_table(
     assert (params.name, params.own.label, params.own.group) == ("My-plants", label, "patient")
     assert (params.hidden_layers, bool(params.augment), params.split_by) == ([64, 32], False, "group")
     assert (project / params.own.path).read_bytes() == (project / "My plants.csv").read_bytes()
+    assert (params.lr, params.epochs, params.early_stopping, params.optimizer) == (0.002, 120, None, "adamw")
     said = capsys.readouterr().out
     assert "240 rows" in said
     assert "12 groups by patient" in said
@@ -102,11 +106,14 @@ def test_a_file_without_names_and_with_gaps(project: Path, monkeypatch: pytest.M
 
 def test_what_is_refused_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (project / "t.csv").write_text("a,b\n1,x\n2,y\n" * 5)
+    (project / "gap.csv").write_text("a,b\n1,x\n2,y\n3,\n4,x\n5,y\n")
     (project / "data/own").mkdir(parents=True)
     (project / "data/own/other.csv").write_text("a,b\n")
     shutil.copy("t.csv", "other.csv")
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     for arguments, fault in (
+        ([], r"name a file and its column to predict: make new-data DATA=table\.csv LABEL=column"),
+        (["t.csv"], "name a file and its column"), (["gap.csv", "b"], r"^gap\.csv, row 3: the column b has no value"),
         (["none.csv", "b"], "none.csv cannot be read: No such file"), (["t.csv", "c"], "the table has no column c"),
         (["other.csv", "b"], "exists and holds other data"), (["t.csv", "b", "--group", "b"], "the same column"),
     ):  # fmt: skip
