@@ -48,6 +48,8 @@ def test_classes_from_a_csv_to_served_answers(workspace: Path, capsys: Any) -> N
     assert training["dataset"] == test["dataset"] == "plants"
     assert min(training["val_balanced_accuracy"], test["test_balanced_accuracy"]) > 0.9
     assert "balanced accuracy" in str(run.summary(training, test))
+    assert f"temperature {training['temperature']:.3g}" in dict(run.summary(training, test))["log-loss"]
+    assert "make test" not in dict(run.next_steps("plants", git=True))
 
     # whole groups are held out, and what is scaled was fitted to training rows
     parts = {name: read_rows(name, 6, n_classes=3) for name in ("train", "validation", "test")}
@@ -79,6 +81,11 @@ def test_classes_from_a_csv_to_served_answers(workspace: Path, capsys: Any) -> N
     assert told[0][0]["species"] == own_model().predict([["4.1", 3, COLOURS[0]]])[0]
     shown = shlex.split(serve.request(own_model(), "http://localhost:5050/invocations"))[-1]
     assert ask(app, shown.encode())[0] == 200
+    csv = pd.DataFrame([record]).to_csv(index=False).encode()
+    assert json.loads(ask(app, csv, {"content-type": "text/csv; charset=utf-8"})[1])["predictions"] == told[0]
+    for kind, body, status in (("text/csv", b'a,b\n"1', 400), ("text/csv", b"", 400), ("text/plain", csv, 415)):
+        got, said = ask(app, body, {"content-type": kind})
+        assert (got, "application/json or text/csv" in json.loads(said)["message"]) == (status, status == 415)
     for wrong, reason in (([1, 2], "missing are"), (["x", 2, "a"], "länge must hold numbers, got 'x'")):
         status, body = ask(app, json.dumps({"inputs": [wrong]}).encode())
         assert (status, reason in json.loads(body)["message"]) == (400, True)

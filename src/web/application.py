@@ -256,12 +256,24 @@ def _keep_drawings(app: FastAPI, album: Album) -> None:
         return Exact(album.summary())
 
 
-def explain_refusals(app: FastAPI) -> None:
+def content_type(request: Request) -> str:
+    """The type of a request's body, such as ``application/json``; empty if it is not declared."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def explain_refusals(app: FastAPI, *kinds: str) -> None:
+    """Answer errors with a line in MLflow's form.
+
+    Args:
+        kinds: the types of bodies that are accepted; by default JSON alone.
+    """
+    kinds = kinds or ("application/json",)
+
     @app.exception_handler(RequestValidationError)
     def refuse_body(request: Request, error: RequestValidationError) -> JSONResponse:
-        told = request.headers.get("content-type")
-        if request.method == "POST" and (told or "").partition(";")[0].strip().lower() != "application/json":
-            return refusal(415, f"the header Content-Type must be application/json, got {told or 'none'}")
+        if request.method == "POST" and content_type(request) not in kinds:
+            told = request.headers.get("content-type", "none")
+            return refusal(415, f"the header Content-Type must be {' or '.join(kinds)}, got {told}")
         fault = error.errors()[0]
         steps = [step for i, step in enumerate(fault["loc"]) if i > 0 and not (i == 2 and step in (INK, ROWS))]
         place = " ".join(map(str, steps))

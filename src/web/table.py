@@ -1,12 +1,14 @@
 """The server of `make serve` for a network over the columns of a table.
 
-POST /invocations accepts the same bodies as MLflow's own server, and rejects all others with a reason of one line.
+POST /invocations accepts the same bodies as MLflow's own server, JSON and CSV with names in its first line, and rejects
+all others with a reason of one line.
 """
 
-import threading
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 from pydantic import (
     BaseModel,
@@ -17,12 +19,14 @@ from pydantic import (
     StrictFloat,
     StrictInt,
     StrictStr,
+    ValidationError,
     model_validator,
 )
 
 from pipeline.tabular.model import TableModel
+from utils import one_line
 
-from .application import explain_refusals
+from .application import content_type, explain_refusals
 from .server_limits import Bounds, refusal
 
 if TYPE_CHECKING:
@@ -75,6 +79,25 @@ class Asked(BaseModel):
         return pd.DataFrame(rows, dtype=object)
 
 
+async def asked_rows(request: Request) -> Any:
+    """The rows of a request, a DataFrame; ValueError or RequestValidationError if there are none."""
+    import pandas as pd
+
+    kind, body = content_type(request), await request.body()
+    if kind == "text/csv":
+        rows = pd.read_csv(BytesIO(body), dtype=str, keep_default_na=False, nrows=MOST_ROWS + 1, encoding="utf-8-sig")
+        if len(rows) > MOST_ROWS:
+            raise ValueError(f"more than {MOST_ROWS:,} rows")
+        return rows
+    try:
+        if kind == "application/json":
+            return Asked.model_validate_json(body).rows()
+        faults: Any = [{"loc": ("body",), "msg": ""}]
+    except ValidationError as error:
+        faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
+    raise RequestValidationError(faults)
+
+
 def table_application(model: TableModel, names: list[str]) -> FastAPI:
     """The web application.
 
@@ -82,16 +105,14 @@ def table_application(model: TableModel, names: list[str]) -> FastAPI:
         names: the names of the host, as they appear in a browser's address; other names are rejected.
     """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
-    one_at_a_time = threading.Lock()  # the server has many threads, the network one set of buffers
+
+    @app.exception_handler(ValueError)
+    def refuse_rows(request: Request, error: ValueError) -> JSONResponse:
+        return refusal(400, one_line(error))
 
     @app.post("/invocations")
-    def predict(asked: Asked) -> JSONResponse:
-        try:
-            rows = asked.rows()
-            with one_at_a_time:
-                return JSONResponse({"predictions": model.answers(rows)})
-        except ValueError as error:  # only the model knows the columns
-            return refusal(400, str(error))
+    def predict(rows: Annotated[Any, Depends(asked_rows)]) -> JSONResponse:
+        return JSONResponse({"predictions": model.answers(rows)})
 
     @app.get("/ping")
     def ping() -> PlainTextResponse:
@@ -101,6 +122,6 @@ def table_application(model: TableModel, names: list[str]) -> FastAPI:
     def version() -> JSONResponse:
         return JSONResponse({"dataset": model.dataset, "parameters": model.network.n_parameters})
 
-    explain_refusals(app)
+    explain_refusals(app, "application/json", "text/csv")
     app.add_middleware(Bounds, most_bytes=MOST_BYTES, names=names)
     return app
