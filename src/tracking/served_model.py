@@ -4,7 +4,6 @@ Each logged model contains a copy of it, the modules that it imports, and the tw
 There is no pickle.
 """
 
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ class PenDigits(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         self._model = load_recognizer(Path(context.artifacts["network.npz"]).parent)
-        self._one_at_a_time = threading.Lock()  # the server has many threads, the network one set of buffers
 
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """Recognize digits.
@@ -40,8 +38,7 @@ class PenDigits(PythonModel):
         """
         try:
             rows = ink(model_input) if self._model.features == "ink" else coordinates(model_input)
-            with self._one_at_a_time:
-                probabilities = self._model.predict_proba(rows).copy()
+            probabilities = self._model.predict_proba(rows)
         except (TypeError, ValueError, OverflowError) as error:  # the server answers 400 and says why
             raise MlflowException.invalid_parameter_value(one_line(error)) from None
         answer = pd.DataFrame(probabilities.astype(np.float64), columns=[f"p{digit}" for digit in range(10)])

@@ -4,7 +4,6 @@ Each logged model contains a copy of it, the modules that it imports, and the tw
 There is no pickle.
 """
 
-import threading
 from pathlib import Path
 
 import mlflow
@@ -21,7 +20,6 @@ class Table(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         self._model = load_table_model(Path(context.artifacts["network.npz"]).parent)
-        self._one_at_a_time = threading.Lock()  # the server has many threads, the network one set of buffers
 
     def predict(self, model_input: pd.DataFrame) -> pd.DataFrame:
         """Predict the label of each row.
@@ -34,8 +32,7 @@ class Table(PythonModel):
             One row per row: the label under its own name and, of a classifier, ``p_CLASS``, each class's probability.
         """
         try:
-            with self._one_at_a_time:
-                return pd.DataFrame(self._model.answers(model_input))
+            return pd.DataFrame(self._model.answers(model_input))
         except (TypeError, ValueError, OverflowError) as error:  # the server answers 400 and says why
             raise MlflowException.invalid_parameter_value(one_line(error)) from None
 

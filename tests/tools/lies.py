@@ -615,7 +615,7 @@ def small_served_model(features: str) -> Any:
         warnings.simplefilter("ignore")  # MLflow's, about type hints
         from tracking import served_model
     model = served_model.PenDigits()
-    model._model, model._one_at_a_time = small_model(features), served_model.threading.Lock()
+    model._model = small_model(features)
     return model
 
 
