@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from neural_net import ACTIVATIONS, INITIALIZERS, LOSSES, OPTIMIZERS, SCHEDULES, Network
 from pen.features import FEATURE_SETS
 from pen.recognizer import CLASSES, Recognizer
+from pipeline.model import Model
 
 from . import sources
 from .answers import plain
@@ -90,6 +91,20 @@ def application(
     return app
 
 
+def answer_health(app: FastAPI, model: Model) -> None:
+    """Answer what MLflow's own server answers on its state."""
+
+    @app.get("/ping")
+    def ping() -> PlainTextResponse:
+        """Whether the server is up."""
+        return PlainTextResponse("\n")
+
+    @app.get("/version")
+    def version() -> JSONResponse:
+        """The model's data set and size."""
+        return JSONResponse({"dataset": model.dataset, "parameters": model.network.n_parameters})
+
+
 def _tried(answer: Callable[..., Result], *given: Any) -> Result:
     """An answer, or 400 with the reason for what the request asks and cannot be."""
     try:
@@ -117,15 +132,7 @@ def _answer_predictions(app: FastAPI, model: Recognizer) -> None:
         digits = p.argmax(axis=1).tolist() if len(p) else []
         return JSONResponse({"digits": digits, "probabilities": p.tolist()})
 
-    @app.get("/ping")
-    def ping() -> PlainTextResponse:
-        """Whether the server is up."""
-        return PlainTextResponse("\n")
-
-    @app.get("/version")
-    def version() -> JSONResponse:
-        """The model's data set and size."""
-        return JSONResponse({"dataset": model.dataset, "parameters": model.network.n_parameters})
+    answer_health(app, model)
 
 
 def _answer_page(app: FastAPI, model: Recognizer, shelf: Shelf) -> None:

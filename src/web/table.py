@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -26,7 +26,7 @@ from pydantic import (
 from pipeline.tabular.model import TableModel
 from utils import one_line
 
-from .application import content_type, explain_refusals
+from .application import answer_health, content_type, explain_refusals
 from .server_limits import Bounds, refusal
 
 if TYPE_CHECKING:
@@ -114,14 +114,7 @@ def table_application(model: TableModel, names: list[str]) -> FastAPI:
     def predict(rows: Annotated[Any, Depends(asked_rows)]) -> JSONResponse:
         return JSONResponse({"predictions": model.answers(rows)})
 
-    @app.get("/ping")
-    def ping() -> PlainTextResponse:
-        return PlainTextResponse("\n")
-
-    @app.get("/version")
-    def version() -> JSONResponse:
-        return JSONResponse({"dataset": model.dataset, "parameters": model.network.n_parameters})
-
+    answer_health(app, model)
     explain_refusals(app, "application/json", "text/csv")
     app.add_middleware(Bounds, most_bytes=MOST_BYTES, names=names)
     return app
