@@ -133,10 +133,10 @@ def read_results() -> Results:
     size, n_classes = model.network.shape_in[0], len(model.classes)
     rows, training = (read_rows(name, size, n_classes=n_classes) for name in ("test", "train"))
     accuracies = ("train_accuracy", "val_accuracy") if model.classes else ()
-    predictions = _table_predictions(model) if isinstance(model, TableModel) else _digit_predictions(rows)
+    of_table = isinstance(model, TableModel)
+    predictions = _table_predictions(model.classes) if of_table else _digit_predictions(rows)
     if not np.array_equal(predictions["row"], rows.row):
         raise StageError(f"{paths.PREDICTIONS} does not hold the rows of the test; `dvc repro` makes both again")
-    of_table = isinstance(model, TableModel)
     drawn = (lambda X: np.empty(0)) if of_table else FEATURE_SETS[model.features].drawn
     return Results(
         train=json.loads(paths.TRAIN_METRICS.read_bytes()),
@@ -153,7 +153,7 @@ def read_results() -> Results:
         histograms=records_of(read_table(paths.HISTOGRAMS, ())),
         row=rows.row,
         names=tuple(map(str, model.classes)),
-        label=model.label if isinstance(model, TableModel) else "digit",
+        label=model.label,
         paths=drawn(rows.X),
     )
 
@@ -166,9 +166,9 @@ def _digit_predictions(rows: Rows) -> dict[str, NDArray[Any]]:
     return {"row": table["row"].to_numpy(), "predicted": table["predicted"].to_numpy(), "probability": probability}
 
 
-def _table_predictions(model: TableModel) -> dict[str, NDArray[Any]]:
+def _table_predictions(classes: tuple[object, ...]) -> dict[str, NDArray[Any]]:
     """Rows, predictions as classes' numbers, and probabilities; of a regression, numbers and the true ones."""
-    names = probability_names(model.classes)
+    names = probability_names(classes)
     table = read_table(paths.PREDICTIONS, ("row", *names) if names else ("row", "label", "predicted"))
     found = {name: table[name].to_numpy() for name in ("row", "label", "predicted")}
     probability = table[names].to_numpy() if names else np.empty((len(table), 0))

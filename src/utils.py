@@ -106,6 +106,13 @@ def log_loss(p: ArrayLike, y: ArrayLike) -> float:
     return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
 
 
+def temperature_fault(value: object) -> str:
+    """What is wrong with the temperature of a saved model; empty if it is a number from 0.001 to 1000."""
+    if isinstance(value, int | float) and 0.001 <= value <= 1000:
+        return ""
+    return f"temperature is no number from 0.001 to 1000: {one_line(repr(value), 60)}"
+
+
 def printable(text: object) -> str:
     """Text that may come from a file or a request, with ``?`` for all that a terminal could act on."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(text))

@@ -47,8 +47,7 @@ def main() -> None:
     model = read_model(asked.model)
     answer = predict(asked.file, model)
     write_bytes(target, table_csv(answer))
-    label = model.label if isinstance(model, TableModel) else "digit"
-    known = ""
+    known, label = "", model.label
     if model.classes and label in answer:
         right = answer[label].astype(str) == answer["predicted"].astype(str)
         known = f", {right.mean():.2%} as in the column {one_line(label, 60)}"

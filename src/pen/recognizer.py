@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
 from neural_net import Network, serialization
 from neural_net.activations import softmax
-from utils import one_line, scale_features
+from utils import one_line, scale_features, temperature_fault
 
 from .features import FEATURE_SETS
 from .ink import Ink, join_strokes
@@ -33,6 +33,8 @@ class Recognizer:
         temperature: what the logits are divided by before they become probabilities.
         features: what it reads of a digit, by name in ``features.FEATURE_SETS``.
     """
+
+    label = "digit"  # what it predicts
 
     def __init__(self, network: Network, dataset: str, temperature: float = 1.0, features: str = "table") -> None:
         self.network, self.dataset, self.temperature, self.features = network, dataset, temperature, features
@@ -122,7 +124,6 @@ def recognizer(network: Network, extra: Mapping[str, Any], folder: Path) -> Reco
         raise RecognizerError(f"{folder} holds a network over features that are not known: {one_line(features, 60)}")
     if network.shape_in != (known.size,) or network.shape_out != (len(CLASSES),) or not isinstance(dataset, str):
         raise RecognizerError(f"{folder} holds a network that does not read the {known.size} numbers of a digit")
-    if not isinstance(temperature, int | float) or not 0.001 <= temperature <= 1000:
-        said = one_line(repr(temperature), 60)
-        raise RecognizerError(f"{folder} holds a network whose temperature is no number from 0.001 to 1000: {said}")
+    if fault := temperature_fault(temperature):
+        raise RecognizerError(f"{folder} holds a network whose {fault}")
     return Recognizer(network, dataset, temperature, features)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 import custom  # noqa: F401 (so that params.yaml and saved networks may name the parts in it)
 from neural_net import Network, serialization
 from neural_net.activations import softmax
-from utils import one_line
+from utils import one_line, temperature_fault
 
 from .encoder import Encoder, Scaling
 
@@ -88,7 +88,7 @@ class TableModel:
         return [{self.label: best} | dict(zip(names, row, strict=True)) for best, row in zip(likeliest, p, strict=True)]
 
 
-def probability_names(classes: tuple[str, ...]) -> list[str]:
+def probability_names(classes: tuple[object, ...]) -> list[str]:
     """The columns of the probabilities of named classes."""
     return [f"p_{name}" for name in classes]
 
@@ -125,7 +125,6 @@ def table_model(network: Network, extra: Mapping[str, Any], folder: Path) -> Tab
     n_out = 1 if scaling else len(classes or [])
     if network.shape_in != (encoder.size,) or network.shape_out != (n_out,):
         raise TableModelError(f"{folder} holds a network that does not have {encoder.size} inputs and {n_out} outputs")
-    if not isinstance(temperature, int | float) or not 0.001 <= temperature <= 1000:
-        said = one_line(repr(temperature), 60)
-        raise TableModelError(f"{folder} holds a network whose temperature is no number from 0.001 to 1000: {said}")
-    return TableModel(network, dataset, label, encoder, tuple(classes or ()), scaling, temperature)
+    if fault := temperature_fault(temperature):
+        raise TableModelError(f"{folder} holds a network whose {fault}")
+    return TableModel(network, dataset, label, encoder, tuple(classes or ()), scaling, extra["temperature"])
