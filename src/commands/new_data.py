@@ -152,7 +152,7 @@ def with_table(params: bytes, options: OwnTable, parts: dict[str, Part]) -> byte
 def with_plots(pipeline: str, task: str) -> str:
     """dvc.yaml with plots for the predictions of a table, whose columns have other names."""
     stages, _, plots = pipeline.partition("\nplots:\n")
-    plots = re.sub(r"(?m)^(\s+x(?:_label)?: )digit$", r"\1label", plots).replace("the test digits", "the test rows")
+    plots = re.sub(r"(?m)^(\s+x(?:_label)?: )digit$", r"\1label", plots).replace("Test digits;", "Test rows;")
     if task == "regression":
         plots = re.sub(r"(?ms)^  - accuracy:.*?(?=^  - )", "", plots)
         plots = re.sub(r"(?ms)^  - confusion:.*?(?=^  - |\Z)", SCATTER, plots)

@@ -65,6 +65,7 @@ def test_the_block_and_what_suits_a_table(
     shown = {name: plot for entry in plots for name, plot in entry.items()}
     kind = "confusion" if task == "classification" else "predictions"
     assert shown[kind]["x"] == "label"
+    assert not [plot for plot in shown.values() if "digit" in str(plot)]
     assert ("accuracy" in shown) == (task == "classification")
 
 
