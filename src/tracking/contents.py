@@ -101,7 +101,8 @@ def description(folder: Path) -> str:
         "95 % interval for other people: {test_accuracy_people_low:.2%} to {test_accuracy_people_high:.2%}.",
     )
     known = [each for each in sentences if set(re.findall(r"{(\w+)", each)) <= said.keys()]
-    return "\n\n".join(each.format(**said) for each in known if said.get("n_refit") or "n_refit" not in each)
+    told = "\n\n".join(each.format(**said) for each in known if said.get("n_refit") or "n_refit" not in each)
+    return told.replace("other people", "other groups") if "test_balanced_accuracy" in said else told
 
 
 def data_inputs(folder: Path, dataset: str) -> "list[DatasetInput]":

@@ -1,5 +1,6 @@
 """What MLflow shows of a checkout's files: parameters as strings, and checksums of what the arrays hold."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,15 @@ from pipeline import paths
 from pipeline.configure import configure
 from pipeline.errors import StageError
 from pipeline.params import load_params
-from tracking.contents import data_checksum, files_checksum, flat, model_checksum, model_file_checksum, read_params
+from tracking.contents import (
+    data_checksum,
+    description,
+    files_checksum,
+    flat,
+    model_checksum,
+    model_file_checksum,
+    read_params,
+)
 
 CHECKSUMS = [(data_checksum, paths.SPLIT_FILES), (model_checksum, paths.MODEL_FILES[:1])]
 
@@ -41,6 +50,16 @@ def test_the_description_of_a_model_counts(folder: Path) -> None:
     before, description = model_checksum(folder), folder / paths.MODEL_FILES[1]
     description.write_text(description.read_text().replace("pendigits", "synthetic"))
     assert model_checksum(folder) != before
+
+
+def test_the_text_on_a_run_names_groups_for_a_table_and_the_epoch_that_was_kept(folder: Path) -> None:
+    measured = {"dataset": "plants", "test_balanced_accuracy": 0.9, "n_refit": 1200, "best_epoch": 7}
+    measured |= {f"test_accuracy_people_{end}": 0.5 for end in ("low", "high")}
+    (folder / paths.EVALUATE_METRICS).write_text(json.dumps(measured))
+    said = description(folder)
+    assert "95 % interval for other groups: 50.00% to 50.00%." in said
+    assert "Early stopping kept the weights of epoch 7." in said
+    assert "trained anew on all 1,200 rows" in said
 
 
 def test_the_checksum_of_bytes_is_the_one_of_older_versions(tmp_path: Path) -> None:
