@@ -12,7 +12,7 @@ import numpy as np
 
 from .pendigits import MEMBERS, TRAINING, Member, format_table
 
-LIMIT = 4_000_000  # bytes of a file; OpenML's ARFF has 0.6 million
+LIMIT = 2_000_000  # bytes of a file; OpenML's ARFF has 0.6 million
 _BOM = b"\xef\xbb\xbf"
 
 
