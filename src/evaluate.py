@@ -1,7 +1,8 @@
 """Stage evaluate: models/, data/split/test.npz -> metrics/evaluate.json, metrics/predictions.csv.
 
 The only stage that measures with the labels of the test rows. Their writers are in neither training nor validation, and
-nothing is chosen by them.
+nothing is chosen by them. If the network has learned from drawings of the user's, it is compared with the one without
+them.
 """
 
 from typing import Any
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from pen.calibration import expected_calibration_error, rejection
-from pen.recognizer import CLASSES
+from pen.recognizer import CLASSES, Recognizer
 from pipeline import paths
 from pipeline.model import read_model
 from pipeline.params import load_params
-from pipeline.rows import Rows, read_rows
+from pipeline.rows import Rows, read_drawings, read_rows
 from pipeline.tables import metrics_json, table_csv
 from pipeline.tabular.measures import balanced_accuracy, regression, rounded
 from pipeline.tabular.model import TableModel, probability_names
@@ -58,6 +59,19 @@ def evaluate(p: NDArray, y: NDArray, writer: NDArray, ece_bins: int) -> dict[str
         "test_macro_f1": round(float(f1_score(y, predicted, average="macro")), 6),
         "test_ece": round(expected_calibration_error(p, y, ece_bins), 6),
         "test_left_to_a_person": round(rejection(p.max(axis=1), right, 0.999).share, 6),
+    }
+
+
+def before_and_after(before: Recognizer, after: Recognizer, rows: Rows, drawings: Rows) -> dict[str, float]:
+    """The accuracies on the drawings held out and on the test rows, of the network without the drawings and with them.
+
+    Returns:
+        n_drawings, of those held out; drawings_accuracy_before and _after; test_accuracy_before and _after.
+    """
+    return {"n_drawings": len(drawings.y)} | {
+        f"{name}_accuracy_{when}": round(accuracy(on.y, model.probabilities(on.X).argmax(axis=1)), 6)
+        for name, on in (("drawings", drawings), ("test", rows))
+        for when, model in (("before", before), ("after", after))
     }
 
 
@@ -120,11 +134,19 @@ def main() -> None:
         else:
             p = model.probabilities(rows.X)
             measured, predictions = evaluate(p, rows.y, rows.writer, params.ece_bins), predictions_csv(rows, p)
+            drawings = read_drawings("drawings_test", model.network.shape_in[0])
+            before = read_model(paths.WITHOUT_DRAWINGS) if drawings else None
+            if drawings and isinstance(before, Recognizer):
+                measured |= before_and_after(before, model, rows, drawings)
         metrics = {"dataset": model.dataset, **measured}
         write_bytes(paths.EVALUATE_METRICS, metrics_json(metrics))
         write_bytes(paths.PREDICTIONS, predictions)
     result = f"accuracy {metrics['test_accuracy']:.2%}" if model.classes else f"RMSE {metrics['test_rmse']:g}"
     script.say(f"tested on {metrics['dataset']}: {result} on {metrics['n_test']} rows")
+    if "n_drawings" in metrics:
+        for on, n in (("drawings", "n_drawings"), ("test", "n_test")):
+            before, after = (metrics[f"{on}_accuracy_{when}"] for when in ("before", "after"))
+            script.say(f"{on}: {before:.2%} right without the drawings, {after:.2%} with them, of {metrics[n]}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Stage split: data/processed -> data/split: rows held out for validation, and the arrays that the network reads.
 
 Validation rows are those of whole writers, or groups, or random ones. The test part takes no part in the choice. Of a
-table, scaling and categories are fitted to the training rows alone.
+table, scaling and categories are fitted to the training rows alone. Of the user's drawings, every second one of each
+digit is held out.
 """
 
 from runtime import script
@@ -37,7 +38,39 @@ def main() -> None:
             write_bytes(paths.SPLIT / f"{name}_ink.npz", strokes_npz(rows.strokes))
         write_bytes(paths.SPLIT / f"{name}.npz", rows_npz(rows))
         script.say(f"{name}: {len(rows.y):,} rows{schema.groups(len(np.unique(rows.writer)))}")
+    for name, content in drawings_npz(params.features).items():
+        write_bytes(paths.SPLIT / name, content)
     write_bytes(paths.SPLIT / FILE, schema.to_json())
+
+
+def drawings_npz(features: str) -> dict[str, bytes]:
+    """The labelled drawings, half to train on and half held out; files without arrays if there are none.
+
+    Raises:
+        StageError: if there are too few to hold one out.
+    """
+    learned = held_out = None
+    if (paths.PROCESSED / "drawings.csv").exists():
+        drawings = read_part("drawings", features)
+        second = every_second(drawings.y)
+        if not second.any():
+            n = "1 drawing" if len(second) == 1 else f"{len(second)} drawings, of different digits"
+            raise StageError(f"params.yaml: extra_ink: draw a digit twice: the second is held out; it holds {n}")
+        learned, held_out = drawings.take(~second), drawings.take(second)
+        script.say(f"drawings: {len(learned.y):,} to train on, {len(held_out.y):,} held out")
+    return {
+        "drawings.npz": rows_npz(learned),
+        "drawings_ink.npz": strokes_npz(learned and learned.strokes),
+        "drawings_test.npz": rows_npz(held_out),
+    }
+
+
+def every_second(y: NDArray) -> NDArray[np.bool_]:
+    """Every second row of each class, (n,): more rows at the end change nothing for those before them."""
+    chosen = np.zeros(len(y), bool)
+    for label in np.unique(y):
+        chosen[np.flatnonzero(y == label)[1::2]] = True
+    return chosen
 
 
 def encoded(schema: Schema, parts: dict[str, Rows | TableRows]) -> tuple[Schema, dict[str, Rows]]:
@@ -104,7 +137,7 @@ def read_rows_of(schema: Schema, name: str, features: str) -> Rows | TableRows:
 
 
 def read_part(name: str, features: str, *, with_ink: bool = True) -> Rows:
-    """The pen digits of a part, ``training`` or ``test``, with the features that the network reads, and their ink.
+    """The digits of a part, ``training``, ``test`` or ``drawings``, with the network's features, and their ink.
 
     Args:
         with_ink: False: there is none, and the number of every writer is 0.

@@ -2,10 +2,13 @@
 
 Trains the network that params.yaml describes on the training rows, and measures it after every epoch on the
 validation rows. The diagnostics have no rows unless params.yaml asks for them. With ``refit`` the network that is kept
-is trained once more, in the same way, on all of these rows.
+is trained once more, in the same way, on all of these rows. Drawings that the user labelled join the training
+rows; the network without them is then trained too, to compare with.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from runtime import script
@@ -33,7 +36,7 @@ from pipeline.configure import PEN_DIGITS, Configured, configure, load_checked
 from pipeline.errors import FailedTrainingError
 from pipeline.model import Model, make_model, model_files
 from pipeline.params import Params
-from pipeline.rows import Rows, read_rows
+from pipeline.rows import Rows, read_drawings, read_rows
 from pipeline.schema import Schema, read_schema
 from pipeline.tables import metrics_json, records_csv
 from pipeline.tabular.measures import balanced_accuracy, regression, rounded
@@ -153,6 +156,20 @@ def refit(params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint, schem
         return train(params, rows, None, on_epoch, stop, checkpoint, schema=schema)[0]
 
 
+def without_drawings(
+    params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint, schema: Schema = PEN_DIGITS
+) -> dict[Path, bytes]:
+    """The files of the network that as many epochs on ``rows``, without the user's drawings, make."""
+    with progress_bar(epochs, "epoch", "training without the drawings, to compare") as bar:
+
+        def on_epoch(record: dict[str, float]) -> None:
+            bar.update()
+
+        stop = [_StopAfter(epochs)] if epochs < params.epochs else []
+        model, _ = train(params, rows, None, on_epoch, stop, checkpoint, schema=schema)
+    return {paths.WITHOUT_DRAWINGS / name: content for name, content in model_files(model).items()}
+
+
 def fitted_temperature(params: Params, network: Network, rows: Rows) -> float:
     """The temperature for people whom the network never saw, fitted to rows by others whom it did not see either.
 
@@ -185,6 +202,10 @@ def main() -> None:
     rows, validation = (
         read_rows(name, size, with_ink=with_ink, n_classes=n_classes) for name in ("train", "validation")
     )
+    n_without = len(rows.y)
+    drawings = read_drawings("drawings", size, with_ink=with_ink) if schema.kind == "pen" else None
+    if drawings:
+        rows = rows.and_also(drawings)
     if params.augment and rows.strokes is None:
         needs = "it needs the ink in UCI's archive" if schema.kind == "pen" else "this data set has no ink"
         script.say(f"augment is ignored: {needs}")
@@ -211,6 +232,11 @@ def main() -> None:
         if params.refit:
             model = refit(params, best, rows.and_also(validation), run.checkpoint("refit"), schema)
             model.temperature = temperature
+        to_compare = {}
+        if drawings:
+            plain = rows.take(np.arange(n_without))
+            given = plain.and_also(validation) if params.refit else plain
+            to_compare = without_drawings(params, best, given, run.checkpoint("without"), schema)
         metrics = {
             "dataset": schema.dataset,
             "n_train": len(rows.y),
@@ -232,12 +258,15 @@ def main() -> None:
         run.write(
             {
                 **{paths.MODELS / name: content for name, content in model_files(model).items()},
+                **to_compare,
                 paths.HISTORY: records_csv(history.records, list(history.last)),
                 paths.DIAGNOSTICS: records_csv(watch.records, DIAGNOSTICS),
                 paths.HISTOGRAMS: records_csv(watch.histograms(), HISTOGRAMS),
                 paths.TRAIN_METRICS: metrics_json(metrics),
             }
         )
+    if not to_compare:
+        shutil.rmtree(paths.WITHOUT_DRAWINGS, ignore_errors=True)  # of an earlier run
     kept = "" if params.early_stopping is None else f", the best after {best}"
     measured = f"accuracy {val_accuracy:.2%}" if schema.classes else f"RMSE {metrics['val_rmse']:g}"
     said = f"validation: objective {val_loss:.4f}, {measured}"

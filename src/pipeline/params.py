@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pen.augmentation import Augmentation
 from utils import one_line
 
 from .errors import ParamsError
 from .paths import PARAMS_FILE
-from .tabular.options import OwnTable
+from .tabular.options import FOLDER, OwnTable, is_own
 
 OLD_AUGMENT = "augment_"  # how version 0.1 began the keys that are in the block augment now
 MOST_BYTES, MOST_LEVELS = 50_000, 100  # of the file
@@ -42,6 +42,12 @@ def _normalization(value: Any) -> Any:
     return names.get(value.lower().replace("_", ""), value) if isinstance(value, str) else value
 
 
+def _own_file(path: str) -> str:
+    if not is_own(path):
+        raise ValueError(f"must be a file in {FOLDER}, which DVC watches; copy yours there, got {path!r}")
+    return path
+
+
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False), BeforeValidator(_number)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -61,6 +67,7 @@ class Params(BaseModel):
     own: OwnTable | None
     synthetic_rows_per_writer: Annotated[int, Field(strict=True, ge=10, le=10_000)]
 
+    extra_ink: Annotated[str, AfterValidator(_own_file)] | None
     features: Literal["table", "ink"]
 
     split_by: Literal["writer", "group", "random"]

@@ -10,7 +10,9 @@ MODELS, METRICS, FIGURES = Path("models"), Path("metrics"), Path("metrics/plots"
 
 SCHEMAS = (PROCESSED / "schema.json", SPLIT / "schema.json")  # of the data set
 SPLIT_FILES = tuple(SPLIT / f"{name}.npz" for name in ("train", "train_ink", "validation", "validation_ink", "test"))
+DRAWINGS_FILES = tuple(SPLIT / f"{name}.npz" for name in ("drawings", "drawings_ink", "drawings_test"))
 MODEL_FILES = (MODELS / "network.npz", MODELS / "network.json")
+WITHOUT_DRAWINGS = MODELS / "without_drawings"  # the network to compare with, if there are drawings
 HISTORY, TRAIN_METRICS = METRICS / "history.csv", METRICS / "train.json"
 DIAGNOSTICS, HISTOGRAMS = METRICS / "diagnostics.csv", METRICS / "histograms.csv"
 EVALUATE_METRICS, PREDICTIONS = METRICS / "evaluate.json", METRICS / "predictions.csv"

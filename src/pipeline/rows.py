@@ -42,9 +42,10 @@ class Rows(NamedTuple):
         )
 
 
-def rows_npz(rows: Rows) -> bytes:
-    """The rows without their ink, as the content of an npz file. Equal rows give equal bytes."""
-    return npz_bytes({name: array for name, array in rows._asdict().items() if name != "strokes"})
+def rows_npz(rows: Rows | None) -> bytes:
+    """The rows without their ink as an npz file, which has no arrays for None. Equal rows give equal bytes."""
+    arrays = {} if rows is None else rows._asdict()
+    return npz_bytes({name: array for name, array in arrays.items() if name != "strokes"})
 
 
 def strokes_npz(strokes: Strokes | None) -> bytes:
@@ -76,6 +77,11 @@ def read_rows(name: str, size: int, *, with_ink: bool = False, n_classes: int = 
     return rows._replace(strokes=read_strokes(ink, n)) if with_ink else rows
 
 
+def read_drawings(name: str, size: int, *, with_ink: bool = False) -> Rows | None:
+    """Read the user's drawings, ``drawings`` or ``drawings_test``, as ``read_rows`` does; None if there are none."""
+    return read_rows(name, size, with_ink=with_ink) if _read(SPLIT / f"{name}.npz") else None
+
+
 def read_strokes(path: Path, n: int) -> Strokes:
     """Read the strokes of n digits.
 
@@ -91,8 +97,14 @@ def read_strokes(path: Path, n: int) -> Strokes:
 
 
 def _arrays(path: Path, names: tuple[str, ...]) -> list[NDArray[Any]]:
+    arrays = _read(path)
+    if lacking := [name for name in names if name not in arrays]:
+        raise StageError(f"{path} is damaged ({lacking[0]} is missing); `dvc repro` makes it again")
+    return [arrays[name] for name in names]
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        arrays = read_npz(path.read_bytes())
-        return [arrays[name] for name in names]
-    except (NpzError, KeyError) as error:
+        return read_npz(path.read_bytes())
+    except NpzError as error:
         raise StageError(f"{path} is damaged ({one_line(error, 200)}); `dvc repro` makes it again") from None

@@ -47,9 +47,14 @@ class OwnTable(BaseModel):
     @field_validator("path", "test_path")
     @classmethod
     def _check_path(cls, path: str | None) -> str | None:
-        if path is not None and (PurePosixPath(path).parent != FOLDER or path != str(PurePosixPath(path))):
+        if path is not None and not is_own(path):
             raise ValueError(f"must be a file in {FOLDER}, where `make new-data DATA=...` copies it, got {path!r}")
         return path
+
+
+def is_own(path: str) -> bool:
+    """Whether a path names a file in ``data/own``, without detours."""
+    return PurePosixPath(path).parent == FOLDER and path == str(PurePosixPath(path))
 
 
 def name_from(file: str) -> str:
