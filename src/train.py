@@ -6,7 +6,6 @@ is trained once more, in the same way, on all of these rows. Drawings that the u
 rows; the network without them is then trained too, to compare with.
 """
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -266,7 +265,8 @@ def main() -> None:
             }
         )
     if not to_compare:
-        shutil.rmtree(paths.WITHOUT_DRAWINGS, ignore_errors=True)  # of an earlier run
+        for path in paths.MODEL_FILES:  # of an earlier run
+            (paths.WITHOUT_DRAWINGS / path.name).unlink(missing_ok=True)
     kept = "" if params.early_stopping is None else f", the best after {best}"
     measured = f"accuracy {val_accuracy:.2%}" if schema.classes else f"RMSE {metrics['val_rmse']:g}"
     said = f"validation: objective {val_loss:.4f}, {measured}"

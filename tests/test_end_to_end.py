@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from data_sets import synthetic
+from data_sets.unipen import format_ink
 from pen.features import FEATURE_SETS
+from pen.ink import join_strokes
 from pen.recognizer import load_recognizer
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +71,35 @@ def test_pipeline_writes_all_that_it_promises(finished: Path) -> None:
     for path in finished.rglob("*"):
         if path.is_file() and path.suffix in (".json", ".csv"):
             assert str(finished) not in path.read_text()
+
+
+def test_drawings_are_learned_and_compared_with_the_network_without_them(finished: Path, tmp_path: Path) -> None:
+    """The user's fives are others' sevens upside down."""
+    ink = synthetic.make_data_set(50, np.random.default_rng(1))[1]
+    fives = [[-stroke for stroke in ink[i]] for i in np.flatnonzero(ink.digit == 7)]
+    n = len(fives)
+    folder = with_data_of(finished, tmp_path / "drawn", extra_ink="data/own/drawings.unipen")
+    (folder / "data/own").mkdir()
+    content = format_ink(join_strokes(fives, [5] * n, [1] * n, range(n)))
+    (folder / "data/own/drawings.unipen").write_bytes(content)
+    for stage in STAGES[1:5]:
+        done = run(folder, stage)
+        assert done.returncode == 0, done.stderr
+    before, after = (json.loads((at / "metrics/evaluate.json").read_text()) for at in (finished, folder))
+    assert after["n_drawings"] == n // 2 == 35
+    assert after["drawings_accuracy_after"] > after["drawings_accuracy_before"] + 0.3
+    assert after["test_accuracy_before"] == before["test_accuracy"]
+    assert after["test_accuracy_after"] == after["test_accuracy"] != before["test_accuracy"]
+    plain = (finished / "models/network.npz").read_bytes()
+    assert (folder / "models/without_drawings/network.npz").read_bytes() == plain
+    assert "of 35\ntest: " in done.stdout
+
+    prepare(folder)  # without them again, in the folder with their results
+    for stage in STAGES[1:5]:
+        run(folder, stage)
+    for name in ("models", "metrics/evaluate.json", "data/split"):
+        for file in [path for path in (folder / name, *(folder / name).rglob("*")) if path.is_file()]:
+            assert file.read_bytes() == (finished / file.relative_to(folder)).read_bytes(), file
 
 
 def test_same_inputs_give_the_same_bytes_in_another_process(finished: Path, tmp_path: Path) -> None:

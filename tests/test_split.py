@@ -78,6 +78,11 @@ def test_what_would_leave_too_little_is_refused(changes: dict[str, object], y: n
     assert str(error.value) == f"params.yaml: {key}: {fault}"
 
 
+def test_every_second_drawing_of_a_digit_is_held_out_and_stays_so_when_more_come() -> None:
+    held_out = split.every_second(np.array([7, 7, 0, 7, 0, 7, 0]))
+    assert held_out.tolist() == [False, True, False, False, True, True, False]
+
+
 @pytest.fixture
 def processed(workspace: Path) -> Path:
     """A folder in which fetch and preprocess have run."""
@@ -125,6 +130,7 @@ GOLDEN = {
     "pendigits-orig.tra": "0926a1abe4ba4c8f", "pendigits.tes": "8ac9e7230849f226", "pendigits.tra": "a2c342c6b4316e79",
     "test.npz": "cacd7e4f31a79f2b", "train.npz": "30ed00710de2e37a", "train_ink.npz": "4c2b56e46d38391e",
     "schema.json": "6967adb527e267ad", "validation.npz": "80c22996b979e90e", "validation_ink.npz": "1125240622316db6",
+    **dict.fromkeys(("drawings.npz", "drawings_ink.npz", "drawings_test.npz"), "8739c76e681f9009"),  # there are none
 }  # fmt: skip
 
 

@@ -78,6 +78,7 @@ def test_wrong_values_and_unknown_names_are_said_together(tmp_path: Path) -> Non
     ("own", {"path": "mine.csv", "label": "y"}, "own.path: must be a file in data/own, where `make new-data DATA=...`"),
     ("own", {"path": "data/own/a.csv"}, "own.label is missing"),
     ("own", {"path": "data/own/a.csv", "label": 0, "tast": "x"}, "own.label"),
+    ("extra_ink", "drawings/a.unipen", "extra_ink: must be a file in data/own, which DVC watches; copy"),
     ("augment_bend", 0.1, "augment_bend is now augment.bend, in one block: `augment: {bend: ...}`"),
 ])  # fmt: skip
 def test_fault_is_said_with_key_range_and_value(key: str, value: Any, line: str) -> None:

@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from data_sets.pendigits import TEST, TRAINING
+from data_sets.unipen import format_ink
+from pen.ink import join_strokes
 from pipeline import paths
 
 ROOT = Path(__file__).parents[2]
@@ -21,14 +23,14 @@ STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "dvc.yaml").read_text
 GUARDS, PEOPLE = ("runtime", "tracking"), ("commands", "studies")
 SHRUNK = {"hidden_layers": [8], "epochs": 1, "diagnostics": True}
 DATA_SETS: dict[str, dict[str, Any]] = {
-    "synthetic": {"synthetic_rows_per_writer": 10},
+    "synthetic": {"synthetic_rows_per_writer": 10, "extra_ink": "data/own/drawings.unipen"},
     "own": {"own": {"path": "data/own/table.csv", "label": "y"}, "split_by": "random"},
 }
 OWN = "x,y\n" + "1,a\n2,b\n" * 20
 OLD_FILES = [  # what an earlier run may have left, which no stage may read
     *(paths.RAW / "synthetic" / name for part in (TRAINING, TEST) for name in (part.table, part.ink)),
-    *(paths.PROCESSED / f"{name}{kind}" for name in ("training", "test") for kind in (".csv", "_ink.npz")),
-    *(*paths.SCHEMAS, paths.RAW / "own/table.csv"),
+    *(paths.PROCESSED / f"{name}{kind}" for name in ("training", "test", "drawings") for kind in (".csv", "_ink.npz")),
+    *(*paths.SCHEMAS, *paths.DRAWINGS_FILES, paths.RAW / "own/table.csv", paths.WITHOUT_DRAWINGS / "network.npz"),
     *(*paths.SPLIT_FILES, *paths.MODEL_FILES, *paths.TRAIN_FILES, *paths.EVALUATE_FILES, paths.FIGURES / "curves.png"),
 ]
 LOADED_ONLY = {  # modules that cannot change what a stage writes, loaded along with the one that can
@@ -75,6 +77,8 @@ def records_of(folder: Path, dataset: str) -> dict[str, dict[str, Any]]:
         (folder / path).write_bytes(b"old")
     (folder / "data/own").mkdir()
     (folder / "data/own/table.csv").write_text(OWN)
+    drawings = join_strokes([[[(0, 0), (9, 9)]], [[(0, 0), (8, 9)]]], [1, 1], [1, 1], [1, 2])
+    (folder / "data/own/drawings.unipen").write_bytes(format_ink(drawings))
 
     random_rows = {}
     found = {}
@@ -162,7 +166,7 @@ ALL = set(yaml.safe_load((ROOT / "params.yaml").read_text()))
 def test_every_read_counts_but_those_of_the_fingerprint_and_of_tracking(
     line: str, files: list[str], keys: set[str], tmp_path: Path
 ) -> None:
-    for path in (*paths.SPLIT_FILES, *paths.SCHEMAS, *paths.MODEL_FILES):
+    for path in (*paths.SPLIT_FILES, *paths.DRAWINGS_FILES, *paths.SCHEMAS, *paths.MODEL_FILES):
         (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / path).touch()
     imports = "from pipeline.params import load_params; from runtime import checkpoint; from tracking import reporter"
@@ -179,7 +183,7 @@ def stages_of(file: str) -> set[str]:
 
 @pytest.mark.parametrize(("file", "stages"), [
     ("src/neural_net/layers.py", {"train", "evaluate", "plot"}), ("src/custom.py", {"train", "evaluate", "plot"}),
-    ("data/own/README.md", {"fetch"}),
+    ("data/own/README.md", {"fetch", "preprocess"}),
     ("src/pen/augmentation.py", {"preprocess", "split", "train", "evaluate", "plot"}),
     ("src/figures/curves.py", {"plot"}), ("src/data_sets/pendigits.py", {"fetch", "preprocess"}),
     ("data/split/train_ink.npz", {"train"}), ("data/split/validation_ink.npz", {"train"}),

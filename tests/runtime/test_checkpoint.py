@@ -20,7 +20,7 @@ from tests.project_copy import copy_project
 from tests.runtime.test_script import raising
 
 from neural_net import Callback, Network, Training, dense_layers
-from pipeline.paths import PARAMS_FILE, SCHEMAS, SPLIT_FILES
+from pipeline.paths import DRAWINGS_FILES, PARAMS_FILE, SCHEMAS, SPLIT_FILES
 from runtime.checkpoint import (
     CHECKPOINTS,
     KEPT_DAYS,
@@ -102,7 +102,7 @@ def test_a_file_that_is_not_its_own_is_reported_and_removed(
 # --- Whose it is ---
 
 
-DECIDES = ["data/split/train.npz", "data/split/validation_ink.npz", "src/train.py", "src/neural_net/layers.py", "NumPy"]
+DECIDES = ["data/split/train.npz", "data/split/drawings_ink.npz", "src/train.py", "src/neural_net/layers.py", "NumPy"]
 GUARDS = ["data/split/test.npz", "src/runtime/checkpoint.py", "src/tracking/mlflow_run.py", "src/plot.py"]
 
 
@@ -116,7 +116,7 @@ def test_a_run_is_known_by_what_decides_its_results(
     copy_project(tmp_path, [])
     monkeypatch.chdir(tmp_path)
     Path("data/split").mkdir()
-    for path in (*SPLIT_FILES, SCHEMAS[1]):
+    for path in (*SPLIT_FILES, *DRAWINGS_FILES, SCHEMAS[1]):
         path.write_text(path.name)
     before = fingerprint()
     assert before == fingerprint()
