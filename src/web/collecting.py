@@ -1,5 +1,6 @@
 """This was a 7: drawings that their writer has labelled, kept on this machine as UNIPEN ink, if the writer agrees."""
 
+import shlex
 import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from data_sets.unipen import format_ink, parse_ink
 from pen.ink import Ink, join_strokes
+from pipeline.tabular.options import FOLDER as OWN_FILES
 from runtime.files import write_bytes
 
 from .bodies import Digit
@@ -70,9 +72,13 @@ class Album:
             self.path.unlink(missing_ok=True)
 
     def summary(self) -> dict[str, Any]:
-        """How many drawings of each digit are kept, and where."""
+        """How many drawings of each digit are kept, and where, and the command that trains on them."""
         counts = np.bincount(self.ink().digit, minlength=10)
-        return {"counts": counts, "total": counts.sum(), "path": str(self.path)}
+        return {"counts": counts, "total": counts.sum(), "path": str(self.path), "command": self._command()}
+
+    def _command(self) -> str:
+        copy = OWN_FILES / self.path.name
+        return f"cp {shlex.quote(str(self.path))} {copy} && git add {copy}\ndvc exp run -S extra_ink={copy}"
 
 
 def in_tablet_units(strokes: list[Any]) -> list[Any]:

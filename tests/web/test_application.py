@@ -96,6 +96,9 @@ def test_labelled_drawings_are_kept_as_ink_exported_and_deleted(
     assert json.loads(said)["counts"] == [0, 0, 0, 1, 0, 0, 0, 1, 0, 0]
     content = drawings("GET", "/drawings/export")[1]
     assert content == (tmp_path / "drawings/drawings.unipen").read_bytes()
+    command = json.loads(drawings("GET")[1])["command"]
+    assert command.startswith(f"cp {tmp_path}/drawings/drawings.unipen data/own/drawings.unipen && git add data/own/")
+    assert command.endswith("\ndvc exp run -S extra_ink=data/own/drawings.unipen")
     ink = parse_ink(content, "export")
     assert ink.digit.tolist() == [7, 3]
     assert [np.asarray(stroke).tolist() for stroke in ink[0]] == [[[0, 0], [50, 500]]] * 2

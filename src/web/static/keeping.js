@@ -9,10 +9,11 @@ export async function startKeeping(pad) {
     el("button", { type: "button", onclick: () => keep(digit), "aria-label": `This was a ${digit}` }, String(digit)));
   byId("labels").append(...buttons);
 
-  function show({ total, counts, path }, said = "") {
+  function show({ total, counts, path, command }, said = "") {
     const each = counts.map((count, digit) => (count ? `${count} × ${digit}` : "")).filter(Boolean).join(", ");
     byId("kept").textContent = `${said}${total} drawings are kept${each ? `: ${each}` : ""}.`;
     byId("keep-path").textContent = path;
+    byId("keep-command").textContent = command;
   }
 
   function allow() {
