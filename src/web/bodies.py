@@ -15,6 +15,8 @@ from pen.strokes import strokes_of
 
 MOST_ROWS = 10_000  # digits of a request
 MOST_STROKES, MOST_POINTS = 200, 20_000  # of a digit, of a stroke
+DOT = 0.05  # of the largest stroke: a smaller one is a stray dot
+LINE = 0.05  # of its height: a narrower drawing is an upright line
 INK, ROWS = "ink", "rows"  # the two kinds of digits; the first is also the name of a column that holds ink
 
 
@@ -25,6 +27,24 @@ def _with_extent(digit: list[list[list[float]]]) -> list[list[list[float]]]:
     return digit
 
 
+def _as_meant(digit: list[list[list[float]]]) -> list[list[list[float]]]:
+    """A drawing without what a pointer adds: stray dots, and the sideways trembling of an upright line.
+
+    The path of the pen would lead through the dots, and features that stretch each axis would stretch the trembling to
+    the full width. Of the strokes in the training file's ink 3 in 1000 are as small as such dots, and of its 7494
+    digits the 4 that are as narrow are ones.
+    """
+    strokes = [np.array(stroke) for stroke in digit]
+    sizes = [np.ptp(stroke, axis=0).max() for stroke in strokes]
+    strokes = [stroke for stroke, size in zip(strokes, sizes, strict=True) if size >= DOT * max(sizes)]
+    points = np.concatenate(strokes)
+    width, height = np.ptp(points, axis=0)
+    if width < LINE * height:
+        for stroke in strokes:
+            stroke[:, 0] = points[:, 0].mean()
+    return [stroke.tolist() for stroke in strokes]
+
+
 Coordinate = Annotated[float, Field(strict=True, ge=0, le=100, allow_inf_nan=False)]
 Row = Annotated[list[Coordinate], Field(fail_fast=True, min_length=16, max_length=16)]
 Rows = Annotated[list[Row], Field(fail_fast=True, max_length=MOST_ROWS)]
@@ -33,6 +53,7 @@ Point = Annotated[list[Place], Field(fail_fast=True, min_length=2, max_length=2,
 Stroke = Annotated[list[Point], Field(fail_fast=True, min_length=1, max_length=MOST_POINTS)]
 Strokes = Annotated[list[Stroke], Field(fail_fast=True, min_length=1, max_length=MOST_STROKES)]
 Digit = Annotated[Strokes, AfterValidator(_with_extent)]
+Drawn = Annotated[Digit, AfterValidator(_as_meant)]  # with a pointer, on the page
 ManyDigits = Annotated[list[Digit], Field(fail_fast=True, max_length=MOST_ROWS)]
 
 
@@ -188,4 +209,4 @@ class Drawing(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    strokes: Digit
+    strokes: Drawn

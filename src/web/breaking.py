@@ -14,7 +14,7 @@ from pen.features import FEATURE_SETS
 from pen.recognizer import Recognizer
 from utils import accuracy
 
-from .bodies import Digit, features_of, ink_of
+from .bodies import Drawn, features_of, ink_of
 from .digits import Shelf
 
 KEPT = 16  # broken networks' measurements
@@ -40,7 +40,7 @@ class ToBreak(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     switches: Switches = Switches()
-    strokes: Digit | None = None
+    strokes: Drawn | None = None
 
 
 class Breaker:

@@ -13,7 +13,7 @@ from pen.ink import Ink, join_strokes
 from pipeline.tabular.options import FOLDER as OWN_FILES
 from runtime.files import write_bytes
 
-from .bodies import Digit
+from .bodies import Drawn
 
 FOLDER = Path("drawings")
 MOST_DRAWINGS, MOST_BYTES = 5_000, 20_000_000
@@ -25,7 +25,7 @@ class Labelled(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    strokes: Digit
+    strokes: Drawn
     digit: Annotated[int, Field(strict=True, ge=0, le=9)]
     consent: Literal[True]
 

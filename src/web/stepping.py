@@ -15,7 +15,7 @@ from pen.features import FEATURE_SETS
 from pen.recognizer import CLASSES
 from pen.strokes import strokes_of
 
-from .bodies import Digit, ink_of
+from .bodies import Drawn, ink_of
 from .digits import Shelf
 from .sources import lines_of
 
@@ -41,7 +41,7 @@ class ToStep(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    strokes: Digit
+    strokes: Drawn
     truth: Annotated[int, Field(strict=True, ge=0, le=9)]
     network: SmallNetwork = SmallNetwork()
     optimizer: Name = "sgd"

@@ -7,7 +7,7 @@ AXE=axe.min.js names a copy of axe-core, which then checks the page too.
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,7 +34,8 @@ AXE = os.environ.get("AXE")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 browsing = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver on the PATH")
 
-# Draws strokes (x, y from 0 to 1, y downwards) with the pointer; gives the digit that the page then shows.
+# Draws strokes (x, y from 0 to 1, y downwards) with the pointer; gives the digit that the page then shows. The last
+# point comes with the pointer's end alone, as when a mouse is fast.
 REPLAY = """
 const [strokes, done] = arguments, pad = document.getElementById("pad"), verdict = document.getElementById("verdict");
 pad.setPointerCapture = () => {};  // which a pointer of a script has not
@@ -44,7 +45,7 @@ const send = (type, [x, y]) => pad.dispatchEvent(new PointerEvent(type,
     {...about, clientX: box.left + x * box.width, clientY: box.top + y * box.height}));
 for (const stroke of strokes) {
     send("pointerdown", stroke[0]);
-    for (const point of stroke.slice(1)) send("pointermove", point);
+    for (const point of stroke.slice(1, -1)) send("pointermove", point);
     send("pointerup", stroke.at(-1));
 }
 (function look() {
@@ -151,6 +152,37 @@ def test_digits_drawn_with_the_pointer_are_recognized_as_in_the_pipeline(page: P
     digit = page.ink.digit[chosen]
     assert abs((np.array(shown) == digit).mean() - (predicted == digit).mean()) <= 0.01
     assert (np.array(shown) == predicted).mean() > 0.98
+
+
+def slow(stroke: np.ndarray) -> np.ndarray:
+    """Hundreds of points that tremble, each of them twice."""
+    rng, at = np.random.default_rng(0), np.linspace(0, len(stroke) - 1, 40 * len(stroke))
+    dense = np.column_stack([np.interp(at, np.arange(len(stroke)), axis) for axis in stroke.T])
+    return np.repeat(dense + rng.normal(0, 0.002, dense.shape), 2, axis=0)
+
+
+ODD: dict[str, Callable[[list[np.ndarray]], list[np.ndarray]]] = {  # drawings on a pad from 0 to 1
+    "small, in a corner": lambda strokes: [0.02 + 0.06 * stroke for stroke in strokes],
+    "large": lambda strokes: [0.5 + 1.24 * (stroke - 0.5) for stroke in strokes],
+    "few points": lambda strokes: [np.concatenate([stroke[:-1:3], stroke[-1:]]) for stroke in strokes],
+    "slow": lambda strokes: [slow(stroke) for stroke in strokes],
+    "a dot before": lambda strokes: [np.array([[0.9, 0.95]]), *strokes],
+    "a dot after": lambda strokes: [*strokes, np.array([[0.1, 0.1], [0.105, 0.1]])],
+    "the pen lifted on its way": lambda strokes: [
+        part for stroke in strokes for part in np.array_split(stroke, 2) if len(part)
+    ],
+}
+
+
+@browsing
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_drawings_are_recognized_as_the_plain_ones(page: Page, browser: Any, odd: str) -> None:
+    predicted = page.model.probabilities(features_of(page.model, page.ink)).argmax(1)
+    right = np.flatnonzero(predicted == page.ink.digit)
+    chosen = [int(i) for digit in range(10) for i in right[page.ink.digit[right] == digit][:6]]
+    drawn = [ODD[odd]([np.array(stroke) for stroke in placed(page.ink[i])]) for i in chosen]
+    shown = [browser.execute_async_script(REPLAY, [stroke.tolist() for stroke in strokes]) for strokes in drawn]
+    assert (np.array(shown) == page.ink.digit[chosen]).mean() > 0.93
 
 
 @browsing

@@ -62,6 +62,18 @@ def test_a_drawing_is_thought_about_as_by_the_network(app: Any, model: Recognize
     assert np.sum(adds["contributions"], axis=0) + adds["bias"] == pytest.approx(logits, abs=1e-5)
 
 
+@pytest.mark.parametrize(("drawn", "meant"), [
+    ([[[90, 90]], *STROKES], STROKES), ([*STROKES, [[0, 0], [2, 1]]], STROKES),
+    ([[[50, 100], [49, 60], [51, 30], [50, 0]]], [[[50, 100], [50, 60], [50, 30], [50, 0]]]),
+    ([[[0, 0], [6, 100]]], [[[0, 0], [6, 100]]]), ([[[0, 0]], [[9, 9]]], [[[0, 0]], [[9, 9]]]),
+])  # fmt: skip
+def test_stray_dots_and_trembling_are_no_part_of_a_drawing(
+    app: Any, model: Recognizer, drawn: list[Any], meant: list[Any]
+) -> None:
+    row = FEATURE_SETS[model.features].of(strokes_of(join_strokes([meant], [0], [1], [1])))
+    assert told(app, "/think", {"strokes": drawn})["row"] == pytest.approx(row[0], **EXACT)
+
+
 def test_the_page_says_when_it_is_unsure(app: Any, model: Recognizer) -> None:
     scrawl = [[[x, 97 * x % 101] for x in range(100)]]
     assert told(app, "/think", {"strokes": scrawl})["unsure"]

@@ -74,6 +74,7 @@ export class Pad {
 
   end(event) {
     if (event.pointerId !== this.pen) return;
+    if (event.type === "pointerup") this.extend(this.at(event)); // the last move may be missing
     this.pen = null;
     this.changed();
   }
