@@ -16,6 +16,8 @@ from nbclient import NotebookClient
 OUTPUT = re.compile(r"\n^```text\n.*?^```\n", re.DOTALL | re.MULTILINE)
 FOLDED = "<!-- #region jp-MarkdownHeadingCollapsed=true -->\n#### Solution\n<!-- #endregion -->\n"
 SOLUTION = re.compile(r"^<details.*?>\n<summary>Solution</summary>\n", re.MULTILINE)
+CHAPTER = re.compile(r"\((\d-[\w-]+)\.md(#[\w-]+)?\)")  # JupyterLab makes other names for headings
+SHOWN = "```python .noeval"  # for Jupytext: code of the library, which is no cell
 START = """```python
 import sys
 
@@ -27,8 +29,11 @@ sys.path.insert(0, "../../src")  # neural_net
 
 def notebook(lesson: Path) -> nbformat.NotebookNode:
     """The lesson as a notebook that has not been run."""
-    text = with_code(OUTPUT.sub("", lesson.read_text(encoding="utf-8")), lesson.parent, "```python .noeval")
+    text = with_code(OUTPUT.sub("", lesson.read_text(encoding="utf-8")), lesson.parent, SHOWN)
     made = jupytext.reads(START + SOLUTION.sub(FOLDED, text).replace("\n</details>\n", ""), "md")
+    for cell in made.cells:
+        if cell.cell_type == "markdown":  # code that is shown needs a plain fence again; chapters lead to notebooks
+            cell.source = CHAPTER.sub(r"(\1.ipynb)", cell.source.replace(SHOWN, "```python"))
     made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
     return made
 
