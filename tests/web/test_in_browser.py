@@ -266,6 +266,7 @@ def test_labelled_drawings_are_kept_only_with_consent(page: Page, browser: Any) 
     browser.find_element("id", "consent").click()
     seven.click()
     wait_for(lambda: "1 × 7" in browser.find_element("id", "kept").text, 10)
+    assert "extra_ink=data/own/drawings.unipen" in browser.find_element("id", "keep-command").text
     ink = parse_ink((page.folder / "drawings/drawings.unipen").read_bytes(), "drawings")
     assert ink.digit.tolist() == [7]
     browser.execute_script("window.confirm = () => true")

@@ -13,6 +13,7 @@ export async function startKeeping(pad) {
     const each = counts.map((count, digit) => (count ? `${count} × ${digit}` : "")).filter(Boolean).join(", ");
     byId("kept").textContent = `${said}${total} drawings are kept${each ? `: ${each}` : ""}.`;
     byId("keep-path").textContent = path;
+    byId("keep-training").hidden = !total;
     byId("keep-command").textContent = command;
   }
 
