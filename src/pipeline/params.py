@@ -44,7 +44,7 @@ def _normalization(value: Any) -> Any:
 
 def _own_file(path: str) -> str:
     if not is_own(path):
-        raise ValueError(f"must be a file in {FOLDER}, which DVC watches; copy yours there, got {path!r}")
+        raise ValueError(f"must be a file in {FOLDER}, which DVC watches; copy yours there, got {_shown(path)}")
     return path
 
 
