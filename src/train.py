@@ -2,15 +2,18 @@
 
 Trains the network that params.yaml describes on the training rows, and measures it after every epoch on the
 validation rows. The diagnostics have no rows unless params.yaml asks for them. With ``refit`` the network that is kept
-is trained once more, in the same way, on all of these rows. Drawings that the user labelled join the training
-rows; the network without them is then trained too, to compare with.
+is trained once more, in the same way, on all of these rows. If it is known how long, a second process does that
+meanwhile. Drawings that the user labelled join the training rows; the network without them is then trained too, to
+compare with.
 """
 
+import contextlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from runtime import script
+from runtime import beside, script
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -40,12 +43,14 @@ from pipeline.schema import Schema, read_schema
 from pipeline.tables import metrics_json, records_csv
 from pipeline.tabular.measures import balanced_accuracy, regression, rounded
 from pipeline.tabular.model import TableModel
-from runtime.checkpoint import Checkpoint, fingerprint, resumable_run
+from runtime.checkpoint import Checkpoint, ResumableRun, fingerprint, resumable_run
 from runtime.progress import progress_bar
 from tracking import reporter
 from utils import log_loss
 
 COPIES = 8  # of each row held out, for the temperature
+LONG = 100_000  # rows, counted in each epoch: a training for which a second process is worth its start
+REFIT = "refit"  # the word that makes this script the second process
 DIAGNOSTICS = ("epoch", "layer", "quantity", "value")
 OF_CLASSES = ("train_accuracy", "val_accuracy", "temperature")  # measures that a regression does not have
 HISTOGRAMS = ("epoch", "layer", "of", "low", "high", "share")
@@ -141,18 +146,42 @@ def best_epoch(params: Params, history: History) -> int:
     return losses.index(min(losses)) + 1
 
 
-def refit(params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint, schema: Schema = PEN_DIGITS) -> Model:
+def refit(
+    params: Params,
+    epochs: int,
+    rows: Rows,
+    run: ResumableRun,
+    schema: Schema = PEN_DIGITS,
+    second: beside.Beside | None = None,
+) -> Model:
     """Train on all rows as ``params`` says, up to the epoch whose weights the training that held some out ended with.
 
     The learning rate of each epoch is the same as there.
+
+    Args:
+        second: the process that has done this meanwhile, or most of it.
     """
     stop = [_StopAfter(epochs)] if epochs < params.epochs else []
     with progress_bar(epochs, "epoch", "training on all rows") as bar:
 
-        def on_epoch(record: dict[str, float]) -> None:
-            bar.update()
+        def show(epoch: float) -> None:
+            bar.update(max(int(epoch) - bar.n, 0))
 
-        return train(params, rows, None, on_epoch, stop, checkpoint, schema=schema)[0]
+        checkpoint = run.checkpoint(REFIT, quiet=second is not None and second.wait(show))
+        return train(params, rows, None, lambda record: show(record["epoch"]), stop, checkpoint, schema=schema)[0]
+
+
+def refit_beside() -> None:
+    """In the second process: train on all rows, and leave the result in the checkpoint."""
+    inputs = read_inputs()
+    rows = inputs.rows.and_also(inputs.validation)
+    with threadpool_limits(1), resumable_run(inputs.key, part=REFIT) as run:
+
+        def tell(record: dict[str, float]) -> None:
+            beside.tell(int(record["epoch"]))
+
+        if run.keeps_state:
+            train(inputs.params, rows, None, tell, (), run.checkpoint(REFIT), inputs.made, inputs.schema)
 
 
 def without_drawings(
@@ -191,8 +220,20 @@ def _new_rows(params: Params, rows: Rows) -> Augment | None:
     return lambda _, rng: params.augment(strokes, rows.y, rng, features)
 
 
-def main() -> None:
-    """Train, and write the model, the curves and the figures on the training and validation rows."""
+class Inputs(NamedTuple):
+    """What the stage reads."""
+
+    params: Params
+    key: str  # their fingerprint
+    schema: Schema
+    made: Configured
+    rows: Rows  # the user's drawings at the end
+    n_without: int  # how many there are without the drawings
+    validation: Rows
+
+
+def read_inputs() -> Inputs:
+    """Read and check what the stage reads; ParamsError or StageError if it cannot be used."""
     params = load_checked()  # rejects invalid values and names before any work
     key, schema = fingerprint(), read_schema(paths.SPLIT)
     made = configure(params, schema)
@@ -205,13 +246,22 @@ def main() -> None:
     drawings = read_drawings("drawings", size, with_ink=with_ink) if schema.kind == "pen" else None
     if drawings:
         rows = rows.and_also(drawings)
+    return Inputs(params, key, schema, made, rows, n_without, validation)
+
+
+def main() -> None:
+    """Train, and write the model, the curves and the figures on the training and validation rows."""
+    params, key, schema, made, rows, n_without, validation = read_inputs()
     if params.augment and rows.strokes is None:
         needs = "it needs the ink in UCI's archive" if schema.kind == "pen" else "this data set has no ink"
         script.say(f"augment is ignored: {needs}")
     watch = Diagnostics()
     one_thread = threadpool_limits(1)  # more threads slow each other down at these sizes, and change the last bits
     shows, resumes = reporter.training(params), resumable_run(key)
-    with one_thread, shows as shown, resumes as run, progress_bar(params.epochs, "epoch") as bar:
+    is_long = params.epochs * len(rows.y) >= LONG
+    side_by_side = params.refit and params.early_stopping is None and is_long and beside.cores() > 1
+    refits = beside.started(__file__, REFIT) if side_by_side else contextlib.nullcontext()
+    with one_thread, shows as shown, resumes as run, refits as second, progress_bar(params.epochs, "epoch") as bar:
 
         def on_epoch(record: dict[str, float]) -> None:
             shown.epoch(record)
@@ -229,10 +279,10 @@ def main() -> None:
         measures = validation_measures(model, validation)  # as evaluate measures the test rows
         best = best_epoch(params, history)
         if params.refit:
-            model = refit(params, best, rows.and_also(validation), run.checkpoint("refit"), schema)
+            model = refit(params, best, rows.and_also(validation), run, schema, second)
             model.temperature = temperature
         to_compare = {}
-        if drawings:
+        if n_without < len(rows.y):
             plain = rows.take(np.arange(n_without))
             given = plain.and_also(validation) if params.refit else plain
             to_compare = without_drawings(params, best, given, run.checkpoint("without"), schema)
@@ -288,4 +338,7 @@ def validation_measures(model: Model, validation: Rows) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    script.run(main)
+    if sys.argv[1:] == [REFIT]:
+        beside.run(refit_beside)
+    else:
+        script.run(main)

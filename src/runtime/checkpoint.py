@@ -133,10 +133,14 @@ class Checkpoint(Callback):
         path: the file; None: nothing is written.
         stop: after a request to stop, the state is written, then KeyboardInterrupt is raised.
         every: seconds between two checkpoints.
+        quiet: resume without a line that says so.
     """
 
-    def __init__(self, path: Path | None, stop: Stop | None = None, every: float | None = None) -> None:
+    def __init__(
+        self, path: Path | None, stop: Stop | None = None, every: float | None = None, quiet: bool = False
+    ) -> None:
         self.path, self.stop, self.every = path, stop or Stop(), EVERY if every is None else every
+        self.quiet = quiet
         self._failed = self._discarded = False  # whether a warning was printed; whether the file must not be used
 
     def load(self) -> Any:
@@ -159,7 +163,8 @@ class Checkpoint(Callback):
     def set_state(self, training: Training, state: Mapping[str, Any]) -> None:
         whole = len(training.history) == training.epoch
         place = f"epoch {training.epoch}" + ("" if whole else f", step {training.step % training.steps_per_epoch},")
-        say(f"resuming after {place} of {training.epochs}")
+        if not self.quiet:
+            say(f"resuming after {place} of {training.epochs}")
 
     def on_train_begin(self, training: Training) -> None:
         self._due = time.monotonic() + self.every
@@ -204,9 +209,10 @@ class ResumableRun:
     def __init__(self, folder: Path, key: str, stop: Stop, keeps_state: bool) -> None:
         self.folder, self.key, self.stop, self.keeps_state = folder, key, stop, keeps_state
 
-    def checkpoint(self, training: str) -> Checkpoint:
+    def checkpoint(self, training: str, quiet: bool = False) -> Checkpoint:
         """The checkpoint of one of its trainings, by name."""
-        return Checkpoint(self.folder / f"{self.key}.{training}" if self.keeps_state else None, self.stop)
+        path = self.folder / f"{self.key}.{training}" if self.keeps_state else None
+        return Checkpoint(path, self.stop, quiet=quiet)
 
     def write(self, results: Mapping[Path, bytes]) -> None:
         """Write the stage's results, unless its inputs were edited meanwhile: DVC would store them under the new ones.
@@ -228,7 +234,7 @@ class ResumableRun:
 
 
 @contextmanager
-def resumable_run(key: str, folder: Path | None = None) -> Iterator[ResumableRun]:
+def resumable_run(key: str, folder: Path | None = None, part: str = "") -> Iterator[ResumableRun]:
     """Let trainings in the block resume where an earlier run with the same inputs stopped.
 
     In the block, a request to stop lets a training write its state first. If another run with the same inputs is at
@@ -237,9 +243,10 @@ def resumable_run(key: str, folder: Path | None = None) -> Iterator[ResumableRun
     Args:
         key: the run's fingerprint, taken before its inputs are read.
         folder: the folder of the checkpoints; by default one in the main checkout.
+        part: in a second process of the run, the one of its trainings that is at work there.
     """
     folder = project_root() / CHECKPOINTS if folder is None else folder
-    stop, lock = Stop(), FileLock(folder / f"{key}.lock")
+    stop, lock = Stop(), FileLock(folder / f"{key}.{part}.lock" if part else folder / f"{key}.lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_old(folder)

@@ -1,6 +1,6 @@
 """Run a stage's script and record what it does to files, which keys of params.yaml it reads and which modules it loads.
 
-``python audit.py SCRIPT RECORD`` writes the record as JSON. Two kinds of reads do not count, since they cannot
+``python audit.py SCRIPT RECORD [WORD]`` writes the record as JSON. Two kinds of reads do not count, since they cannot
 change the results: the files that the checkpoint's fingerprint reads, and the keys that tracking reads.
 """
 
@@ -17,6 +17,7 @@ COPIES = ("__copy__", "model_copy")  # which read no value
 
 def main() -> None:
     script, record = Path(sys.argv[1]), Path(sys.argv[2])
+    del sys.argv[1:3]
     sys.path[0] = str(script.parent)
     here, events, keys = Path.cwd(), list[list[str]](), set[str]()
 

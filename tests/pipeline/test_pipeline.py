@@ -54,12 +54,13 @@ def outs_of(stage: dict[str, Any]) -> list[str]:
 
 
 # What the stages do
-def audited(folder: Path, script: Path, values: dict[str, Any]) -> dict[str, Any]:
+def audited(folder: Path, script: Path, values: dict[str, Any], *words: str) -> dict[str, Any]:
     """What audit.py sees of a script that runs in a folder with such a params.yaml."""
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
-    command = [sys.executable, Path(__file__).with_name("audit.py"), script, folder / "record"]
+    command = [sys.executable, Path(__file__).with_name("audit.py"), script, folder / "record", *words]
     more = {"DVC_ROOT": str(folder), "PENDIGITS_TRACKING": "off", "PYTHONPATH": str(ROOT / "src")}
-    subprocess.run(command, cwd=folder, env=os.environ | more, check=True)
+    with subprocess.Popen(command, cwd=folder, env=os.environ | more, stdin=subprocess.PIPE) as process:
+        assert process.wait() == 0  # its stdin is open until then, which a second process goes by
     return json.loads((folder / "record").read_text().replace("data/raw/own", "data/raw/synthetic"))
 
 
@@ -80,12 +81,17 @@ def records_of(folder: Path, dataset: str) -> dict[str, dict[str, Any]]:
     drawings = join_strokes([[[(0, 0), (9, 9)]], [[(0, 0), (8, 9)]]], [1, 1], [1, 1], [1, 2])
     (folder / "data/own/drawings.unipen").write_bytes(format_ink(drawings))
 
-    random_rows = {}
-    found = {}
+    random_rows, beside, found = {}, {}, {}
     for name in STAGES:
         if name == "split":  # reads another parameter then
             random_rows = audited(folder, ROOT / "src/split.py", values | {"split_by": "random"})
+        if name == "train":  # the second process, which leaves the stage less to do
+            beside = audited(folder, ROOT / "src/train.py", values, "refit")
         found[name] = audited(folder, ROOT / f"src/{name}.py", values)
+    assert {path for kind, path, *_ in beside["events"] if kind != "read"} == set()
+    found["train"]["events"] = beside["events"] + found["train"]["events"]
+    found["train"]["modules"] = sorted({*beside["modules"], *found["train"]["modules"]})
+    found["train"]["params"] = sorted({*beside["params"], *found["train"]["params"]})
     found["split"]["params"] = sorted({*found["split"]["params"], *random_rows["params"]})
     others = {paths.RAW / name for name in DATA_SETS if name != dataset}
     left = [path for path in OLD_FILES if (folder / path).exists() and (folder / path).read_bytes() == b"old"]

@@ -1,4 +1,7 @@
-"""The train stage in processes of its own: killed, stopped, edited. Its outputs are the same bytes."""
+"""The train stage in processes of its own: killed, stopped, edited, with the refit in turn or beside the training.
+
+Its outputs are the same bytes.
+"""
 
 import os
 import random
@@ -10,6 +13,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 from tests.test_end_to_end import ROOT, prepare, run
 from tests.tools.torture import kept
@@ -18,7 +22,20 @@ from pipeline.paths import MODEL_FILES, TRAIN_FILES
 
 OUTPUTS = [*MODEL_FILES, *TRAIN_FILES]
 SMALL = {"synthetic_rows_per_writer": 15, "hidden_layers": [16], "diagnostics": True, "weight_average": 0.9}
-TRAIN = "from runtime import checkpoint, script; checkpoint.EVERY = 0.02; import train; script.run(train.main)"
+TRAIN = """
+import sys, time
+from runtime import beside, checkpoint, script
+import train
+checkpoint.EVERY, train.__file__ = 0.02, __file__
+if "beside" in __file__:
+    train.LONG, beside.cores = 0, lambda: 2
+if sys.argv[1:]:
+    tell = beside.tell
+    beside.tell = lambda epoch: (tell(epoch), time.sleep(0.03))
+    beside.run(train.refit_beside)
+else:
+    script.run(train.main)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +58,16 @@ def folder(whole: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
+def start(folder: Path, how: str = "in turn") -> subprocess.Popen[str]:
+    script = folder / f"{how}.py"
+    script.write_text(TRAIN)
     more = {"PENDIGITS_TRACKING": "off", "DVC_ROOT": str(folder), "PYTHONPATH": str(ROOT / "src")}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen([sys.executable, "-c", TRAIN], cwd=folder, env=os.environ | more, text=True, **pipes)
+    return subprocess.Popen([sys.executable, script], cwd=folder, env=os.environ | more, text=True, **pipes)
 
 
-def finish(folder: Path) -> str:
-    process = start(folder)
+def finish(folder: Path, how: str = "in turn") -> str:
+    process = start(folder, how)
     out, err = process.communicate()
     assert (process.returncode, err) == (0, "")
     return out
@@ -67,9 +86,9 @@ def wait_for_checkpoint(process: subprocess.Popen[str], folder: Path) -> None:
         time.sleep(0.005)
 
 
-def stop(folder: Path, number: int | None = None, delay: float = 0.05) -> tuple[int, str]:
+def stop(folder: Path, how: str, number: int | None = None, delay: float = 0.05) -> tuple[int, str]:
     """Start a training, kill it or send it a signal some time after its first checkpoint; returns how it ended."""
-    process = start(folder)
+    process = start(folder, how)
     wait_for_checkpoint(process, folder)
     time.sleep(delay)
     process.send_signal(number) if number else process.kill()
@@ -82,20 +101,51 @@ def same_bytes(folder: Path, whole: Path) -> bool:
 
 
 @pytest.mark.unix_only
+@pytest.mark.parametrize("how", ["in turn", "beside"])
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
-def test_stopped_and_killed_again_and_again_it_ends_with_the_same_bytes(whole: Path, folder: Path, seed: int) -> None:
+def test_stopped_and_killed_again_and_again_it_ends_with_the_same_bytes(
+    whole: Path, folder: Path, seed: int, how: str
+) -> None:
     chance = random.Random(seed)
-    code, err = stop(folder, (signal.SIGTERM, signal.SIGINT)[seed % 2])
+    code, err = stop(folder, how, (signal.SIGTERM, signal.SIGINT)[seed % 2])
     assert code == 130
     assert re.fullmatch(r"stopped in epoch \d+ of 40; `dvc repro`, or the same experiment, resumes there\n", err)
-    codes = [stop(folder, delay=chance.uniform(0, 0.4))[0] for _ in range(3)]
+    codes = [stop(folder, how, delay=chance.uniform(0, 0.4))[0] for _ in range(3)]
     assert -signal.SIGKILL in codes
-    assert finish(folder).count("resuming after epoch") in (1, 2)  # two trainings, where params.yaml asks for a refit
+    assert finish(folder, how).count("resuming after epoch") in (1, 2)  # of two trainings
     assert same_bytes(folder, whole)
     for name in OUTPUTS:  # DVC was killed before it had recorded them
         (folder / name).unlink()
-    assert re.findall(r"resuming after epoch (\d+) of (\d+)", finish(folder)) == [("40", "40")] * 2
+    assert re.findall(r"resuming after epoch (\d+) of (\d+)", finish(folder, how)) == [("40", "40")] * 2
     assert same_bytes(folder, whole)
+
+
+@pytest.mark.unix_only
+@pytest.mark.parametrize("killed", ["the stage", "the second process"])
+def test_neither_process_outlives_the_other_or_loses_its_work(whole: Path, folder: Path, killed: str) -> None:
+    process = start(folder, "beside")
+    while not list(folder.glob(".dvc/tmp/checkpoints/[!.]*.refit")):
+        assert process.poll() is None
+        time.sleep(0.005)
+    (second,) = psutil.Process(process.pid).children()
+    (process if killed == "the stage" else second).kill()
+    out, err = process.communicate()
+    assert psutil.wait_procs([second], 60)[1] == []
+    if killed == "the stage":
+        out = finish(folder)
+    else:
+        assert (process.returncode, err) == (0, "")
+        assert "the second process ended too early (exit code -9); this one does the rest of its work\n" in out
+    assert re.search(r"(?m)^resuming after epoch \d+, .*of 40$|^resuming after epoch [123]?\d of 40$", out)
+    assert same_bytes(folder, whole)
+
+
+def test_a_training_that_fails_says_so_once(folder: Path) -> None:
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(re.sub("(?m)^lr: .*", "lr: 1e30", text))
+    process = start(folder, "beside")
+    _, err = process.communicate()
+    assert (process.returncode, err.count("\n"), err[:28]) == (1, 1, "training diverged in epoch 1")
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ class Ground:
         self.fresh.mkdir()
         copy_project(self.fresh, ["README.md", "pyproject.toml"], **SHRUNK)
         edit(self.fresh / "src/runtime/checkpoint.py", r"EVERY = [\d.]+", "EVERY = 0.1")
+        edit(self.fresh / "src/train.py", r"LONG = [\d_]+", "LONG = 0")  # with the refit beside the training
         git(self.fresh, "init", "-q")
         commit(self.fresh)
         shutil.copytree(self.fresh, self.prepared)
