@@ -12,7 +12,7 @@ from pen.strokes import N_DENSE, Strokes
 from pipeline.errors import StageError
 from pipeline.paths import SPLIT
 from pipeline.rows import Rows, read_rows, rows_npz
-from pipeline.tables import read_table, table_csv
+from pipeline.tables import columns_csv, read_table, records_csv, table_csv
 
 INK = Strokes(np.zeros((2, N_DENSE, 2), np.float32), np.zeros((2, N_DENSE), np.int8))
 GOOD = Rows(np.zeros((2, 16), np.float32), np.array([0, 9]), np.array([1, 2]), np.array([5, 7]), INK)
@@ -58,3 +58,14 @@ def test_a_table_gives_back_the_very_same_numbers(
     path = tmp_path_factory.getbasetemp() / "table.csv"
     path.write_bytes(table_csv(pd.DataFrame({"x": numbers})))
     assert read_table(path, ["x"])["x"].astype(float).tolist() == numbers
+
+
+def test_columns_are_written_as_pandas_writes_them() -> None:
+    small = np.array([0.1, 1e-7, 123456.75, -np.inf, np.nan], np.float32)
+    columns = {"a, b": np.arange(5), "x": small, "of": np.array(["", 'say "a"', "a\nb", "0", "é"]), "y": small + 1 / 3}
+    for numbers in ("%.6f", "%.6g"):
+        assert columns_csv(columns, numbers) == table_csv(pd.DataFrame(columns), numbers)
+    records = [{"epoch": 1, "lr": 0.5}, {"epoch": 2, "lr": 1 / 3, "more": 1.0}]
+    table = pd.DataFrame.from_records(records, columns=["epoch", "lr", "more"])
+    assert records_csv(records, ["epoch", "lr", "more"]) == table_csv(table, "%.6g")
+    assert records_csv([], ["epoch", "lr"]) == b"epoch,lr\n"
