@@ -29,6 +29,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # also where pip's configuration file says otherwise
 export PIP_USER := 0
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONSAFEPATH PYTHONINSPECT PYTHONWARNINGS PYTHONPLATLIBDIR
+# containers often set it, and each process would compile MLflow, SQLAlchemy and pandas anew, for seconds
+unexport PYTHONDONTWRITEBYTECODE
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_RUN
 
 ifneq ($(words $(VENV)),1)
