@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 import split
 import train
@@ -27,11 +26,13 @@ from pipeline.params import Params, ParamsError, check_params, load_params
 from pipeline.rows import Rows
 from pipeline.schema import read_schema
 from pipeline.table_rows import TableRows
+from runtime.beside import cores
 from runtime.progress import progress_bar
 from runtime.script import say
 from utils import accuracy
 
 from . import table_folds
+from .processes import each
 
 FOLD_SEED = 0  # the same folds for all configurations, so that their results can be compared fold by fold
 
@@ -61,6 +62,7 @@ def cross_validate(
     seeds: int,
     progress: Any = None,
     most_writers: int | None = None,
+    processes: int = 1,
 ) -> Result:
     """Train ``folds`` times ``seeds`` networks, the seeds counting up from ``params.seed``.
 
@@ -69,6 +71,7 @@ def cross_validate(
         progress: its ``update()`` is called after every training.
         most_writers: train on only this many of the other folds' writers, drawn again for every seed; None: on all.
             This gives a learning curve over the amount of data; the rows that a fold is tested on stay the same.
+        processes: how many trainings are at work at a time; the results are the same bits.
 
     Raises:
         StageError: if there are fewer writers than folds.
@@ -77,25 +80,34 @@ def cross_validate(
     held_out = fold_of(writer, folds)
     accuracies, losses = np.empty((seeds, folds)), np.empty((seeds, folds))
     wrong, log_p = np.zeros(len(writer)), np.empty((seeds, len(writer), len(CLASSES)))
+    trainings = []
     for i in range(seeds):
         seeded = params.model_copy(update={"seed": params.seed + i, "early_stopping": None})
         drawn = np.random.default_rng(seeded.seed).permutation(np.unique(writer))
         for fold in range(folds):
             here = held_out == fold
             others = drawn[~np.isin(drawn, writer[here])][:most_writers]
-            model, _ = train.train(seeded, rows.take(np.isin(writer, others)), None, on_epoch=lambda record: None)
-            p = model.probabilities(rows.X[here]).astype(np.float64)
-            y = rows.y[here]
-            accuracies[i, fold] = accuracy(y, p.argmax(axis=1))
-            log_p[i, here] = np.log(np.maximum(p, np.finfo(np.float32).tiny))
-            losses[i, fold] = cross_entropy(log_p[i, here], y)
-            wrong[here] += (p.argmax(axis=1) != y) / seeds
-            if progress is not None:
-                progress.update()
+            trainings.append((seeded, rows.take(np.isin(writer, others)), rows.X[here]))
+    for number, p in enumerate(each(trained_probabilities, trainings, processes)):
+        i, fold = divmod(number, folds)
+        here = held_out == fold
+        y = rows.y[here]
+        accuracies[i, fold] = accuracy(y, p.argmax(axis=1))
+        log_p[i, here] = np.log(np.maximum(p, np.finfo(np.float32).tiny))
+        losses[i, fold] = cross_entropy(log_p[i, here], y)
+        wrong[here] += (p.argmax(axis=1) != y) / seeds
+        if progress is not None:
+            progress.update()
     errors = {int(w): float(wrong[writer == w].mean()) for w in np.unique(writer)}
     logits, y = log_p.reshape(-1, len(CLASSES)), np.tile(rows.y, seeds)  # log p is as good as the logits that gave p
     temperature = fit_temperature(logits, y)
     return Result(accuracies, losses, errors, temperature, cross_entropy(logits / temperature, y))
+
+
+def trained_probabilities(params: Params, rows: Rows, X: NDArray) -> NDArray[np.float64]:
+    """Train a network on the rows; returns its probabilities for X, (rows of X, classes)."""
+    model, _ = train.train(params, rows, None, on_epoch=lambda record: None)
+    return model.probabilities(X).astype(np.float64)
 
 
 def cross_entropy(logits: NDArray, y: NDArray) -> float:
@@ -182,8 +194,10 @@ def main() -> None:
     if isinstance(of_table, TableRows):
         if given.most_writers is not None or given.apart:
             raise StageError("--most-writers and --apart are for pen digits")
-        with threadpool_limits(1), progress_bar(given.folds * given.seeds, "training", "cross-validation") as bar:
-            measured = table_folds.cross_validate_table(params, schema, of_table, given.folds, given.seeds, bar)
+        with progress_bar(given.folds * given.seeds, "training", "cross-validation") as bar:
+            measured = table_folds.cross_validate_table(
+                params, schema, of_table, given.folds, given.seeds, bar, cores()
+            )
         say(" ".join([said, *given.changes]))
         say(table_folds.table(measured))
         return
@@ -192,8 +206,8 @@ def main() -> None:
         raise StageError(f"--most-writers must be at least 1, got {given.most_writers}")
     rows = split.read_part("training", params.features)
     total = given.folds * given.seeds
-    with threadpool_limits(1), progress_bar(total, "training", "cross-validation") as bar:
-        result = cross_validate(params, rows, given.folds, given.seeds, bar, given.most_writers)
+    with progress_bar(total, "training", "cross-validation") as bar:
+        result = cross_validate(params, rows, given.folds, given.seeds, bar, given.most_writers, cores())
     few = [] if given.most_writers is None else [f"trained on {given.most_writers} writers"]
     say(" ".join([said, *given.changes, *few]))
     say(table(result, given.apart))

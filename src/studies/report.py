@@ -17,16 +17,19 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 import split
-import train
 from pipeline.configure import configure
 from pipeline.errors import StageError
 from pipeline.params import Params, load_params
 from pipeline.rows import Rows
 from pipeline.tables import metrics_json
+from runtime.beside import cores
 from runtime.files import write_bytes
 from runtime.progress import progress_bar
 from runtime.script import say
 from utils import accuracy
+
+from .cross_validate import trained_probabilities
+from .processes import each
 
 DOCS = Path("docs")
 N_SEEDS = 10
@@ -72,19 +75,28 @@ def load_rows(params: Params) -> tuple[Rows, Rows]:
     return kept.and_also(rows.take(held_out)) if params.refit else kept, test
 
 
-def train_seeds(params: Params, rows: Rows, test: Rows, n_seeds: int, progress: Any) -> tuple[NDArray, NDArray, float]:
+def train_seeds(
+    params: Params, rows: Rows, test: Rows, n_seeds: int, progress: Any, processes: int = 1
+) -> tuple[NDArray, NDArray, float]:
     """Train ``n_seeds`` networks that differ only in their seed, which counts up from ``params.seed``.
 
     Returns:
         Their probabilities for the test rows, (seeds, rows, 10), the rows' digits, and the mean seconds of a training.
     """
-    found, start = [], time.perf_counter()
-    for seed in range(params.seed, params.seed + n_seeds):
-        seeded = params.model_copy(update={"seed": seed})
-        model, _ = train.train(seeded, rows, None, on_epoch=lambda record: None)
-        found.append(model.probabilities(test.X).astype(np.float64))
+    seeded = [params.model_copy(update={"seed": seed}) for seed in range(params.seed, params.seed + n_seeds)]
+    found, seconds = [], 0.0
+    for p, taken in each(timed_training, [(one, rows, test.X) for one in seeded], processes):
+        found.append(p)
+        seconds += taken / n_seeds
         progress.update()
-    return np.array(found), test.y, (time.perf_counter() - start) / n_seeds
+    return np.array(found), test.y, seconds
+
+
+def timed_training(params: Params, rows: Rows, X: NDArray) -> tuple[NDArray[np.float64], float]:
+    """Train a network on the rows; returns its probabilities for X, and the seconds that it took."""
+    start = time.perf_counter()
+    p = trained_probabilities(params, rows, X)
+    return p, time.perf_counter() - start
 
 
 def classifiers() -> dict[str, Callable[[], Any]]:
@@ -163,8 +175,8 @@ def main() -> None:
     ink_rows, ink_test = load_rows(ink)
     total = 2 * N_SEEDS + len(classifiers())
     with threadpool_limits(1), progress_bar(total, "training", "report") as bar:
-        results = {"n_test": len(test.y)} | summarize(*train_seeds(table, rows, test, N_SEEDS, bar))
-        results["ink"] = summarize(*train_seeds(ink, ink_rows, ink_test, N_SEEDS, bar))
+        results = {"n_test": len(test.y)} | summarize(*train_seeds(table, rows, test, N_SEEDS, bar, cores()))
+        results["ink"] = summarize(*train_seeds(ink, ink_rows, ink_test, N_SEEDS, bar, cores()))
         results["others"] = [
             [found.name, round(found.accuracy, 3), round(found.seconds, 1)] for found in measure_others(rows, test, bar)
         ]

@@ -12,6 +12,8 @@ from pipeline.params import Params
 from pipeline.schema import Schema
 from pipeline.table_rows import TableRows, fitted
 
+from .processes import each
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,7 +46,7 @@ def folds_of(rows: TableRows, schema: Schema, folds: int) -> NDArray[np.int64]:
 
 
 def cross_validate_table(
-    params: Params, schema: Schema, rows: TableRows, folds: int, seeds: int, progress: Any = None
+    params: Params, schema: Schema, rows: TableRows, folds: int, seeds: int, progress: Any = None, processes: int = 1
 ) -> "pd.DataFrame":
     """Train ``folds`` times ``seeds`` networks, the seeds counting up from ``params.seed``.
 
@@ -56,16 +58,24 @@ def cross_validate_table(
     import pandas as pd
 
     fold, measured = folds_of(rows, schema, folds), []
-    for seed in range(params.seed, params.seed + seeds):
-        seeded = params.model_copy(update={"seed": seed, "early_stopping": None})
-        for number in range(folds):
-            known = fitted(schema, rows.take(fold != number))
-            training, held_out = (rows.take(chosen).encoded(known) for chosen in (fold != number, fold == number))
-            model, _ = train.train(seeded, training, None, on_epoch=lambda record: None, schema=known)
-            measured.append({"fold": number + 1, "seed": seed, **train.validation_measures(model, held_out)})
-            if progress is not None:
-                progress.update()
+    seeded = [
+        params.model_copy(update={"seed": seed, "early_stopping": None})
+        for seed in range(params.seed, params.seed + seeds)
+    ]
+    trainings = [(one, schema, rows, fold == number) for one in seeded for number in range(folds)]
+    for number, measures in enumerate(each(measures_of, trainings, processes)):
+        measured.append({"fold": number % folds + 1, "seed": seeded[number // folds].seed, **measures})
+        if progress is not None:
+            progress.update()
     return pd.DataFrame(measured).rename(columns=lambda name: name.removeprefix("val_"))
+
+
+def measures_of(params: Params, schema: Schema, rows: TableRows, held_out: NDArray[np.bool_]) -> dict[str, float]:
+    """Train a network on the rows that are not held out, and measure it on the others."""
+    known = fitted(schema, rows.take(~held_out))
+    training, others = (rows.take(chosen).encoded(known) for chosen in (~held_out, held_out))
+    model, _ = train.train(params, training, None, on_epoch=lambda record: None, schema=known)
+    return train.validation_measures(model, others)
 
 
 def table(measured: "pd.DataFrame") -> str:

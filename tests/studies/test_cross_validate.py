@@ -1,5 +1,7 @@
 """Cross-validation holds out whole writers, takes any configuration, and its table says what came out."""
 
+import multiprocessing
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +14,7 @@ from pen.strokes import strokes_of
 from pipeline import errors
 from pipeline.params import Params, ParamsError, load_params
 from pipeline.rows import Rows
-from studies import cross_validate
+from studies import cross_validate, processes
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml")
@@ -91,6 +93,15 @@ def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
     assert result.accuracy.shape == result.loss.shape == (2, 2)
     assert result.accuracy.mean() > 0.3
     assert not np.array_equal(result.loss[0], result.loss[1])
+    at_once = cross_validate.cross_validate(params, rows, folds=2, seeds=2, processes=2)
+    assert [one.tolist() for one in at_once[:2]] == [one.tolist() for one in result[:2]]
+    assert at_once[2:] == result[2:]
+
+
+def test_when_one_training_fails_the_others_are_not_waited_for() -> None:
+    with pytest.raises(ValueError, match="non-negative"):
+        list(processes.each(time.sleep, [(-1,), (3600,)], 2))
+    assert multiprocessing.active_children() == []
 
 
 def test_table_shows_means_and_standard_errors() -> None:
