@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -56,10 +57,14 @@ def style() -> Iterator[None]:
 
 def to_png(figure: Figure) -> bytes:
     """The figure as a PNG file of 256 colours, a third of the usual size; the same figure gives the same bytes."""
-    drawn, packed = BytesIO(), BytesIO()
-    figure.savefig(drawn, format="rgba", dpi=DPI, facecolor=PAPER)  # and not as a png, to pack it but once
-    width, height = (int(inches * DPI) for inches in figure.get_size_inches())
-    image = Image.frombytes("RGBA", (width, height), drawn.getvalue()).convert("RGB")
+    packed = BytesIO()
+    figure.set(dpi=DPI, facecolor=PAPER)
+    canvas = FigureCanvasAgg(figure)
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)  # ``savefig`` would draw the whole figure for it, and then again
+        figure.set_layout_engine("none")
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     image.quantize(256, dither=Image.Dither.NONE).save(packed, format="png", optimize=True)
     return packed.getvalue()
 
