@@ -36,6 +36,7 @@ def dvc(*arguments: str, capture: bool = False) -> str:
         env={**os.environ, "PATH": path},
         text=True,
         stdout=subprocess.PIPE if capture else None,
+        stderr=subprocess.PIPE if capture else None,
     ) as process:
 
         def stop(number: int, frame: object) -> None:
@@ -44,14 +45,14 @@ def dvc(*arguments: str, capture: bool = False) -> str:
                 _ask_to_stop(process)
 
         with handle_stops(stop):
-            said = process.communicate()[0] or ""
+            said, faults = (text or "" for text in process.communicate())
     if stops:
         raise KeyboardInterrupt
     if process.returncode:
         failed = f"`dvc {' '.join(arguments)}` failed"
         if shutil.disk_usage(".").free < FULL:  # of which DVC itself may say no more than: disk I/O error
             raise StageError(f"{failed}: the disk is full; free some space and run again")
-        raise StageError(f"{failed}; see the message above")
+        raise StageError(f"{faults}{failed}; see the message above")
     return said
 
 

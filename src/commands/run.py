@@ -14,10 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from data_sets.download import is_complete
-from fetch import NoSourceError, fetch_pendigits
 from pipeline import paths
-from pipeline.configure import load_and_configure
 from pipeline.errors import StageError
 from runtime.files import write_bytes
 from runtime.git import has_git, lacks_history
@@ -44,17 +41,35 @@ def main() -> None:
     with only_one():
         put_params_back()  # where an earlier run was killed in the middle of its fallback
         repair()
-        params, _ = load_and_configure()
         tell_dvc_about_git()
         if has_git() and (lacking := lacks_history()):
             kind, command = lacking
             say(f"This clone is {kind}, and DVC loses queued and temporary experiments; to fix it, run: {command}")
-        if params.dataset != "pendigits" or data_at_hand():
-            worked = reproduce()
-        else:
-            with synthetic_params():
-                worked = reproduce()
+        worked = not is_up_to_date() and check_and_reproduce()
     say_summary(worked)
+
+
+def is_up_to_date() -> bool:
+    """Whether DVC has nothing to do; False where it cannot tell, as with a params.yaml that is no YAML."""
+    try:
+        return json.loads(dvc("status", "--json", capture=True) or "{}") == {}
+    except StageError:
+        return False
+
+
+def check_and_reproduce() -> bool:
+    """Check parameters and data, and run the stages that are not up to date; returns whether there were any."""
+    from pipeline.configure import load_and_configure  # here: a run with nothing to do would wait for its import
+
+    params, _ = load_and_configure()
+    if params.dataset != "pendigits" or data_at_hand():
+        dvc("repro")
+        return True
+    with synthetic_params():
+        if is_up_to_date():
+            return False
+        dvc("repro")
+        return True
 
 
 @contextlib.contextmanager
@@ -84,6 +99,9 @@ def tell_dvc_about_git() -> None:
 
 def data_at_hand() -> bool:
     """Fetch the data set; returns whether it is there. If it cannot be fetched, an earlier copy serves, too."""
+    from data_sets.download import is_complete
+    from fetch import NoSourceError, fetch_pendigits
+
     try:
         fetch_pendigits()
         os.environ.pop("PENDIGITS_MIRROR", None)  # it has served: the stage need not read it again
@@ -126,15 +144,6 @@ def put_params_back() -> None:
         KEPT_PARAMS.unlink()
     else:
         KEPT_PARAMS.replace(paths.PARAMS_FILE)
-
-
-def reproduce() -> bool:
-    """Run the stages that are not up to date; returns whether there were any."""
-    status = dvc("status", "--json", capture=True)
-    if json.loads(status or "{}") == {}:
-        return False
-    dvc("repro")
-    return True
 
 
 def say_summary(worked: bool) -> None:

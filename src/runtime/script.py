@@ -6,9 +6,7 @@ import sys
 from collections.abc import Callable
 
 from pipeline.errors import FailedTrainingError, ParamsError, StageError
-from utils import printable
 
-from . import experiment
 from .files import DISK_FAULTS
 from .git import leave_hook
 from .signals import handle_stops, ignore_stops
@@ -27,6 +25,8 @@ def run(main: Callable[[], None]) -> None:
             main()
             ignore_stops()  # all is done: to end by a stop now would make it undone for DVC
     except (ParamsError, FailedTrainingError) as error:
+        from . import experiment  # here: it loads pydantic, and `make run` starts DVC's check before that
+
         note = experiment.undo_params()
         _fail(f"{error}\n{note}" if note else str(error), 2 if isinstance(error, ParamsError) else 1)
     except StageError as error:
@@ -43,6 +43,8 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _fail(message: str, code: int) -> None:
+    from utils import printable  # here: it loads NumPy
+
     sys.stderr.write("\n".join(map(printable, message.rstrip().split("\n"))) + "\n")
     sys.exit(code)
 
