@@ -47,7 +47,7 @@ def task_of(loss: Loss, y: Array, network: "Network") -> str:
     class_numbers = y.ndim == len(network.shape_out) and (network.n_outputs > 1 or loss.always_classes)
     if loss.binary:
         return "one_vs_rest" if class_numbers else "multilabel"
-    classes = class_numbers or loss.always_classes or network.classes is not None or _ends_in_softmax(network)
+    classes = class_numbers or loss.always_classes or network.classes is not None or network.ends_in_softmax
     return "classification" if classes else "regression"
 
 
@@ -60,9 +60,10 @@ def end_of(layers: Sequence[Layer]) -> Layer | None:
     return None
 
 
-def _ends_in_softmax(network: "Network") -> bool:
-    end = end_of(network.chain.layers)
-    return isinstance(end, Softmax) and end.shape_out[-1] == network.n_outputs > 1
+def ends_in_softmax(chain: Chain) -> bool:
+    """Whether the outputs of these layers are probabilities of several classes already."""
+    end = end_of(chain.layers)
+    return isinstance(end, Softmax) and end.shape_out[-1] == chain.shape_out[-1] > 1
 
 
 def to_probabilities(network: "Network") -> tuple[str, ...]:
@@ -74,10 +75,9 @@ def to_probabilities(network: "Network") -> tuple[str, ...]:
     operations = lookup("the task of a network", TASKS, network.task)
     if network.task == "regression":
         raise ValueError("the network was trained to predict numbers, which have no probabilities; use predict")
-    n_outputs = network.n_outputs
-    if n_outputs == 1 and network.task != "multilabel" and network.classes is None:
+    if network.n_outputs == 1 and network.task != "multilabel" and network.classes is None:
         raise ValueError("a network with a single output has no classes; predict gives its number for each row")
-    return () if _ends_in_softmax(network) else operations
+    return () if network.ends_in_softmax else operations
 
 
 def probabilities(network: "Network", outputs: Array) -> Array:
@@ -90,9 +90,10 @@ def probabilities(network: "Network", outputs: Array) -> Array:
 
 def predictions(network: "Network", outputs: Array) -> Array:
     """The predictions for outputs of ``network``."""
-    if network.task == "multilabel":
+    task, classes = network.task, network.classes
+    if task == "multilabel":
         outputs = (outputs > 0).astype(int)
-    if network.task in ("multilabel", "regression") or (outputs.shape[-1] == 1 and network.classes is None):
+    if task in ("multilabel", "regression") or (outputs.shape[-1] == 1 and classes is None):
         return outputs[..., 0] if outputs.shape[-1] == 1 else outputs
     best = outputs.argmax(-1)
-    return best if network.classes is None else network.classes[best]
+    return best if classes is None else classes[best]

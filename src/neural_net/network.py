@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from .activations import UserActivation
-from .answers import predictions, probabilities
+from .answers import ends_in_softmax, predictions, probabilities
 from .display import code, html_table, layer_rows, text_table
 from .initializers import initialize
 from .layer import Layer, Parameter, batch_array, shapes_of
@@ -153,6 +153,7 @@ class Network(Views):
         for layer, weights in before:
             _keep(layer, weights)
             layer.complete = True
+        self.ends_in_softmax = ends_in_softmax(self.chain)  # its probabilities are its outputs
         self.identity = object()  # by which an optimizer knows the network again
         self.shape_in = shape_in  # last, since other threads ask for it
 

@@ -96,13 +96,14 @@ def as_numbers(values: Any, what: str) -> Array:
         raise ValueError(f"{what} must be an array of numbers, got a sparse one, {kind}; give its toarray()")
     try:
         array = np.asarray(values)
-        if array.dtype.kind in "OSU":
-            array = array.astype(np.float64)
+        kind = array.dtype.kind
+        if kind in "OSU":
+            array, kind = array.astype(np.float64), "f"
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} must be an array of numbers: {error}") from None
-    if array.dtype.kind == "c":
+    if kind == "c":
         raise ValueError(f"{what} must be real numbers, got complex ones. Complex data not supported")
-    if array.dtype.kind not in "biuf":
+    if kind not in "biuf":
         raise ValueError(f"{what} must be an array of numbers, got dtype {array.dtype}")
     return array
 
@@ -140,7 +141,7 @@ def as_rows(X: Any, dtype: DTypeLike) -> Array:
             X = X.astype(dtype, order="C")  # always this order, so that sums round alike for any memory layout
     for start in range(0, len(X), _ROWS_CHECKED):
         finite = np.isfinite(X if len(X) <= _ROWS_CHECKED else X[start : start + _ROWS_CHECKED])
-        if not finite.all():
+        if np.count_nonzero(finite) < finite.size:  # for one row in a third of the time of finite.all()
             row = start + int(np.argmin(finite.reshape(len(finite), -1).all(axis=1)))
             found = not_finite(given[row], dtype)
             raise ValueError(f"expected finite numbers, got {found} in row {row} of X, counted from 0")
