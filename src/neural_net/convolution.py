@@ -10,6 +10,9 @@ from .initializers import check_initializer
 from .layer import Layer
 from .values import Array, Shape, check, check_count
 
+Reading = tuple[slice, slice]  # points of a path, and points of a kernel
+_FEW = 32  # samples
+
 
 def _windows_along(length: int, reach: int, stride: int, padding: str) -> tuple[int, int, int]:
     """How many windows of ``reach`` points a path has, and how many points are missing before its start and in all."""
@@ -26,8 +29,12 @@ class Conv1D(Layer):
     x (batch, length, channels), W (kernel_size, channels, filters), y (batch, length_out, filters). The kernel is not
     flipped, as in other libraries; mathematicians call this a cross-correlation.
 
-    The windows of x become the rows of a matrix, with a 1 at the end of each row for the bias. The layer is then a
-    single matrix product, as in ``Linear``.
+    The points of a window are neighbours in memory. So the windows of all samples at p are the rows of a matrix that is
+    there already, (batch, points * channels), and ``y[:, p]`` is its product with W. A window that reaches beyond the
+    path meets only a part of W; no zeros are stored. In the same way the gradient by a point of x is a product of the
+    windows of dL/dy that the point has had a part in, with W turned round.
+
+    Dilated windows, and those of a few samples, are copied side by side into one matrix instead.
 
     Args:
         filters: the number of output channels.
@@ -41,13 +48,13 @@ class Conv1D(Layer):
     """
 
     added_options = ("dilation", "use_bias")
-    passing = ("columns", "Wb", "dWb")
+    passing = ("x", "y", "grad_out", "grad_in", "turned", "columns", "_products", "_sums", "_products_back")
+    x: Array | None = None
+    grad_out: Array | None = None
     W: Array
     b: Array
     dW: Array
     db: Array
-    Wb: Array
-    dWb: Array
 
     def __init__(
         self,
@@ -85,64 +92,156 @@ class Conv1D(Layer):
             f"{self.name} has a kernel of {reach} points, longer than a path of {length}",
         )
         self._length_padded = length + missing
+        self._reads, self._read_by = self._readings(length, length_out)
         fan_in, fan_out = self.kernel_size * channels, self.kernel_size * self.filters
         self.declare("W", (self.kernel_size, channels, self.filters), self.init, fan_in, fan_out, decay=True)
         if self.use_bias:
             self.declare("b", (self.filters,), self.bias_init, fan_in, fan_out)
         return length_out, self.filters
 
-    def bind(self, params: Array, grads: Array) -> None:
-        super().bind(params, grads)
-        self.place("Wb", params.reshape(-1, self.filters))
-        self.place("dWb", grads.reshape(-1, self.filters))
+    def _readings(self, length: int, length_out: int) -> tuple[list[Reading], list[Reading]]:
+        """What each point of y reads, points of x with points of W, and what reads each point of x, of y and of W.
+
+        The second W is turned round: its points are in the order ``_turned``, for each remainder by the stride the
+        last one first.
+        """
+        n, step = self.kernel_size, self.stride
+        reads, read_by = list[Reading](), list[Reading]()
+        for p in range(length_out):
+            start = p * step - self._before
+            first, end = max(-start, 0), min(length - start, n)
+            reads.append((slice(start + first, start + end), slice(first, end)))
+        self._turned = sorted(range(n), key=lambda k: (k % step, -k))
+        for q in range(self._before, self._before + length):
+            first, end = max((q - n) // step + 1, 0), min(q // step + 1, length_out)
+            k = self._turned.index(q - first * step) if first < end else 0
+            read_by.append((slice(first, max(first, end)), slice(k, k + max(end - first, 0))))
+        return reads, read_by
+
+    def _arrange(self, x: Array) -> None:
+        """Make the views for a batch that is another array than the one before: matrices whose product is y[:, p]."""
+        self.y = y = self.output((len(x), *self.shape_out))
+        self._products = [
+            (_windows(x, points), _matrix(self.W[part]), y[:, p]) for p, (points, part) in enumerate(self._reads)
+        ]
+        self.x, self.grad_out = x, None
+
+    def _arrange_backward(self, grad_out: Array) -> None:
+        """The same for the gradient: the factors of dW and the place of their product, and those of dL/dx[:, q]."""
+        product = self.buffer("product", self.W.shape)
+        self._sums = [
+            (windows.T, grad_out[:, p], _matrix(product[part]), _matrix(self.dW[part]))
+            for p, ((_, part), (windows, *_)) in enumerate(zip(self._reads, self._products, strict=True))
+        ]
+        turned = self.buffer("turned", (self.kernel_size, self.filters, self.shape_in[1]))
+        grad_in = self.buffer("grad_in", (len(grad_out), *self.shape_in))
+        self._products_back = [
+            (_windows(grad_out, points), _matrix(turned[part]), grad_in[:, q])
+            for q, (points, part) in enumerate(self._read_by)
+        ]
+        self.turned, self.grad_in, self.grad_out = turned, grad_in, grad_out
+
+    def forget(self) -> None:
+        super().forget()
+        self.x = self.grad_out = None
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        batch, length, channels = x.shape
-        path = self.buffer("path", (batch, self._length_padded, channels))
-        path[:, : self._before] = 0
-        path[:, self._before + length :] = 0
-        path[:, self._before : self._before + length] = x
-        self.columns = self.buffer("columns", (batch, self.shape_out[0], len(self.Wb)))
+        if self._copied(len(x)):
+            y = self.output((len(x), *self.shape_out))
+            np.matmul(self._copy_windows(x), _matrix(self.W), out=_matrix(y))
+        else:
+            x = contiguous(self, "x", x)
+            if x is not self.x:
+                self._arrange(x)
+            for windows, part, at_p in self._products:
+                np.matmul(windows, part, out=at_p)
+            y = self.y
         if self.use_bias:
-            self.columns[:, :, -1] = 1
-        for points, place in self._windows(path, self.columns):
-            place[...] = points
-        y = self.output((batch, *self.shape_out))
-        np.matmul(self.columns.reshape(-1, len(self.Wb)), self.Wb, out=y.reshape(-1, self.filters))
+            y += self.b
         return y
 
     def backward(self, grad_out: Array) -> Array:
+        grad_out = contiguous(self, "grad_out", grad_out)
         self.backward_parameters(grad_out)
-        batch, length_out, _ = grad_out.shape
-        rows = as_rows_of_channels(self, grad_out)
-        width = self.kernel_size * self.W.shape[1]
-        grad_columns = self.buffer("grad_columns", (batch, length_out, width))
-        np.matmul(rows, self.Wb[:width].T, out=grad_columns.reshape(len(rows), -1))
-        grad_path = self.buffer("grad_path", (batch, self._length_padded, self.W.shape[1]))
-        grad_path[...] = 0
-        for points, place in self._windows(grad_path, grad_columns):
-            points += place
-        return grad_path[:, self._before : self._before + self.shape_in[0]]
+        if self._copied(len(grad_out)):
+            return self._backward_to_copies(grad_out)
+        self.turned[...] = self.W[self._turned].swapaxes(1, 2)
+        for windows, part, at_q in self._products_back:
+            np.matmul(windows, part, out=at_q)
+        return self.grad_in
 
     def backward_parameters(self, grad_out: Array) -> None:
-        rows = as_rows_of_channels(self, grad_out)
-        np.matmul(self.columns.reshape(len(rows), -1).T, rows, out=self.dWb)
+        grad_out = contiguous(self, "grad_out", grad_out)
+        rows = _matrix(grad_out)
+        if self._copied(len(grad_out)):
+            np.matmul(self.columns.T, rows, out=_matrix(self.dW))
+        else:
+            if grad_out is not self.grad_out:
+                self._arrange_backward(grad_out)
+            self.dW.fill(0)
+            for windows, at_p, product, part in self._sums:
+                np.matmul(windows, at_p, out=product)
+                part += product
+        if self.use_bias:
+            self.buffer("ones", (1, len(rows)), fill=1)[0].dot(rows, self.db)  # their sum, as a product
 
-    def _windows(self, path: Array, columns: Array) -> Iterator[tuple[Array, Array]]:
-        """For each kernel position, a view of the points that it meets and a view of their columns in the matrix."""
-        channels, reach = path.shape[2], (self.shape_out[0] - 1) * self.stride + 1
+    # Windows that are copied
+
+    def _copied(self, batch: int) -> bool:
+        return self.dilation > 1 or batch < _FEW
+
+    def _copy_windows(self, x: Array) -> Array:
+        """The windows as the rows of a matrix, (batch * length_out, kernel_size * channels)."""
+        path = self.buffer("path", (len(x), self._length_padded, x.shape[2]))
+        path[:, : self._before] = 0
+        path[:, self._before + x.shape[1] :] = 0
+        path[:, self._before : self._before + x.shape[1]] = x
+        columns = self.buffer("columns", (len(x), self.shape_out[0], self.kernel_size, x.shape[2]))
+        for k, points in enumerate(self._points(path)):
+            columns[:, :, k] = points
+        self.columns = columns.reshape(-1, self.kernel_size * x.shape[2])
+        return self.columns
+
+    def _backward_to_copies(self, grad_out: Array) -> Array:
+        channels = self.shape_in[1]
+        grad_columns = self.buffer("grad_columns", (*grad_out.shape[:2], self.kernel_size, channels))
+        np.matmul(_matrix(grad_out), _matrix(self.W).T, out=grad_columns.reshape(-1, self.kernel_size * channels))
+        grad_path = self.buffer("grad_path", (len(grad_out), self._length_padded, channels))
+        grad_path[...] = 0
+        for k, points in enumerate(self._points(grad_path)):
+            points += grad_columns[:, :, k]
+        return grad_path[:, self._before : self._before + self.shape_in[0]]
+
+    def _points(self, path: Array) -> Iterator[Array]:
+        """For each point of the kernel, a view of those of the path that it meets."""
+        reach = (self.shape_out[0] - 1) * self.stride + 1
         for k in range(self.kernel_size):
             start = k * self.dilation
-            yield path[:, start : start + reach : self.stride], columns[:, :, k * channels : (k + 1) * channels]
+            yield path[:, start : start + reach : self.stride]
+
+
+def _windows(paths: Array, points: slice) -> Array:
+    """These points of each path as a row, (batch, points * channels): a view."""
+    return paths[:, points].reshape(len(paths), -1)
+
+
+def _matrix(array: Array) -> Array:
+    """The last axis and all others as one: a view."""
+    return array.reshape(-1, array.shape[-1])
+
+
+def contiguous(layer: Layer, name: str, batch: Array) -> Array:
+    """The batch, or a copy in a buffer if it is not in order in memory."""
+    if batch.flags.c_contiguous:
+        return batch
+    place = layer.buffer(name, batch.shape)
+    place[...] = batch
+    return place
 
 
 def as_rows_of_channels(layer: Layer, grad_out: Array) -> Array:
-    """The gradient (batch, ..., channels) with one row for each point of each sample."""
-    if not grad_out.flags.c_contiguous:  # comes from another convolution; ``reshape`` would allocate a copy
-        place = layer.buffer("grad_out", grad_out.shape)
-        place[...] = grad_out
-        grad_out = place
-    return grad_out.reshape(math.prod(grad_out.shape[:-1]), grad_out.shape[-1])
+    """The gradient (batch, ..., channels) with one row for each point of each sample; ``reshape`` might allocate."""
+    return _matrix(contiguous(layer, "grad_out", grad_out))
 
 
 class Pool1D(Layer):

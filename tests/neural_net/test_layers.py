@@ -38,6 +38,7 @@ def test_linear_on_the_points_of_a_path_and_without_bias() -> None:
     assert (linear.dW.tolist(), list(linear.parameters)) == ([[1, 0, 2], [2, 1, 4]], ["W"])
 
 
+@pytest.mark.parametrize("rows", [1, 40])  # windows that are copied, and views
 @pytest.mark.parametrize(("options", "y"), [
     ({"padding": "valid"}, [-2, -2]),  # 1 - 3, 2 - 4
     ({"padding": "same"}, [-2, -2, -2, 3]),  # 0 - 2, 1 - 3, 2 - 4, 3 - 0
@@ -46,17 +47,36 @@ def test_linear_on_the_points_of_a_path_and_without_bias() -> None:
     ({"padding": "same", "stride": 3}, [-2, 3]),  # windows 0 1 2 and 3 4 0
     ({"padding": "same", "dilation": 2}, [-3, -4, 1, 2]),  # 0 - 3, 0 - 4, 1 - 0, 2 - 0
 ])  # fmt: skip
-def test_conv1d(options: dict[str, Any], y: list[int]) -> None:
+def test_conv1d(options: dict[str, Any], y: list[int], rows: int) -> None:
     conv = ready(Conv1D(1, 3, **options), 4, 1, W=np.reshape([1, 0, -1], (3, 1, 1)))
-    assert conv.forward(path(1, 2, 3, 4)).ravel().tolist() == y
+    assert conv.forward(path(1, 2, 3, 4).repeat(rows, axis=0)).ravel().tolist() == y * rows
 
 
-def test_conv1d_backward() -> None:
+@pytest.mark.parametrize("rows", [1, 40])
+def test_conv1d_backward(rows: int) -> None:
     conv = ready(Conv1D(1, 3, padding="valid"), 4, 1, W=np.reshape([1, 0, -1], (3, 1, 1)), b=5)
-    assert conv.forward(path(1, 2, 3, 4)).ravel().tolist() == [3, 3]
-    assert conv.backward(path(1, 10)).ravel().tolist() == [1, 10, -1, -10]
-    assert conv.dW.ravel().tolist() == [21, 32, 43]  # 1 + 20, 2 + 30, 3 + 40
-    assert conv.db.tolist() == [11]
+    assert conv.forward(path(1, 2, 3, 4).repeat(rows, axis=0)).ravel().tolist() == [3, 3] * rows
+    assert conv.backward(path(1, 10).repeat(rows, axis=0)).ravel().tolist() == [1, 10, -1, -10] * rows
+    assert conv.dW.ravel().tolist() == [21 * rows, 32 * rows, 43 * rows]  # 1 + 20, 2 + 30, 3 + 40
+    assert conv.db.tolist() == [11 * rows]
+
+
+@pytest.mark.parametrize("length", [5, 6, 9])
+@pytest.mark.parametrize("options", [
+    {"kernel_size": k, "stride": s, "padding": padding}
+    for k in (1, 2, 3, 5) for s in (1, 2, 3, 4) for padding in ("same", "valid")
+])  # fmt: skip
+def test_conv1d_of_many_samples_is_that_of_each(options: dict[str, Any], length: int) -> None:
+    conv, rng = ready(Conv1D(3, **options), length, 2), np.random.default_rng(0)
+    x, grad = rng.normal(size=(40, length, 2)), rng.normal(size=(40, *conv.shape_out))
+    one_by_one, dW = [], np.zeros_like(conv.dW)
+    for i in range(40):
+        one_by_one.append((conv.forward(x[i : i + 1]).copy(), conv.backward(grad[i : i + 1]).copy()))
+        dW += conv.dW
+    y, grad_in = map(np.concatenate, zip(*one_by_one, strict=True))
+    together = conv.forward(x), conv.backward(grad), conv.dW
+    for found, expected in zip(together, (y, grad_in, dW), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 def test_pools_leave_out_the_rest_and_the_first_of_equals_gets_the_gradient() -> None:
