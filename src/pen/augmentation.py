@@ -15,6 +15,9 @@ from .features import FEATURE_SETS, FeatureSet
 from .ink import N_POINTS
 from .strokes import Floats, Mask, Strokes
 
+N_WAVES = 3  # of a bend
+DIGITS_AT_ONCE = 512  # half a megabyte of points
+
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Deviation = Annotated[float, Field(strict=True, ge=0, le=2)]
 
@@ -77,20 +80,32 @@ class Augmentation(BaseModel):
         rng: np.random.Generator,
         features: FeatureSet = FEATURE_SETS["table"],
     ) -> Floats:
-        """Draw a new row for each digit: (n, features.size)."""
-        points, stroke = self._written_otherwise(strokes, digit, rng)
-        n = len(points)
-        if self.apart:
-            moves = _normal(rng, self.apart, (n, int(stroke.max(initial=0)) + 1, 2))
-            points = points + moves[np.arange(n)[:, None], stroke]
-        if self.bend:
-            points = points + self._bends(n, points.shape[1], rng)
-        if self.rotation or self.shear or self.aspect:
-            points = points @ self._transforms(n, rng)
-        paths = features.at(Strokes(points, stroke), self._moments(n, features.n_points, rng))
-        if self.jitter:
-            paths[..., :2] += _normal(rng, self.jitter, (n, features.n_points, 2))
-        return features.rows(paths)
+        """Draw a new row for each digit: (n, features.size).
+
+        Everything is drawn first. The points are then moved for some digits at a time, whose arrays stay in the cache.
+        """
+        strokes = self._written_otherwise(strokes, digit, rng)
+        n, n_strokes = len(digit), int(strokes.stroke.max(initial=0)) + 1
+        moves = _normal(rng, self.apart, (n, n_strokes, 2)) if self.apart else None
+        waves = _normal(rng, self.bend, (n, N_WAVES, 2)) if self.bend else None
+        transforms = self._transforms(n, rng) if self.rotation or self.shear or self.aspect else None
+        moments = self._moments(n, features.n_points, rng)
+        jitter = _normal(rng, self.jitter, (n, features.n_points, 2)) if self.jitter else None
+        rows = np.empty((n, features.size), np.float32)
+        for start in range(0, n, DIGITS_AT_ONCE):
+            some = slice(start, start + DIGITS_AT_ONCE)
+            points, stroke = strokes.points[some], strokes.stroke[some]
+            if moves is not None:
+                points = points + _of_strokes(moves[some], stroke)
+            if waves is not None:
+                points = points + _bends(waves[some], points.shape[1])
+            if transforms is not None:
+                points = points @ transforms[some]
+            paths = features.at(Strokes(points, stroke), moments[some])
+            if jitter is not None:
+                paths[..., :2] += jitter[some]
+            rows[some] = features.rows(paths)
+        return rows
 
     def _written_otherwise(self, strokes: Strokes, digit: NDArray[np.int64], rng: np.random.Generator) -> Strokes:
         """The digits with their strokes in another order or direction, one more or fewer of them, loops restarted."""
@@ -131,11 +146,18 @@ class Augmentation(BaseModel):
         matrices[:, 1, 0], matrices[:, 1, 1] = slant * cos * width - sin, slant * sin * width + cos
         return matrices
 
-    def _bends(self, n: int, n_points: int, rng: np.random.Generator) -> Floats:
-        """A smooth displacement of each point: (n, n_points, 2)."""
-        waves = np.arange(1, 4)
-        shapes = np.sin(np.pi * np.outer(np.linspace(0, 1, n_points), waves)) / waves
-        return shapes.astype(np.float32) @ _normal(rng, self.bend, (n, len(waves), 2))
+
+def _of_strokes(moves: Floats, stroke: NDArray[np.int8]) -> Floats:
+    """How far each point is moved, (n, points, 2): as far as its stroke, moves (n, strokes, 2)."""
+    n, n_strokes, _ = moves.shape
+    return moves.reshape(-1, 2).take(stroke + n_strokes * np.arange(n)[:, None], axis=0)
+
+
+def _bends(waves: Floats, n_points: int) -> Floats:
+    """A smooth displacement of each point, (n, n_points, 2): the sum of waves of these heights, (n, N_WAVES, 2)."""
+    number = np.arange(1, N_WAVES + 1)
+    shapes = np.sin(np.pi * np.outer(np.linspace(0, 1, n_points), number)) / number
+    return shapes.astype(np.float32) @ waves
 
 
 def _in_between(moments: NDArray[np.float64], n_points: int) -> NDArray[np.float64]:
