@@ -179,7 +179,8 @@ def _reshaped(layer: Layer, name: str, batch: Array, shape: Shape) -> Array:
 class Dropout(Layer):
     """In training, ``y = x / (1 - rate)``, but 0 with probability ``rate`` for each number; otherwise ``y = x``.
 
-    The expectation of y is x in both cases (Srivastava et al. 2014, in the inverted form).
+    The expectation of y is x in both cases (Srivastava et al. 2014, in the inverted form). 16 random bits decide about
+    a number, so the probability is the multiple of 2^-16 that is nearest to ``rate``.
     """
 
     passing = ("active", "scale")
@@ -199,17 +200,29 @@ class Dropout(Layer):
             )
         if x.dtype is not self.dtype:
             self.adopt(x.dtype)
+        drawn = self._draw(x.shape, self.rng)
+        kept = np.greater_equal(drawn, round(self.rate * 2**16), out=self.buffer("kept", x.shape, np.bool_))
         self.scale = self.buffer("scale", x.shape)
-        self.rng.random(out=self.scale, dtype=self.dtype.type)
-        kept = np.greater_equal(self.scale, self.rate, out=self.buffer("kept", x.shape, np.bool_))
-        np.multiply(kept, 1 / (1 - self.rate), out=self.scale, casting="same_kind")
+        np.multiply(kept, self.dtype.type(1 / (1 - self.rate)), out=self.scale)
         return np.multiply(x, self.scale, out=self.output(x.shape))
+
+    def _draw(self, shape: Shape, rng: np.random.Generator) -> Array:
+        """Whole numbers of 16 random bits: four are drawn at once, in a third of the time of as many floats."""
+        drawn = self.buffer("drawn", shape, np.uint16)
+        numbers = drawn.reshape(-1, order="A")  # a view
+        for start in range(0, len(numbers), _DRAWN_AT_ONCE):
+            some = numbers[start : start + _DRAWN_AT_ONCE]
+            words = rng.integers(2**64 - 1, size=math.ceil(len(some) / 4), dtype=np.uint64, endpoint=True)
+            some[...] = words.view(np.uint16)[: len(some)]
+        return drawn
 
     def backward(self, grad_out: Array) -> Array:
         if not self.active:
             return grad_out
         return np.multiply(grad_out, self.scale, out=self.buffer("grad_in", grad_out.shape))
 
+
+_DRAWN_AT_ONCE = 16384  # numbers, so that memory stays bounded
 
 Given = ParamSpec("Given")
 
