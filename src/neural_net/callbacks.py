@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .memory import aligned_copy
 from .network import Network
 from .parts import Shown
 from .values import Array, check, check_below_1, check_count, copy_like
@@ -127,8 +128,8 @@ class WeightAverage(Callback):
         self.decay = decay
 
     def on_train_begin(self, training: "Training") -> None:
-        self.average = training.network.params.copy()
-        self.scratch = self.average.copy()  # after each step, the average before it
+        self.average = aligned_copy(training.network.params)
+        self.scratch = aligned_copy(self.average)  # after each step, the average before it
         self.steps_taken, self.aside = 0, False
         _, self.states = snapshot(training.network)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from .memory import aligned, batch_order
 from .parts import Shown, arguments, options
 from .values import Array, Shape, check, fitting
 from .views import Places, Views
@@ -212,7 +213,7 @@ class Layer(Views, Shown):
         if found is None:
             if len(self._buffers) >= _MOST_BUFFERS:  # many batch sizes: start again, so that memory stays bounded
                 self._buffers.clear()
-            found = self._buffers[name, shape] = batch_array(shape, dtype or self.dtype)
+            found = self._buffers[name, shape] = aligned(shape, dtype or self.dtype, batch_order(shape))
             if fill is not None:
                 found.fill(fill)
         return found
@@ -309,12 +310,3 @@ def shapes_of(arrays: Mapping[str, Array]) -> str:
 
 _MOST_BUFFERS = 48
 _TOO_EARLY = "; a layer gets its sizes in a network, or by setup, and goes forward before it goes backward"
-
-
-def batch_array(shape: Shape, dtype: Any) -> Array:
-    """A new array for a batch: rows of numbers column by column in memory, other samples one after the other.
-
-    A sum or maximum over the few outputs of a row is then computed for all rows at once, and an input without the
-    column of ones beside it is still one piece of memory.
-    """
-    return np.empty(shape, dtype, order="F" if len(shape) == 2 else "C")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .memory import aligned
 from .parts import Shown, make
 from .values import Array, as_numbers, check, check_below_1, check_positive, not_finite, of_type
 
@@ -100,7 +101,7 @@ class Loss(Shown):
         if found is None:
             if len(self._buffers) >= _MOST_BUFFERS:
                 self._buffers.clear()
-            found = self._buffers[key] = np.empty(key[1], like.dtype)
+            found = self._buffers[key] = aligned(key[1], like.dtype)
             if fill is not None:
                 found.fill(fill)
         return found

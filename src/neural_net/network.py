@@ -15,8 +15,9 @@ from .activations import UserActivation
 from .answers import ends_in_softmax, predictions, probabilities
 from .display import code, html_table, layer_rows, text_table
 from .initializers import initialize
-from .layer import Layer, Parameter, batch_array, shapes_of
+from .layer import Layer, Parameter, shapes_of
 from .layers import Chain, handed_out, make_layer, takes_a_list
+from .memory import aligned_copy, batch_order
 from .parts import lookup
 from .values import Array, Rng, Shape, as_rows, check, check_count, generator, listed
 from .views import Views
@@ -144,7 +145,7 @@ class Network(Views):
         shape_out = self.chain.build(shape_in)
         _check_classes(self.classes, shape_out[-1])
         for name in ("params", "grads", "decays"):
-            self.place(name, np.zeros(self.n_parameters, self.dtype))
+            self.place(name, aligned_copy(np.zeros(self.n_parameters, self.dtype)))
         self.chain.bind(self.params, self.grads)
         start = 0
         for _, _, parameter in self.parameters():
@@ -214,7 +215,8 @@ class Network(Views):
         Rows are in Fortran order, which makes operations along them faster, such as softmax.
         """
         X = self.check_inputs(X)
-        result = batch_array((len(X), *self.shape_out), self.dtype)
+        shape = (len(X), *self.shape_out)
+        result = np.empty(shape, self.dtype, batch_order(shape))
         chain, free = self.chain, self.lock.acquire(False)  # without waiting
         if not free:
             try:
@@ -283,7 +285,7 @@ class Network(Views):
         self.__dict__.update(state, lock=threading.RLock())
         if self.built:
             for name in ("params", "grads"):
-                self.place(name, np.zeros(self.n_parameters, self.dtype))
+                self.place(name, aligned_copy(np.zeros(self.n_parameters, self.dtype)))
             start = 0
             for layer, name, parameter in self.parameters():
                 self.params[start : start + parameter.size] = getattr(layer, name).reshape(-1)

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .memory import aligned_copy
+
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 Rng = np.random.Generator | int  # a generator, or the seed of a new one
@@ -82,7 +84,7 @@ def copy_like(model: Array, array: Any) -> Array:
     """A copy of ``array``; ValueError unless it is an array with the model's shape and dtype."""
     if not isinstance(array, np.ndarray) or array.shape != model.shape or array.dtype != model.dtype:
         raise ValueError(f"expected an array of shape {model.shape} and dtype {model.dtype}")
-    return array.copy()
+    return aligned_copy(array)
 
 
 def as_numbers(values: Any, what: str) -> Array:
