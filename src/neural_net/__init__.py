@@ -9,7 +9,7 @@ Read in this order:
 - gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
 - npz, serialization, onnx_export: saved networks
 - registry, original: parts of your own, and the project's first interface
-- display: how networks and histories are shown
+- display, memory: how networks and histories are shown, and where arrays lie
 """
 
 import sys
