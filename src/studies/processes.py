@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
+import numpy as np  # noqa: F401 (its BLAS must be there when its threads are limited)
 from threadpoolctl import threadpool_limits
 
 Result = TypeVar("Result")

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import train
 from pen.ink import eight_points
@@ -96,6 +97,11 @@ def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
     at_once = cross_validate.cross_validate(params, rows, folds=2, seeds=2, processes=2)
     assert [one.tolist() for one in at_once[:2]] == [one.tolist() for one in result[:2]]
     assert at_once[2:] == result[2:]
+
+
+def test_the_processes_have_one_thread_each() -> None:
+    for libraries in processes.each(threadpoolctl.threadpool_info, [(), ()], 2):
+        assert [library["num_threads"] for library in libraries if library["user_api"] == "blas"] == [1]
 
 
 def test_when_one_training_fails_the_others_are_not_waited_for() -> None:
