@@ -6,6 +6,7 @@ Read in this order:
 - activations, normal, initializers, layers, convolution, normalization: the layers
 - network, answers, losses, over_steps, optimizers, schedules: the other parts of a training
 - training, checks, callbacks, history, blas: the training itself
+- step, recordings, capture: its steps, recorded and repeated so that small networks train faster
 - gradcheck, diagnostics: whether the derivatives are right, and what happens inside a network
 - npz, serialization, onnx_export: saved networks
 - registry, original: parts of your own, and the project's first interface

@@ -364,6 +364,8 @@ class UserActivation(Activation):
     A network with it can be saved only if the object's class was registered with ``register_activation``.
     """
 
+    repeatable = False  # nobody knows what it does
+
     def __init__(self, user: Any) -> None:
         super().__init__()
         self.user = user

@@ -51,6 +51,7 @@ class Layer(Views, Shown):
     _name = ""
     _state: Places
     rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
+    repeatable = True  # whether forward and backward do the same calls on the same arrays in every step (``step.py``)
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
     handed_out = False  # whether a user took the layer from a network: then the copy keeps its weights on purpose
     row_weight: Array | None = None  # (batch,) how much the rows of a training batch count; set by the training

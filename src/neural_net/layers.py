@@ -184,6 +184,7 @@ class Dropout(Layer):
     """
 
     passing = ("active", "scale")
+    repeatable = False  # it draws
 
     def __init__(self, rate: float = 0.5) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ import numpy as np
 
 from .memory import aligned
 from .parts import Shown, make
-from .values import Array, as_numbers, check, check_below_1, check_positive, not_finite, of_type
+from .values import Array, as_numbers, check, check_below_1, check_positive, class_numbers, not_finite, of_type
 
 
 class Loss(Shown):
@@ -71,6 +71,15 @@ class Loss(Shown):
 
     def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
         """The mean over the batch; with weights w (batch,), ``sum(w_i * loss_i) / sum(w_i)``, or 0 if all are 0."""
+        self.compute(outputs, targets, sample_weight)
+        return self.value()
+
+    def compute(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> None:
+        """The arithmetic of ``forward`` on arrays; a loss of one's own may define ``forward`` instead."""
+        raise NotImplementedError
+
+    def value(self) -> float:
+        """The value that ``compute`` left."""
         raise NotImplementedError
 
     def row_weights(self, targets: Array, sample_weight: Array | None = None) -> Array | None:
@@ -136,15 +145,6 @@ class Targets:
         return self._table[rows] > 0.5 if self._binary else self._table[rows].argmax(axis=-1)
 
 
-def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
-    """Check a vector of class numbers and return it as whole numbers; floats such as 3.0 are accepted."""
-    if np.issubdtype(y.dtype, np.floating) and not (np.isfinite(y).all() and (y == np.floor(y)).all()):
-        raise ValueError(f"{owner} expects class numbers, got numbers that are not whole")
-    if len(y) and (y.min() < 0 or y.max() >= n_classes):
-        raise ValueError(f"{owner} expects class numbers from 0 to {n_classes - 1}, got {y.min()} to {y.max()}")
-    return y if y.dtype.kind in "iu" else y.astype(np.intp)
-
-
 def usual_weights(weight: Array) -> Array:
     """Weights in float64; very large and very small ones over their mean, so that they fit into float32.
 
@@ -201,7 +201,7 @@ class CrossEntropy(Loss):
         t = self.table(n_outputs)
         return self.forward(np.log(t * np.asarray(self.class_weights or 1.0)), t)
 
-    def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
+    def compute(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> None:
         self._check_shapes(outputs, targets)
         if self._arranged != (outputs.shape, outputs.dtype):
             self._arrange(outputs)
@@ -212,12 +212,15 @@ class CrossEntropy(Loss):
         if not self._even:
             mass = ones.dot(t, self._mass)
         np.subtract(z, np.maximum.reduce(z, axis=0, out=self._top), out=p)
-        linear = float(np.vdot(p, t))  # sum of t_c z_c
+        p.reshape(-1).dot(t.reshape(-1), self._linear)  # sum of t_c z_c
         np.exp(p, out=p)
         ones.dot(p, total)  # the sum over the classes, as a product
         p /= total  # softmax
+        np.log(total, out=total).dot(mass, self._logarithms)
         self._scale = scale
-        return (float(np.log(total, out=total).dot(mass)) - linear) * scale
+
+    def value(self) -> float:
+        return (float(self._logarithms) - float(self._linear)) * self._scale
 
     def backward(self) -> Array:
         grad, p = self._grad, self._p
@@ -234,6 +237,7 @@ class CrossEntropy(Loss):
         self._top, self._total, self._mass = (self._buffer(name, outputs, (n,)) for name in ("top", "total", "mass"))
         self._one_each = self._buffer("one each", outputs, (n,), fill=1)
         self._ones = self._buffer("ones", outputs, (classes,), fill=1)
+        self._linear, self._logarithms = (self._buffer(name, outputs, ()) for name in ("linear", "logarithms"))
         self._arranged = outputs.shape, outputs.dtype
 
     def row_weights(self, targets: Array, sample_weight: Array | None = None) -> Array | None:
@@ -272,16 +276,21 @@ class Elementwise(Loss):
         """Write l(y, t) into ``value`` and its derivative by y into ``slope``."""
         raise NotImplementedError
 
-    def forward(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> float:
+    def compute(self, outputs: Array, targets: Array, sample_weight: Array | None = None) -> None:
         self._check_shapes(outputs, targets)
         value, self._slope = self._buffer("value", outputs), self._buffer("slope", outputs)
+        self._mean = self._buffer("mean", outputs, ())
         self._compare(outputs, targets, value, self._slope)
         if sample_weight is None:
             self._share: Any = 1 / outputs.size
-            return float(value.mean())
+            value.mean(out=self._mean)
+            return
         self._share = share = self._buffer("share", outputs, (len(outputs), 1))
         np.multiply(sample_weight[:, None], _reciprocal(float(sample_weight.sum())) / outputs.shape[1], out=share)
-        return float(np.multiply(value, share, out=value).sum())
+        np.multiply(value, share, out=value).sum(out=self._mean)
+
+    def value(self) -> float:
+        return float(self._mean)
 
     def backward(self) -> Array:
         return np.multiply(self._slope, self._share, out=self._buffer("value", self._slope))

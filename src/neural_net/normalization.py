@@ -98,6 +98,7 @@ class BatchNorm(Normalization):
     too, and does not change them; so does a frozen layer. A row of weight 2 counts as a row that comes twice.
     """
 
+    repeatable = False  # it has running statistics
     by_batch = False  # whether the latest batch was normalised by its own statistics
 
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5) -> None:

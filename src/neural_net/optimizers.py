@@ -7,7 +7,7 @@ first step, a step allocates no memory.
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ from .values import Array, check, check_below_1, check_positive, copy_like, of_t
 
 _BLOCK = 49152  # numbers: five float32 vectors of these fit into a processor's second cache
 _STEPS_UNTIL_ROUNDING = 100
+Block = tuple[Array, Array, Array | None, dict[str, Array]]  # parts of params, grads, decays and the kept vectors
 _VECTORS = ("_params", "_grads", "_decays", "_blocks", "_frozen")
 
 
@@ -78,6 +79,14 @@ class Optimizer(Shown):
         Raises:
             ValueError: if the earlier steps were on another number of parameters.
         """
+        shrink, rates = self._begin(params, grads, decays, factor, trained)
+        self._change(self._blocks, shrink, rates)
+        self._end()
+
+    def _begin(
+        self, params: Array, grads: Array, decays: Array | None, factor: float, trained: tuple[slice, ...] | None
+    ) -> tuple[float, dict[str, float]]:
+        """Count the step and clip the gradient; returns the share that weights shrink by, and the step's ``_rates``."""
         if not self.t:
             self._start(params)
         elif self._size != len(params):
@@ -98,20 +107,31 @@ class Optimizer(Shown):
             norm = _norm(grads)
             if norm > self.clip_norm:
                 grads *= self.clip_norm / norm
-        for block, gradient, decay, state in self._blocks:
+        return float(lr * self.weight_decay), self._rates(lr)
+
+    def _change(self, blocks: Iterable[Block], shrink: Any, rates: Mapping[str, Any]) -> None:
+        """Shrink and update each block."""
+        for block, gradient, decay, state in blocks:
             if self.weight_decay:
-                shrink = np.multiply(block, float(lr * self.weight_decay), out=state["scratch"])
+                lost = np.multiply(block, shrink, out=state["scratch"])
                 if decay is not None:
-                    shrink *= decay
-                block -= shrink
-            self._update(block, gradient, lr, **state)
+                    lost *= decay
+                block -= lost
+            self._update(block, gradient, **rates, **state)
+
+    def _end(self) -> None:
         if self.t % _STEPS_UNTIL_ROUNDING == 0:
             self._round_to_zero()
 
-    def _update(self, params: Array, grads: Array, lr: float, **state: Array) -> None:
+    def _rates(self, lr: float) -> dict[str, float]:
+        """The numbers of this step that ``_update`` takes by name; those that depend on ``t`` belong here."""
+        return {"lr": lr}
+
+    def _update(self, params: Array, grads: Array, **state: Any) -> None:
         """The method itself, on one block of each vector. Each number is updated independently of the others.
 
-        The vectors named by ``_kept`` come as keyword arguments, and ``scratch`` is a vector to write into.
+        The numbers of ``_rates`` and the vectors named by ``_kept`` come as keyword arguments; ``scratch`` is a vector
+        to write into.
         """
         raise NotImplementedError
 
@@ -318,26 +338,29 @@ class Adam(Optimizer):
     def _kept(self) -> tuple[str, ...]:
         return (*self._states, "largest") if self.amsgrad else self._states
 
+    def _rates(self, lr: float) -> dict[str, float]:
+        b1, b2 = self.beta1, self.beta2
+        c = math.sqrt((1 - b2**self.t) / (1 - b2))
+        return {"a": lr * c * (1 - b1) / (1 - b1**self.t), "e": self.eps * c}
+
     def _update(  # type: ignore[override]
         self,
         params: Array,
         grads: Array,
-        lr: float,
+        a: float,
+        e: float,
         mean: Array,
         square: Array,
         scratch: Array,
         largest: Array | None = None,
     ) -> None:
-        b1, b2 = self.beta1, self.beta2
-        c = math.sqrt((1 - b2**self.t) / (1 - b2))
-        a = lr * c * (1 - b1) / (1 - b1**self.t)
-        mean *= b1
+        mean *= self.beta1
         mean += grads
-        square *= b2
+        square *= self.beta2
         square += np.multiply(grads, grads, out=scratch)
         if largest is not None:  # amsgrad
             square = np.maximum(largest, square, out=largest)
-        direction = _divide_by_root(mean, square, self.eps * c, scratch)
+        direction = _divide_by_root(mean, square, e, scratch)
         direction *= a
         params -= direction
 

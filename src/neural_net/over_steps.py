@@ -71,6 +71,15 @@ def loss_for(shape_out: tuple[int, ...], spec: Any) -> Loss:
     return OverSteps(loss, shape_out[:-1]) if len(shape_out) > 1 else loss
 
 
+def gradient(loss: Loss, outputs: Array) -> Array:
+    """The gradient of the latest value, by these outputs; ValueError if a loss of one's own returns another shape."""
+    grad = np.asarray(loss.backward(), outputs.dtype)
+    if grad.shape != outputs.shape:
+        name = type(getattr(loss, "loss", loss)).__name__
+        raise ValueError(f"{name}: backward must return an array of shape {outputs.shape}, got the shape {grad.shape}")
+    return grad
+
+
 def right(outputs: Array, classes: Array) -> Array:
     """Whether each row of outputs gives its class, as ``Targets.classes`` has it; with several to a row, the share."""
     found = outputs > 0 if classes.ndim == outputs.ndim else outputs.argmax(axis=-1)

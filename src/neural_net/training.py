@@ -32,7 +32,8 @@ from .network import Network
 from .optimizers import Optimizer, make_optimizer
 from .over_steps import loss_for, right
 from .schedules import Schedule, make_schedule
-from .values import Array, Rng, Shape, check, check_count, check_positive, generator, listed, of_type
+from .step import Steps
+from .values import Array, Rng, check, check_count, check_positive, generator, listed, of_type
 
 Augment = Callable[[Array, np.random.Generator], Array]
 
@@ -77,6 +78,7 @@ class Training:
         callbacks: see ``Callback``.
         accuracy: also measure the share of right predictions. A network with a single output has no accuracy,
             unless the loss is binary cross-entropy.
+        replay: record the steps and repeat them, which gives the same bits in less time (see ``step``).
 
     Attributes:
         epoch: the number of the running epoch, from 1.
@@ -107,6 +109,7 @@ class Training:
         augment: Augment | None = None,
         callbacks: Sequence[Callback] = (),
         accuracy: bool = True,
+        replay: bool = True,
     ) -> None:
         self.network, self.rng = of_type(Network, "network", network), generator(rng)
         self.optimizer: Optimizer = make_optimizer(optimizer)
@@ -131,6 +134,7 @@ class Training:
         self.accuracy = accuracy and (network.n_outputs > 1 or self.loss.binary)
         self.callbacks = [of_type(Callback, "a callback", given) for given in listed("callbacks", callbacks)]
         check_norms(network, self.batch_size if len(self.X) > 1 else 2)
+        self.steps = Steps(network, self.loss, self.optimizer, replay)
         self.history, self.tally = History(), Tally()
         self.epoch = self.step = 0
         self.stopping = False
@@ -204,8 +208,7 @@ class Training:
     def _train_epoch(self) -> Record:
         network, n, tally = self.network, len(self.X), self.tally
         steps, watched = self.steps_per_epoch, bool(self.callbacks)
-        trained = network.trained_parts()
-        parts: dict[str, Any] = {} if trained is None else {"trained": trained}
+        trained = self.steps.begin_epoch()
         for X, targets, classes, weight in self._batches():
             if watched:
                 self._tell("on_batch_begin")
@@ -213,21 +216,20 @@ class Training:
             if self._mean_weight is not None:
                 row_weight = self.loss.row_weights(targets, weight)
                 self._weigh_rows(row_weight)
-            outputs = network.forward(X, training=True)
-            value = self.loss.forward(outputs, targets, weight)
+            step = self.steps.of(X)
+            outputs, value = step.forward(X, targets, weight)
             if not math.isfinite(value):
                 self._explain_divergence(X, training=True)
             if classes is not None:
                 hits = right(outputs, classes)
                 weighed = hits if weight is None else hits * weight
                 tally.hits += int(np.count_nonzero(hits)) if weighed.dtype == bool else total(weighed)
-            grad, mass = self._gradient(outputs.shape), float(len(X))
+            mass = share = float(len(X))
             if row_weight is not None and self._mean_weight is not None:
-                mass = total(row_weight)
-                grad *= mass / (len(X) * self._mean_weight)
-            network.backward_parameters(grad)
+                mass, share = total(row_weight), len(X) * self._mean_weight
+            step.backward(mass / share)
             tally.factor = self.schedule.during(self.step / steps, 1 / steps, self.epochs)
-            self.optimizer.step(network.params, network.grads, network.decays, tally.factor, **parts)
+            step.update(tally.factor, trained)
             self.step += 1
             tally.rows += len(X)
             tally.loss += value * mass
@@ -247,14 +249,6 @@ class Training:
             if self.accuracy:
                 record["val_accuracy"] = val_accuracy
         return record
-
-    def _gradient(self, shape: Shape) -> Array:
-        """The loss's gradient; ValueError if a loss of one's own returns another shape."""
-        grad = np.asarray(self.loss.backward(), self.network.dtype)
-        if grad.shape != shape:
-            name = type(getattr(self.loss, "loss", self.loss)).__name__
-            raise ValueError(f"{name}: backward must return an array of shape {shape}, got the shape {grad.shape}")
-        return grad
 
     def _weigh_rows(self, weight: Array | None) -> None:
         for layer in self.network.walk() if self._mean_weight is not None else ():
@@ -383,6 +377,7 @@ def fit(
     augment: Augment | None = None,
     callbacks: Sequence[Callback] = (),
     accuracy: bool = True,
+    replay: bool = True,
 ) -> History:
     """Train a network and return the history. The arguments are those of ``Training``, which explains them."""
     arguments = locals()

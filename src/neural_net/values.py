@@ -110,6 +110,15 @@ def as_numbers(values: Any, what: str) -> Array:
     return array
 
 
+def class_numbers(y: Array, n_classes: int, owner: str) -> Array:
+    """Check a vector of class numbers and return it as whole numbers; floats such as 3.0 are accepted."""
+    if np.issubdtype(y.dtype, np.floating) and not (np.isfinite(y).all() and (y == np.floor(y)).all()):
+        raise ValueError(f"{owner} expects class numbers, got numbers that are not whole")
+    if len(y) and (y.min() < 0 or y.max() >= n_classes):
+        raise ValueError(f"{owner} expects class numbers from 0 to {n_classes - 1}, got {y.min()} to {y.max()}")
+    return y if y.dtype.kind in "iu" else y.astype(np.intp)
+
+
 def fitting(place: Array, what: str, value: Any) -> Array:
     """Numbers as an array like ``place``; ValueError for another shape, or if its dtype cannot hold them."""
     array = as_numbers(value, what)
