@@ -14,7 +14,6 @@ import importlib.util
 import json
 import math
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "src"))
 
 from contestants import CONTESTANTS, Ours, Products, Task  # noqa: E402
+from machine import cpu, kernel, versions  # noqa: E402
 
 from neural_net import Network, Training, dense_layers, evaluate  # noqa: E402
 
@@ -168,7 +168,14 @@ def work(threads: int, short: bool, without: list[str]) -> Iterator[dict[str, An
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     data = load()
     names = contestants(short, without)
-    yield {"kind": "machine", "rows": len(data[0]), "cpu": _cpu(), "cores": os.cpu_count(), "versions": _versions()}
+    yield {
+        "kind": "machine",
+        "rows": len(data[0]),
+        "cpu": cpu(),
+        "kernel": kernel(),
+        "cores": os.cpu_count(),
+        "versions": versions(),
+    }
     for hidden in HIDDEN[:2] if short else HIDDEN:
         for batch in (128, 512) if short else BATCHES:
             turns = 3 if short else 5 if hidden == HIDDEN[2] else 7
@@ -177,18 +184,6 @@ def work(threads: int, short: bool, without: list[str]) -> Iterator[dict[str, An
     yield from ({"kind": "latency", **record} for record in latency(data, others, threads))
     if threads == 1:
         yield {"kind": "from scratch", **from_scratch(data)}
-
-
-def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for name in ("numpy", "torch", "jax", "scikit-learn", "keras"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def _process(threads: int, arguments: argparse.Namespace) -> list[dict[str, Any]]:
@@ -287,9 +282,9 @@ def report(records: list[dict[str, Any]]) -> str:
 def machine_line(records: list[dict[str, Any]]) -> str:
     """The processor and the versions."""
     machine = next(record for record in records if record["kind"] == "machine")
-    return (
-        f"{machine['cpu']}, {machine['cores']} cores; {', '.join(f'{k} {v}' for k, v in machine['versions'].items())}."
-    )
+    blas = f" BLAS kernel {machine['kernel']};" if "kernel" in machine else ""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['cpu']}, {machine['cores']} cores;{blas} {versions}."
 
 
 def _busy(rows: list[dict[str, Any]]) -> float:
@@ -371,13 +366,6 @@ def goals(records: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
 def _table(heads: list[str], rows: list[list[str]]) -> list[str]:
     rule = ["---"] + ["---:"] * (len(heads) - 1)
     return ["| " + " | ".join(cells) + " |" for cells in (heads, rule, *rows)]
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
 
 
 def draw(records: list[dict[str, Any]], path: Path) -> None:

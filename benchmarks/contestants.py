@@ -209,25 +209,27 @@ class Keras:
 
 
 class Products:
-    """The floor: a step's matrix products alone, ``np.dot(..., out=)`` on arrays that are there; it learns nothing."""
+    """The floor: a step's matrix products alone, on arrays and views that are there; it learns nothing."""
 
     def __init__(self, task: Task) -> None:
         self.sizes = [min(task.batch, len(task.X) - start) for start in range(0, len(task.X), task.batch)]
         rng, widths = np.random.default_rng(0), [16, *task.hidden, 10]
-        self.layers = []
+        layers = []
         for n_in, n_out in pairwise(widths):
             shapes = [(task.batch, n_in + 1), (n_in + 1, n_out), (task.batch, n_out), (n_in + 1, n_out)]
             x, W, y, dW = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
-            self.layers.append((x, W, y, dW, np.empty((task.batch, n_in), np.float32)))
+            layers.append((x, W, y, dW, np.empty((task.batch, n_in), np.float32)))
+        self.products = {}  # of a batch of n rows: factors and place
+        for n in set(self.sizes):
+            outputs = [(x[:n], W, y[:n]) for x, W, y, _, _ in layers]
+            gradients = [(x[:n].T, y[:n], dW) for x, _, y, dW, _ in layers]
+            gradients += [(y[:n], W[:-1].T, dx[:n]) for _, W, y, _, dx in layers[1:]]
+            self.products[n] = outputs + gradients
 
     def train(self, epochs: int) -> None:
         for n in self.sizes * epochs:
-            for x, W, y, _, _ in self.layers:
-                np.dot(x[:n], W, out=y[:n])
-            for i, (x, W, y, dW, dx) in enumerate(self.layers):
-                np.dot(x[:n].T, y[:n], out=dW)
-                if i:
-                    np.dot(y[:n], W[:-1].T, out=dx[:n])
+            for left, right, place in self.products[n]:
+                left.dot(right, place)
 
 
 CONTESTANTS: dict[str, Any] = {

@@ -12,6 +12,7 @@ import math
 from itertools import groupby
 from typing import Any
 
+from .capture import Call
 from .losses import Loss
 from .network import Network
 from .optimizers import Optimizer
@@ -123,6 +124,15 @@ class RecordedStep(Step):
         for part in self.parts[:0:-1]:
             grad = part.backward(grad)
         self.parts[0].backward_parameters(grad)
+
+    def calls(self) -> list[Call]:
+        """All calls that take the place of the plain code, in order."""
+        layers = [part for part in self.parts if isinstance(part, RecordedLayers) and part.used]
+        calls = [call for part in layers for call in part.forward_calls]
+        if self.recorded_loss.used:
+            calls += [*self.recorded_loss.forward_calls, *self.recorded_loss.backward_calls]
+        calls += [call for part in reversed(layers) for call in part.backward_calls]
+        return calls + (self.recorded_change.calls if self.recorded_change.used else [])
 
     def update(self, factor: float, trained: tuple[slice, ...] | None = None) -> None:
         network = self.network
