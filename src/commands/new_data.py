@@ -34,7 +34,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LARGE = 1_000_000  # bytes; `dvc add` keeps larger files out of git
-SCATTER = """\
+PLOTS = {  # of dvc.yaml, on the predictions of a table, by its task
+    "classification": """\
+  - accuracy:
+      x: epoch
+      y: {metrics/history.csv: [train_accuracy, val_accuracy]}
+      title: Accuracy
+      y_label: accuracy
+  - confusion:
+      template: mistakes
+      x: label
+      y: {metrics/predictions.csv: predicted}
+      title: Test rows; mistakes coloured
+      x_label: label
+      y_label: predicted
+""",
+    "regression": """\
   - predictions:
       template: scatter
       x: label
@@ -42,7 +57,8 @@ SCATTER = """\
       title: Predictions on the test rows
       x_label: label
       y_label: predicted
-"""
+""",
+}
 SMALL = 5_000  # rows; fewer are trained on in smaller batches
 
 
@@ -120,6 +136,7 @@ def described(data: Path, label: Place, group: Place | None, task: Any) -> tuple
 def suited(options: OwnTable, parts: dict[str, Part]) -> dict[str, Any]:
     """Parameters that suit a table of columns: no convolutions, and nothing that needs ink or that was tuned before."""
     return {
+        "extra_ink": None,
         "features": "table",
         "split_by": "random" if options.group is None else "group",
         "augment": {},
@@ -150,13 +167,10 @@ def with_table(params: bytes, options: OwnTable, parts: dict[str, Part]) -> byte
 
 
 def with_plots(pipeline: str, task: str) -> str:
-    """dvc.yaml with plots for the predictions of a table, whose columns have other names."""
+    """dvc.yaml with plots for the predictions of a table in place of those of digits, or of another table."""
     stages, _, plots = pipeline.partition("\nplots:\n")
-    plots = re.sub(r"(?m)^(\s+x(?:_label)?: )digit$", r"\1label", plots).replace("Test digits;", "Test rows;")
-    if task == "regression":
-        plots = re.sub(r"(?ms)^  - accuracy:.*?(?=^  - )", "", plots)
-        plots = re.sub(r"(?ms)^  - confusion:.*?(?=^  - |\Z)", SCATTER, plots)
-    return f"{stages}\nplots:\n{plots}"
+    plots = re.sub(r"(?ms)^  - (?:accuracy|confusion|predictions):.*?(?=^  - |\Z)", "", plots)
+    return f"{stages}\nplots:\n{plots}{PLOTS[task]}"
 
 
 def track(target: Path) -> str:
