@@ -136,6 +136,13 @@ def read_rows_of(schema: Schema, name: str, features: str) -> Rows | TableRows:
     return read_table_rows(paths.PROCESSED / f"{name}.csv", schema)
 
 
+def read_with_writers(name: str, features: str) -> Rows:
+    """As ``read_part``; StageError in words for a person if the data is a copy of the tables, without ink."""
+    if read_schema(paths.PROCESSED).group is None:
+        raise StageError("this needs the ink and the writers, which are only in UCI's archive")
+    return read_part(name, features)
+
+
 def read_part(name: str, features: str, *, with_ink: bool = True) -> Rows:
     """The digits of a part, ``training``, ``test`` or ``drawings``, with the network's features, and their ink.
 

@@ -24,6 +24,7 @@ from data_sets import download, pendigits
 from fetch import NoSourceError, Source
 from pipeline import paths
 from pipeline.errors import StageError
+from studies import cross_validate
 
 FILES = {member.name: f"the content of {member.name}".encode() for member in pendigits.MEMBERS}
 SRC = Path(fetch.__file__).parent
@@ -223,6 +224,9 @@ def test_digits_without_ink_through_the_pipeline(
         stage(split.main)
     with pytest.raises(StageError, match="features: ink needs the ink, which is only in UCI's archive; use table"):
         stage(split.main, split_by="random", features="ink")
+    monkeypatch.setattr("sys.argv", ["cross_validate"])
+    with pytest.raises(StageError, match="needs the ink and the writers, which are only in UCI's archive"):
+        cross_validate.main()
     for main in (split.main, train.main, evaluate.main, plot.main):
         stage(main, split_by="random")
     said = capsys.readouterr().out

@@ -204,7 +204,7 @@ def main() -> None:
     configure(params)
     if given.most_writers is not None and given.most_writers < 1:
         raise StageError(f"--most-writers must be at least 1, got {given.most_writers}")
-    rows = split.read_part("training", params.features)
+    rows = split.read_with_writers("training", params.features)
     total = given.folds * given.seeds
     with progress_bar(total, "training", "cross-validation") as bar:
         result = cross_validate(params, rows, given.folds, given.seeds, bar, given.most_writers, cores())

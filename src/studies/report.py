@@ -69,7 +69,7 @@ class Measured(NamedTuple):
 
 def load_rows(params: Params) -> tuple[Rows, Rows]:
     """The rows of the pipeline's last training, and the rows of the official test file, which influence no choice."""
-    rows, test = (split.read_part(name, params.features) for name in ("training", "test"))
+    rows, test = (split.read_with_writers(name, params.features) for name in ("training", "test"))
     held_out = split.choose_validation(rows.y, rows.writer, params)
     kept = rows.take(~held_out)
     return kept.and_also(rows.take(held_out)) if params.refit else kept, test
