@@ -159,8 +159,20 @@ def _is_of(run: "entities.Run", origin: Mapping[str, str]) -> bool:
     return all(run.data.tags.get(tag) == origin.get(tag) for tag in ORIGIN)
 
 
+def _group(store: Store, tags: Mapping[str, str], started: int) -> None:
+    """List the runs of a grid below a parent, as soon as there are two: one name such as ``mnist-1`` is no grid."""
+    same = {key: tags[key] for key in ("grid", "dataset", "dvc.baseline_rev") if key in tags}
+    runs = store.client.search_runs([store.experiment_id], "tags.grid != ''")
+    runs = [run for run in runs if same.items() <= run.data.tags.items()]
+    if len({run.data.tags.get("dvc.exp_name") for run in runs}) > 1:
+        parent = _parent(store, tags, started)
+        for run in runs:
+            if "mlflow.parentRunId" not in run.data.tags:
+                store.client.set_tag(run.info.run_id, "mlflow.parentRunId", parent)
+
+
 def _parent(store: Store, tags: Mapping[str, str], started: int) -> str:
-    """The id of the run that MLflow's page lists the runs of a grid under; the first of them makes it.
+    """The id of the run that MLflow's page lists the runs of a grid under; the second of them makes it.
 
     It is known by the grid and the commit that the grid started from. It has no results, so nothing ranks it.
     """
@@ -230,6 +242,7 @@ class Run:
         be opened later.
         """
         from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
 
         check_artifacts(store)
         dataset, commit = dataset_of(params), _git_commit(folder)
@@ -247,11 +260,12 @@ class Run:
             "mlflow.user": os.environ.get("USER", ""),
             "mlflow.process": f"{socket.gethostname()}:{os.getpid()}",  # whoever doubts a RUNNING run can look
         }
-        if grid:
-            tags["mlflow.parentRunId"] = _parent(store, tags, started)
         known = {tag: value for tag, value in tags.items() if value}
         name = run_name(dataset, origin)
         created = store.client.create_run(store.experiment_id, started, known, name)
+        if grid:
+            with contextlib.suppress(MlflowException, OSError):  # the run is open; the next one of the grid groups it
+                _group(store, known, started)
         run = cls(store.client, created.info.run_id, name, folder)
         run._name_awaits_model = "dvc.exp_name" not in origin
         run._params = [Param(*item) for item in flat(params).items()]
