@@ -203,12 +203,15 @@ def fitted_temperature(params: Params, network: Network, rows: Rows) -> float:
 
     The people held out are few, and the temperature depends on whether one of them has odd habits. So it is fitted to
     ``COPIES`` new rows for each of theirs, made as in training: as if more people had been held out.
+
+    If all rows are read right, as happens with few, no temperature is the most likely one: lower ones are ever more so,
+    and the network would be quite sure of each mistake to come. It is then 1.
     """
     new_rows, rng = _new_rows(params, rows), np.random.default_rng(params.seed)
-    if new_rows is None:
-        return fit_temperature(network.outputs(rows.X), rows.y)
-    logits = [network.outputs(new_rows(rows.X, rng)) for _ in range(COPIES)]
-    return fit_temperature(np.concatenate(logits), np.tile(rows.y, COPIES))
+    read = [rows.X] if new_rows is None else (new_rows(rows.X, rng) for _ in range(COPIES))
+    logits = np.concatenate([network.outputs(X) for X in read])
+    y = np.tile(rows.y, len(logits) // len(rows.y))
+    return 1.0 if (logits.argmax(axis=1) == y).all() else fit_temperature(logits, y)
 
 
 def _new_rows(params: Params, rows: Rows) -> Augment | None:

@@ -42,6 +42,10 @@ def network(rows: Rows) -> Network:
 def test_without_augmentation_it_is_the_temperature_of_the_rows(network: Network, rows: Rows) -> None:
     found = train.fitted_temperature(PARAMS.model_copy(update={"augment": Augmentation()}), network, rows)
     assert found == fit_temperature(network.outputs(rows.X), rows.y)
+    read = network.outputs(rows.X).argmax(axis=1)
+    all_right = Rows(rows.X, read, rows.writer, rows.row)
+    assert train.fitted_temperature(PARAMS, network, all_right) == 1  # no temperature is the most likely one
+    assert fit_temperature(network.outputs(rows.X), read) < 0.1
 
 
 def test_it_is_fitted_to_new_rows_for_each(network: Network, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
