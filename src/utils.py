@@ -103,7 +103,7 @@ def log_loss(p: ArrayLike, y: ArrayLike) -> float:
     """
     p = np.asarray(p, dtype=np.float64)
     true = p[np.arange(len(p)), np.asarray(y)]
-    return float(-np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())
+    return float(0.0 - np.log(np.maximum(true, np.finfo(np.float64).tiny)).mean())  # 0.0 for sure, not -0.0
 
 
 def temperature_fault(value: object) -> str:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from utils import accuracy, one_hot, one_line, scale_features, split_data
+from utils import accuracy, log_loss, one_hot, one_line, scale_features, split_data
 
 RNG = np.random.default_rng
 
@@ -18,6 +18,7 @@ def test_scaling_one_hot_rows_and_accuracy_by_hand() -> None:
     assert scale_features([0, 5, 10], low=0, high=10).tolist() == [-1, 0, 1]
     assert one_hot([2, 0], 3).tolist() == [[0, 0, 1], [1, 0, 0]]
     assert accuracy([1, 2, 3, 4], [1, 2, 3, 0]) == 0.75
+    assert str(log_loss([[1.0, 0.0]], [0])) == "0.0"  # not -0.0
 
 
 @given(n=st.integers(30, 60), test_size=st.floats(0.2, 0.8), seed=st.integers(0, 9))
