@@ -99,12 +99,12 @@ def test_what_is_suspicious_is_said(project: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_file_without_names_and_with_gaps(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    (project / "iris.data").write_text("5.1,?,setosa,\n4.9,3.0,virginica,wet\n" * 20)
-    set_up(monkeypatch, "iris.data", "3")
+    (project / "synthetic.data").write_text("5.1,?,setosa,\n4.9,3.0,virginica,wet\n" * 20)
+    set_up(monkeypatch, "synthetic.data", "3")
     assert "40 missing values, which are filled in (own.missing: impute): 2 (20), 4 (20)" in capsys.readouterr().out
     own = load_checked().own
     assert own
-    assert (own.header, own.label, own.missing, own.path) == (False, 3, "impute", "data/own/iris.data")
+    assert (own.header, own.label, own.missing, own.path) == (False, 3, "impute", "data/own/own-synthetic.data")
 
 
 def test_what_is_refused_changes_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

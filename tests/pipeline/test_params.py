@@ -76,6 +76,7 @@ def test_wrong_values_and_unknown_names_are_said_together(tmp_path: Path) -> Non
     ("augment", {"plain": 0.6, "reordered": 0.6}, "augment: backwards, reordered, ornamented and plain must add up"),
     ("augment", 0.1, "augment must be keys and values, got 0.1"),
     ("own", {"path": "mine.csv", "label": "y"}, "own.path: must be a file in data/own, where `make new-data DATA=...`"),
+    ("own", {"path": "data/own/a.csv", "label": "y", "name": "pendigits"}, "own.name: must not be one of pendigits, "),
     ("own", {"path": "data/own/a.csv"}, "own.label is missing"),
     ("own", {"path": "data/own/a.csv", "label": 0, "tast": "x"}, "own.label"),
     ("extra_ink", "drawings/a.unipen", "extra_ink: must be a file in data/own, which DVC watches; copy"),

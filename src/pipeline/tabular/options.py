@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+TAKEN = ("pendigits", "synthetic", "Default")  # names of the project's own data sets, and of an experiment of MLflow's
 FOLDER = PurePosixPath("data/own")  # a dep of fetch: git or DVC has its files also in temporary experiments
 
 Place = str | Annotated[int, Field(strict=True, ge=1)]  # a column, by its name or its number from 1
@@ -44,6 +45,13 @@ class OwnTable(BaseModel):
         default_factory=lambda given: name_from(PurePosixPath(given.get("path", "")).name)
     )
 
+    @field_validator("name")
+    @classmethod
+    def _check_name(cls, name: str) -> str:
+        if name in TAKEN:
+            raise ValueError(f"must not be one of {', '.join(TAKEN)}, whose runs would be mixed up with the table's")
+        return name
+
     @field_validator("path", "test_path")
     @classmethod
     def _check_path(cls, path: str | None) -> str | None:
@@ -58,5 +66,6 @@ def is_own(path: str) -> bool:
 
 
 def name_from(file: str) -> str:
-    """A name made of a file's name: ``my table.csv`` gives ``my-table``."""
-    return re.sub(r"[^\w.-]+", "-", file.split(".")[0]).strip("-.")[:60] or "own"
+    """A name made of a file's name: ``my table.csv`` gives ``my-table``; a name that is taken gets ``own-``."""
+    name = re.sub(r"[^\w.-]+", "-", file.split(".")[0]).strip("-.")[:60] or "own"
+    return f"own-{name}" if name in TAKEN else name
