@@ -181,7 +181,11 @@ def test_copies_of_the_tables_are_checked_row_by_row(
     files = copies_of([*tables.values()])[form]
     folder = make_folder(workspace / "data/raw/pendigits", files)
     if form == "one digit wrong":
-        with pytest.raises(NoSourceError, match=r"there is no pendigits\.tra"):
+        n_rows = sum(map(len, (table.splitlines() for table in tables.values())))
+        for place in (folder, folder / "pendigits.csv"):
+            with pytest.raises(download.SourceError, match=f"^{n_rows:,} rows in the form .* not UCI's: values differ"):
+                download.read_source(str(place))
+        with pytest.raises(NoSourceError, match="not UCI's"):
             fetch.fetch_pendigits(folder, [])
         assert contents_of(folder) == files
         return

@@ -36,6 +36,11 @@ def official_tables(contents: Iterable[bytes]) -> dict[str, bytes]:
     return found
 
 
+def count_rows(content: bytes) -> int:
+    """How many rows in the form of the tables, whatever their values, a file holds; 0 if it is something else."""
+    return len(_rows(content))
+
+
 def _rows(content: bytes) -> np.ndarray:
     """The rows of a text file with 17 whole numbers in each, (n, 17); none if it is something else."""
     none = np.empty((0, 17), np.int64)

@@ -11,7 +11,7 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
@@ -79,15 +79,28 @@ def _members_or_tables(folder: Path) -> dict[str, bytes]:
         return _verified_members(lambda name, limit: _read_if_there(folder / name, limit))
     except SourceError:
         paths = [path for path in sorted(folder.iterdir())[:MOST_COPIES] if path.is_file()]
-        if tables := _tables(_read_file(path, copies.LIMIT) for path in paths):
+        named = any(path.name == member.name for path in paths for member in MEMBERS)
+        if tables := _tables([_read_file(path, copies.LIMIT) for path in paths], named=named):
             return tables
         raise
 
 
-def _tables(contents: Iterable[bytes]) -> dict[str, bytes]:
-    """The two tables, if both are in the contents; otherwise nothing."""
+def _tables(contents: Sequence[bytes], *, named: bool = False) -> dict[str, bytes]:
+    """The two tables, if both are in the contents; otherwise nothing.
+
+    Args:
+        named: whether a file has the name of a table, so that there is already a reason that names it.
+
+    Raises:
+        SourceError: if there are rows in the form of the tables, and they are not the tables'.
+    """
     found = copies.official_tables(contents)
-    return found if len(found) == 2 else {}
+    if len(found) == 2:
+        return found
+    if not named and (n := sum(map(copies.count_rows, contents))):
+        what = "values differ, or rows are missing or in another order"
+        raise SourceError(f"{n:,} rows in the form of the tables were found, but they are not UCI's: {what}")
+    return {}
 
 
 def _verified_members(read: Callable[[str, int], bytes | None]) -> dict[str, bytes]:
