@@ -23,7 +23,7 @@ from pipeline.model import read_model
 from pipeline.rows import read_rows
 from pipeline.schema import read_schema
 from pipeline.tabular.model import TableModel
-from studies import table_folds
+from studies import cross_validate, folds, table_folds
 from web.table import table_application
 
 
@@ -151,8 +151,12 @@ def test_cross_validation_holds_out_whole_groups(workspace: Path) -> None:
     rows = split.read_rows_of(schema, "training", "table")
     fold = table_folds.folds_of(rows, schema, 3)
     assert all(len(set(fold[rows.writer == group])) == 1 for group in set(rows.writer))
-    measured = table_folds.cross_validate_table(params, schema, rows, folds=2, seeds=2)
+    data, jobs = folds.Data(rows, schema), folds.jobs_of(params, folds=2, seeds=2)
+    outcomes = cross_validate.outcomes_of(jobs, cross_validate.trained_here(data))
+    measured, pooled = table_folds.measured(outcomes), folds.score(outcomes, data, 2)
     assert measured["balanced_accuracy"].min() > 0.5
-    assert [line.split()[0] for line in table_folds.table(measured).splitlines()[1:4]] == ["1", "2", "mean"]
+    assert pooled.value < measured["log_loss"].mean()  # at the best temperature
+    shown = table_folds.table(measured, pooled.value, pooled.temperature).splitlines()
+    assert [line.split()[0] for line in shown[1:4]] == ["1", "2", "mean"]
     with pytest.raises(StageError, match="from 2 to the number of groups"):
         table_folds.folds_of(rows, schema, 20)

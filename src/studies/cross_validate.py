@@ -8,33 +8,26 @@ its groups, if it has any.
 """
 
 import argparse
-from collections.abc import Collection
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-import split
-import train
-from pen.calibration import fit_temperature
-from pen.recognizer import CLASSES
-from pipeline import paths
 from pipeline.configure import configure
 from pipeline.errors import StageError
 from pipeline.params import Params, ParamsError, check_params, load_params
 from pipeline.rows import Rows
-from pipeline.schema import read_schema
 from pipeline.table_rows import TableRows
 from runtime.beside import cores
 from runtime.progress import progress_bar
 from runtime.script import say
-from utils import accuracy
 
 from . import table_folds
+from .folds import Data, Job, Outcome, jobs_of, read_data, score, standard_error, train_fold
 from .processes import each
-
-FOLD_SEED = 0  # the same folds for all configurations, so that their results can be compared fold by fold
 
 
 class Result(NamedTuple):
@@ -43,9 +36,7 @@ class Result(NamedTuple):
     Attributes:
         accuracy, loss: (seeds, folds), on the rows of the fold's writers.
         errors: writer -> the share of this writer's rows that was read wrongly, the mean over seeds.
-        temperature, log_loss: the most likely temperature, one for all rows, and the mean loss with it. This loss does
-            not depend on the overall confidence of the networks, which label smoothing changes, and varies less by
-            chance.
+        temperature, log_loss: the most likely temperature, one for all rows, and the mean loss with it.
     """
 
     accuracy: NDArray[np.float64]
@@ -55,6 +46,24 @@ class Result(NamedTuple):
     log_loss: float
 
 
+Run = Callable[[Sequence[Job]], Iterable[Outcome]]  # trains jobs, here or elsewhere, and yields outcomes in their order
+
+
+def trained_here(data: Data, processes: int = 1) -> Run:
+    """Trains on this machine, with so many processes at a time; with 1, in this one. The results are the same bits."""
+    return lambda jobs: each(train_fold, [(job, data) for job in jobs], processes)
+
+
+def outcomes_of(jobs: Sequence[Job], run: Run, progress: Any = None) -> dict[tuple[int, int], Outcome]:
+    """The outcome of each job, by seed and fold; ``progress.update()`` is called after every training."""
+    found = {}
+    for job, outcome in zip(jobs, run(jobs), strict=True):
+        found[job.params.seed, job.fold] = outcome
+        if progress is not None:
+            progress.update()
+    return found
+
+
 def cross_validate(
     params: Params,
     rows: Rows,
@@ -62,7 +71,7 @@ def cross_validate(
     seeds: int,
     progress: Any = None,
     most_writers: int | None = None,
-    processes: int = 1,
+    run: Run | None = None,
 ) -> Result:
     """Train ``folds`` times ``seeds`` networks, the seeds counting up from ``params.seed``.
 
@@ -71,67 +80,22 @@ def cross_validate(
         progress: its ``update()`` is called after every training.
         most_writers: train on only this many of the other folds' writers, drawn again for every seed; None: on all.
             This gives a learning curve over the amount of data; the rows that a fold is tested on stay the same.
-        processes: how many trainings are at work at a time; the results are the same bits.
+        run: what trains; by default this process.
 
     Raises:
         StageError: if there are fewer writers than folds.
     """
-    writer = rows.writer
-    held_out = fold_of(writer, folds)
-    accuracies, losses = np.empty((seeds, folds)), np.empty((seeds, folds))
-    wrong, log_p = np.zeros(len(writer)), np.empty((seeds, len(writer), len(CLASSES)))
-    trainings = []
-    for i in range(seeds):
-        seeded = params.model_copy(update={"seed": params.seed + i, "early_stopping": None})
-        drawn = np.random.default_rng(seeded.seed).permutation(np.unique(writer))
-        for fold in range(folds):
-            here = held_out == fold
-            others = drawn[~np.isin(drawn, writer[here])][:most_writers]
-            trainings.append((seeded, rows.take(np.isin(writer, others)), rows.X[here]))
-    for number, p in enumerate(each(trained_probabilities, trainings, processes)):
-        i, fold = divmod(number, folds)
-        here = held_out == fold
-        y = rows.y[here]
-        accuracies[i, fold] = accuracy(y, p.argmax(axis=1))
-        log_p[i, here] = np.log(np.maximum(p, np.finfo(np.float32).tiny))
-        losses[i, fold] = cross_entropy(log_p[i, here], y)
-        wrong[here] += (p.argmax(axis=1) != y) / seeds
-        if progress is not None:
-            progress.update()
-    errors = {int(w): float(wrong[writer == w].mean()) for w in np.unique(writer)}
-    logits, y = log_p.reshape(-1, len(CLASSES)), np.tile(rows.y, seeds)  # log p is as good as the logits that gave p
-    temperature = fit_temperature(logits, y)
-    return Result(accuracies, losses, errors, temperature, cross_entropy(logits / temperature, y))
-
-
-def trained_probabilities(params: Params, rows: Rows, X: NDArray) -> NDArray[np.float64]:
-    """Train a network on the rows; returns its probabilities for X, (rows of X, classes)."""
-    model, _ = train.train(params, rows, None, on_epoch=lambda record: None)
-    return model.probabilities(X).astype(np.float64)
-
-
-def cross_entropy(logits: NDArray, y: NDArray) -> float:
-    """Mean of ``logsumexp(logits) - logits[y]`` over the rows."""
-    return float((np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(y)), y]).mean())
-
-
-def fold_of(writer: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
-    """The fold, from 0, of each row's writer: (rows,). The writers are assigned at random.
-
-    Raises:
-        StageError: if there are fewer writers than folds.
-    """
-    writers = np.unique(writer)
-    if not 2 <= folds <= len(writers):
-        raise StageError(f"folds must be from 2 to the number of writers, {len(writers)}, got {folds}")
-    drawn = np.random.default_rng(FOLD_SEED).permutation(writers)
-    fold = {int(w): i for i, part in enumerate(np.array_split(drawn, folds)) for w in part}
-    return np.array([fold[int(w)] for w in writer])
-
-
-def standard_error(values: NDArray[np.float64]) -> float:
-    """The standard error of the mean: the standard deviation divided by the square root of the number of values."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
+    data = Data(rows)
+    data.fold_of_rows(folds)  # rejects a wrong number before anything is trained
+    outcomes = outcomes_of(jobs_of(params, folds, seeds, most_writers), run or trained_here(data), progress)
+    found, seeded = score(outcomes, data, folds), range(params.seed, params.seed + seeds)
+    wrong = (found.predicted.argmax(axis=2) != found.y).mean(axis=0)
+    accuracy, loss = (
+        np.array([[outcomes[seed, fold].measures[name] for fold in range(folds)] for seed in seeded])
+        for name in ("accuracy", "loss")
+    )
+    errors = {int(w): float(wrong[rows.writer == w].mean()) for w in np.unique(rows.writer)}
+    return Result(accuracy, loss, errors, found.temperature, found.value)
 
 
 def table(result: Result, apart: Collection[int] = ()) -> str:
@@ -186,28 +150,38 @@ def main() -> None:
     parser.add_argument(
         "--apart", type=int, nargs="+", default=[], metavar="WRITER", help="also show the mean without these writers"
     )
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster there, as tcp://host:8786")
     given = parser.parse_args()
     params = overridden(load_params(), given.changes)
-    schema = read_schema(paths.PROCESSED)
-    said = "configuration: params.yaml"
-    of_table = split.read_rows_of(schema, "training", params.features) if schema.kind == "table" else None
-    if isinstance(of_table, TableRows):
-        if given.most_writers is not None or given.apart:
-            raise StageError("--most-writers and --apart are for pen digits")
-        with progress_bar(given.folds * given.seeds, "training", "cross-validation") as bar:
-            measured = table_folds.cross_validate_table(
-                params, schema, of_table, given.folds, given.seeds, bar, cores()
-            )
-        say(" ".join([said, *given.changes]))
-        say(table_folds.table(measured))
-        return
-    configure(params)
+    data = read_data(params.features)
+    if data.schema.kind == "pen":
+        configure(params)
+    elif given.most_writers is not None or given.apart:
+        raise StageError("--most-writers and --apart are for pen digits")
     if given.most_writers is not None and given.most_writers < 1:
         raise StageError(f"--most-writers must be at least 1, got {given.most_writers}")
-    rows = split.read_with_writers("training", params.features)
     total = given.folds * given.seeds
-    with progress_bar(total, "training", "cross-validation") as bar:
-        result = cross_validate(params, rows, given.folds, given.seeds, bar, given.most_writers, cores())
+    data.fold_of_rows(given.folds)
+    with runner(data, given.scheduler) as run, progress_bar(total, "training", "cross-validation") as bar:
+        if isinstance(data.rows, TableRows):
+            outcomes = outcomes_of(jobs_of(params, given.folds, given.seeds), run, bar)
+            pooled = score(outcomes, data, given.folds)
+            shown = table_folds.table(table_folds.measured(outcomes), pooled.value, pooled.temperature)
+        else:
+            found = cross_validate(params, data.rows, given.folds, given.seeds, bar, given.most_writers, run)
+            shown = table(found, given.apart)
     few = [] if given.most_writers is None else [f"trained on {given.most_writers} writers"]
-    say(" ".join([said, *given.changes, *few]))
-    say(table(result, given.apart))
+    say(" ".join(["configuration: params.yaml", *given.changes, *few]))
+    say(shown)
+
+
+@contextlib.contextmanager
+def runner(data: Data, scheduler: str | None) -> Iterator[Run]:
+    """What trains: all cores of this machine, or the cluster of a scheduler."""
+    if not scheduler:
+        yield trained_here(data, cores())
+        return
+    from .cluster import connected  # here: only a cluster needs Dask
+
+    with connected(scheduler) as cluster:
+        yield cluster.trained

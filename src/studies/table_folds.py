@@ -1,18 +1,15 @@
 """Cross-validation on a table of the user's: over its groups, or in folds with equal shares of the classes."""
 
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import train
 from pipeline.errors import StageError
-from pipeline.params import Params
 from pipeline.schema import Schema
-from pipeline.table_rows import TableRows, fitted
-
-from .processes import each
+from pipeline.table_rows import TableRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,41 +42,21 @@ def folds_of(rows: TableRows, schema: Schema, folds: int) -> NDArray[np.int64]:
     return fold
 
 
-def cross_validate_table(
-    params: Params, schema: Schema, rows: TableRows, folds: int, seeds: int, progress: Any = None, processes: int = 1
-) -> "pd.DataFrame":
-    """Train ``folds`` times ``seeds`` networks, the seeds counting up from ``params.seed``.
-
-    The columns are encoded anew for each fold, fitted to the rows that its network is trained on.
-
-    Returns:
-        A row a training: ``fold`` from 1, ``seed``, and what the train stage measures on validation rows.
-    """
+def measured(outcomes: Mapping[tuple[int, int], Any]) -> "pd.DataFrame":
+    """A row a training: ``fold`` from 1, ``seed``, and what the train stage measures on validation rows."""
     import pandas as pd
 
-    fold, measured = folds_of(rows, schema, folds), []
-    seeded = [
-        params.model_copy(update={"seed": seed, "early_stopping": None})
-        for seed in range(params.seed, params.seed + seeds)
-    ]
-    trainings = [(one, schema, rows, fold == number) for one in seeded for number in range(folds)]
-    for number, measures in enumerate(each(measures_of, trainings, processes)):
-        measured.append({"fold": number % folds + 1, "seed": seeded[number // folds].seed, **measures})
-        if progress is not None:
-            progress.update()
-    return pd.DataFrame(measured).rename(columns=lambda name: name.removeprefix("val_"))
+    return pd.DataFrame(
+        [{"fold": fold + 1, "seed": seed, **outcome.measures} for (seed, fold), outcome in outcomes.items()]
+    )
 
 
-def measures_of(params: Params, schema: Schema, rows: TableRows, held_out: NDArray[np.bool_]) -> dict[str, float]:
-    """Train a network on the rows that are not held out, and measure it on the others."""
-    known = fitted(schema, rows.take(~held_out))
-    training, others = (rows.take(chosen).encoded(known) for chosen in (~held_out, held_out))
-    model, _ = train.train(params, training, None, on_epoch=lambda record: None, schema=known)
-    return train.validation_measures(model, others)
+def table(measured: "pd.DataFrame", value: float, temperature: float) -> str:
+    """Each measure by fold, its mean, the standard errors over folds and over seeds, and what `make sweep` minimises.
 
-
-def table(measured: "pd.DataFrame") -> str:
-    """Each measure by fold, its mean, and the standard errors over folds and over seeds."""
+    Args:
+        value: the log-loss with this temperature; of a regression, whose temperature is nan, the RMSE.
+    """
     measures = measured.drop(columns=["fold", "seed"])
     by_fold = measures.groupby(measured["fold"]).mean()
     lines = by_fold.assign(fold=by_fold.index.astype(str)).set_index("fold")
@@ -88,4 +65,5 @@ def table(measured: "pd.DataFrame") -> str:
         means = measures.groupby(measured[over]).mean()
         if len(means) > 1:
             lines.loc[f"standard error over {over}s"] = means.sem()
-    return lines.to_string(float_format="%.5g", index_names=False)
+    of = "RMSE of all rows" if np.isnan(temperature) else f"log-loss at one temperature, {temperature:.2f}"
+    return f"{lines.to_string(float_format='%.5g', index_names=False)}\n{of}: {value:.5g}"

@@ -15,7 +15,7 @@ from pen.strokes import strokes_of
 from pipeline import errors
 from pipeline.params import Params, ParamsError, load_params
 from pipeline.rows import Rows
-from studies import cross_validate, processes
+from studies import cross_validate, folds, processes
 
 ROOT = Path(__file__).parents[2]
 PARAMS = load_params(ROOT / "params.yaml")
@@ -24,16 +24,16 @@ LOG_TINY = -np.log(np.finfo(np.float32).tiny)
 
 
 def test_every_writer_is_in_one_fold_and_the_folds_are_about_equal() -> None:
-    fold = cross_validate.fold_of(WRITER, 3)
+    fold = folds.fold_of(WRITER, 3)
     assert {len(set(fold[WRITER == writer])) for writer in range(1, 8)} == {1}
     assert sorted(np.bincount(fold) // 3) == [2, 2, 3]
-    np.testing.assert_array_equal(cross_validate.fold_of(WRITER[::-1], 3), fold[::-1])
+    np.testing.assert_array_equal(folds.fold_of(WRITER[::-1], 3), fold[::-1])
 
 
-@pytest.mark.parametrize("folds", [1, 8])
-def test_folds_that_cannot_be(folds: int) -> None:
-    with pytest.raises(errors.StageError, match=f"from 2 to the number of writers, 7, got {folds}"):
-        cross_validate.fold_of(WRITER, folds)
+@pytest.mark.parametrize("count", [1, 8])
+def test_folds_that_cannot_be(count: int) -> None:
+    with pytest.raises(errors.StageError, match=f"from 2 to the number of writers, 7, got {count}"):
+        folds.fold_of(WRITER, count)
 
 
 def test_values_are_overridden_as_yaml() -> None:
@@ -61,7 +61,9 @@ def test_each_training_sees_the_other_writers_only(monkeypatch: pytest.MonkeyPat
     rows = Rows(np.zeros((21, 16), np.float32), WRITER % 10, WRITER, np.arange(21))
     seen: list[tuple[int, set[int]]] = []
 
-    def spy(params: Params, training: Rows, validation: None, on_epoch: object) -> tuple[SimpleNamespace, None]:
+    def spy(
+        params: Params, training: Rows, validation: None, on_epoch: object, schema: object
+    ) -> tuple[SimpleNamespace, None]:
         seen.append((params.seed, set(training.y.tolist())))
         always_one = np.tile(np.eye(10)[1], (21, 1))
         return SimpleNamespace(probabilities=lambda X: always_one[: len(X)]), None
@@ -94,7 +96,9 @@ def test_a_small_run_from_ink_to_table(small_inks: tuple) -> None:
     assert result.accuracy.shape == result.loss.shape == (2, 2)
     assert result.accuracy.mean() > 0.3
     assert not np.array_equal(result.loss[0], result.loss[1])
-    at_once = cross_validate.cross_validate(params, rows, folds=2, seeds=2, processes=2)
+    at_once = cross_validate.cross_validate(
+        params, rows, folds=2, seeds=2, run=cross_validate.trained_here(folds.Data(rows), 2)
+    )
     assert [one.tolist() for one in at_once[:2]] == [one.tolist() for one in result[:2]]
     assert at_once[2:] == result[2:]
 
