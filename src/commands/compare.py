@@ -6,14 +6,12 @@ The best run is chosen by the validation rows, never by the test rows, as `make 
 import argparse
 import difflib
 import itertools
-import json
 import math
 import re
-import shlex
 import shutil
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -23,7 +21,7 @@ from pipeline.errors import ParamsError, StageError
 from pipeline.params import check_params
 from runtime.git import GitError, git
 from runtime.script import say
-from tracking.contents import flat, read_params
+from tracking.contents import dvc_option, flat, read_params
 from tracking.store import one_line_faults, open_store
 from utils import one_line
 
@@ -271,22 +269,5 @@ def command_for(run: "entities.Run", here: Mapping[str, str], experiments: Colle
     if name in experiments:
         return f"dvc exp apply {name}"
     changed = {key: value for key, value in params_of(run).items() if here.get(key) != value}
-    options = [f"-S {shlex.quote(f'{key}={_override(value)}')}" for key, value in changed.items()]
+    options = [dvc_option(key, value) for key, value in changed.items()]
     return " ".join(["dvc exp run", *options]) if changed else "dvc repro  (params.yaml has its parameters)"
-
-
-def _override(text: str) -> str:
-    """Turn a value as MLflow stores it into the syntax of DVC's options: JSON, but keys of mappings have no quotes."""
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return text
-    return _in_grammar(value) if isinstance(value, list) else text
-
-
-def _in_grammar(value: Any) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(map(_in_grammar, value))}]"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_in_grammar(inner)}" for key, inner in value.items()) + "}"
-    return json.dumps(value)

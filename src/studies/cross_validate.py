@@ -9,7 +9,7 @@ its groups, if it has any.
 
 import argparse
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -123,22 +123,34 @@ def overridden(params: Params, changes: list[str]) -> Params:
     Raises:
         ParamsError: if a change has another form, or its key or value is invalid in params.yaml.
     """
-    values = params.model_dump()
+    values = {}
     for change in changes:
         key, equals, value = change.partition("=")
         if not equals:
             raise ParamsError(f"a change must be key=value, got {change!r}")
-        *outer, name = key.split(".")
         try:
-            place: Any = values
-            for step in outer:
-                place = place.get(step)
-                if not isinstance(place, dict):
-                    raise ParamsError(f"{key} is not a parameter")
-            place[name] = yaml.safe_load(value)
+            values[key] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise ParamsError(f"a value must be YAML, quoted if it has spaces, got {change!r}") from None
-    return check_params(values, "the command line")
+    return with_values(params, values, "the command line")
+
+
+def with_values(params: Params, values: Mapping[str, Any], source: str) -> Params:
+    """Params with some values changed, by names such as ``augment.bend``.
+
+    Raises:
+        ParamsError: naming the source, if a name or value is invalid.
+    """
+    all_values = params.model_dump()
+    for key, value in values.items():
+        *outer, name = key.split(".")
+        place: Any = all_values
+        for step in outer:
+            place = place.get(step)
+            if not isinstance(place, dict):
+                raise ParamsError(f"{key} is not a parameter")
+        place[name] = value
+    return check_params(all_values, source)
 
 
 def main() -> None:

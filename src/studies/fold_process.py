@@ -38,6 +38,11 @@ def answer_to(request: bytes) -> bytes:
         return _packed({"failed": str(error)})
     except Exception:  # noqa: BLE001 (of a part of the user's, or a mistake of ours: the client prints it)
         return _packed({"broken": traceback.format_exc()})
+    return answer_of(outcome)
+
+
+def answer_of(outcome: Outcome) -> bytes:
+    """An outcome as bytes."""
     said = {"measures": outcome.measures, "seconds": outcome.seconds}
     return _packed(said, predicted=outcome.predicted, train_loss=outcome.train_loss)
 

@@ -7,6 +7,7 @@ bytes of an npz file would also depend on the Python version that wrote it.
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,28 @@ def flat(params: Mapping[str, Any]) -> dict[str, str]:
         else:
             strings[key] = (value if isinstance(value, str) else json.dumps(value))[:6000]
     return strings
+
+
+def dvc_option(key: str, text: str) -> str:
+    """The option of `dvc exp run` that sets a parameter, from its text as ``flat`` gives it, quoted for a shell."""
+    return f"-S {shlex.quote(f'{key}={_override(text)}')}"
+
+
+def _override(text: str) -> str:
+    """Turn a value as MLflow stores it into the syntax of DVC's options: JSON, but keys of mappings have no quotes."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return _in_grammar(value) if isinstance(value, list) else text
+
+
+def _in_grammar(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_in_grammar, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_in_grammar(inner)}" for key, inner in value.items()) + "}"
+    return json.dumps(value)
 
 
 def model_checksum(folder: Path) -> str:

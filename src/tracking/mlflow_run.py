@@ -39,6 +39,7 @@ ORIGIN = {"dvc.exp_name": "DVC_EXP_NAME", "dvc.baseline_rev": "DVC_EXP_BASELINE_
 OF_CONTENT = {"checksums": "content"}  # a tag; runs without it, of older versions, have checksums of the files' bytes
 EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # the data set's first row, an 8
 METRICS_A_CALL = 1000  # the most that MLflow takes
+SWEEP = "sweep"  # a tag of the runs of `make sweep`: the name of the study
 
 
 def origin_of_process() -> dict[str, str]:
@@ -68,7 +69,7 @@ def ensure_run(
     cut_off = [
         run.info.run_id
         for run in abandoned_runs(store)
-        if _is_of(run, origin) and run.data.params.items() <= params.items()
+        if _is_of(run, origin) and run.data.params.items() <= params.items() and SWEEP not in run.data.tags
     ]
     run = _complete_or_make(store, folder, origin, params, with_figures, replaced, ran_at)
     for run_id in {*cut_off, *replaced}:

@@ -1,0 +1,121 @@
+"""A sweep in MLflow: a parent run, and a child for each trial. The client logs them when a trial has ended."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import StageError
+from runtime.script import say
+
+from .contents import dataset_of, flat
+from .messages import now
+from .mlflow_run import METRICS_A_CALL, SWEEP
+from .store import Store, check_artifacts, one_line_faults, open_store
+
+TRIAL, PARENT = "sweep.trial", "mlflow.parentRunId"  # tags of a trial: its number, the run of the study
+
+
+class SweepRun:
+    """The run of a study. If MLflow fails, a line says so, and the sweep goes on without it.
+
+    Attributes:
+        id: of the parent run; empty without MLflow.
+    """
+
+    def __init__(self, study: str, base: Mapping[str, Any], known: str = "") -> None:
+        self.study, self.id = study, ""
+        self._dataset = dataset_of(base)
+        self._store: Store | None = None
+        if os.environ.get("PENDIGITS_TRACKING") != "off":
+            with self._one_line():
+                self._open(known, base)
+
+    def _open(self, known: str, base: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
+
+        store = open_store()
+        check_artifacts(store)
+        process = f"{socket.gethostname()}:{os.getpid()}"
+        if known:
+            with contextlib.suppress(MlflowException):  # it was deleted
+                if store.client.get_run(known).info.lifecycle_stage == "active":
+                    store.client.update_run(known, status="RUNNING")
+                    store.client.set_tag(known, "mlflow.process", process)
+                    self._store, self.id = store, known
+                    return
+        tags = {SWEEP: self.study, "dataset": self._dataset, "mlflow.user": os.environ.get("USER", "")}
+        tags |= {"mlflow.process": process, "mlflow.source.name": "make sweep"}
+        created = store.client.create_run(store.experiment_id, now(), tags, self.study)
+        self._store, self.id = store, created.info.run_id
+        store.client.log_batch(self.id, params=[Param(*item) for item in flat(base).items()])
+
+    def trial(
+        self,
+        number: int,
+        params: Mapping[str, Any],
+        state: str,
+        numbers: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]],
+        seconds: float,
+    ) -> None:
+        """Log a trial that has ended.
+
+        Args:
+            params: all parameters of a run.
+            state: complete, pruned or failed.
+            curves: values for the steps 1, 2, ...
+        """
+        if self._store is None:
+            return
+        with self._one_line():
+            self._log(self._store, number, params, state, numbers, curves, seconds)
+
+    def _log(
+        self,
+        store: Store,
+        number: int,
+        params: Mapping[str, Any],
+        state: str,
+        numbers: Mapping[str, float],
+        curves: Mapping[str, Sequence[float]],
+        seconds: float,
+    ) -> None:
+        from mlflow.entities import Metric, Param
+
+        end = now()
+        tags = {SWEEP: self.study, TRIAL: str(number), "sweep.state": state, PARENT: self.id}
+        tags |= {"dataset": self._dataset, "mlflow.user": os.environ.get("USER", "")}
+        begun = end - round(1000 * seconds)
+        run = store.client.create_run(store.experiment_id, begun, tags, f"{self.study}-{number}").info.run_id
+        points = [Metric(name, value, end, 0) for name, value in numbers.items()]
+        points += [
+            Metric(name, value, end, step) for name, curve in curves.items() for step, value in enumerate(curve, 1)
+        ]
+        store.client.log_batch(run, points[:METRICS_A_CALL], [Param(*item) for item in flat(params).items()])
+        for first in range(METRICS_A_CALL, len(points), METRICS_A_CALL):
+            store.client.log_batch(run, points[first : first + METRICS_A_CALL])
+        store.client.set_terminated(run, "FAILED" if state == "failed" else "FINISHED", end)
+
+    def end(self, status: str, numbers: Mapping[str, float], files: Iterable[Path] = ()) -> None:
+        """Close the parent run as FINISHED, FAILED or KILLED, with figures of the best trial and pictures."""
+        if self._store is None:
+            return
+        with self._one_line():
+            for name, value in numbers.items():
+                self._store.client.log_metric(self.id, name, value)
+            for file in files:
+                self._store.client.log_artifact(self.id, str(file))
+            self._store.client.set_terminated(self.id, status)
+
+    @contextlib.contextmanager
+    def _one_line(self) -> Any:
+        try:
+            with one_line_faults():
+                yield
+        except (StageError, OSError) as error:
+            say(f"the sweep goes on without MLflow: {error}")
+            self._store = None
