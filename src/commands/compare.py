@@ -22,6 +22,7 @@ from pipeline.params import check_params
 from runtime.git import GitError, git
 from runtime.script import say
 from tracking.contents import dvc_option, flat, read_params
+from tracking.mlflow_run import SWEEP_BEST
 from tracking.store import one_line_faults, open_store
 from utils import one_line
 
@@ -37,6 +38,7 @@ from .ranking import (
     params_of,
     ranked,
     rankers,
+    sweeps,
     unfinished_runs,
 )
 
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 MOST_COLUMNS = 4  # runs side by side; more are ranked
 SHOWN = 10  # rows of the ranking
+MOST_SWEEPS = 3
 COLUMN = 30  # the most letters across that a value takes
 COMMITTED = "as committed"
 LEAST = 16  # letters across for the parameters of the ranking
@@ -88,8 +91,19 @@ def main() -> None:
             lines = [*ranking(pool, committed_params(here), left_out, asked.metric, width), ""]
             lines += advice(pool, here, experiments)
             lines += [] if chosen else [f"  {one_line(champion.outlook(store.client, pool[0]), 1000)}"]
+            lines += [] if chosen else of_sweeps(sweeps(store))
     for line in lines:
         say(line)
+
+
+def of_sweeps(runs: Sequence["entities.Run"]) -> list[str]:
+    """Lines that name the latest sweeps. Their trials have scores of cross-validation, which no other run has."""
+    lines = ["", "Sweeps, scored by cross-validation:"] if runs else []
+    for run in runs[:MOST_SWEEPS]:
+        best, n = (run.data.metrics.get(name, math.nan) for name in ("best_score", "trials"))
+        lines.append(f"  {one_line(f'{run.info.run_name}: {best:.5f}, the best of {n:.0f} trials', 120)}")
+        lines.append(f"    {one_line(run.data.tags[SWEEP_BEST], 1000)}")
+    return lines
 
 
 def committed_params(here: Mapping[str, str]) -> dict[str, str]:

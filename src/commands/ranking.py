@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import StageError
+from tracking.mlflow_run import SWEEP, SWEEP_BEST
 from tracking.store import Store
 from utils import one_line
 
@@ -37,8 +38,15 @@ def finished_runs(store: Store) -> list["entities.Run"]:
 
 
 def unfinished_runs(store: Store) -> Counter[str]:
-    """The number of runs that are running, failed or stopped."""
-    return Counter({name: len(list(_runs_with_status(store, status))) for status, name in UNFINISHED.items()})
+    """The number of runs of the pipeline that are running, failed or stopped."""
+    found = {name: _runs_with_status(store, status) for status, name in UNFINISHED.items()}
+    return Counter({name: sum(SWEEP not in run.data.tags for run in runs) for name, runs in found.items()})
+
+
+def sweeps(store: Store) -> list["entities.Run"]:
+    """The run of each study of `make sweep` that has a best trial, newest first."""
+    wanted = f"tags.`{SWEEP_BEST}` LIKE 'dvc %'"
+    return list(store.client.search_runs([store.experiment_id], wanted, order_by=["attributes.start_time DESC"]))
 
 
 def _runs_with_status(store: Store, status: str) -> Iterator["entities.Run"]:

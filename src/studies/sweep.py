@@ -41,6 +41,7 @@ from .sweep_study import (
     BEAT_SECONDS,
     CLIENT,
     FOLDER,
+    RESULT,
     SAMPLERS,
     abandoned,
     beat,
@@ -66,27 +67,34 @@ class Settings(NamedTuple):
 
     Attributes:
         base: the parameters that the space does not name.
+        changed: those of them that are not as in params.yaml.
+        steps: after how many folds a trial may be pruned, and at last all folds.
         trials: how many trials the study is to have in the end.
         kept: a folder for what the trials that are running have come to, so that nothing is lost with the client.
     """
 
     space: Space
     base: Params
+    changed: dict[str, Any]
     data: Data
     trials: int
     folds: int
     seeds: int
+    steps: list[int]
     kept: Path
 
 
 class _Running:
     """A trial of this client: its jobs, and what came of them so far."""
 
-    def __init__(self, trial: "Trial", params: Params, settings: Settings) -> None:
-        self.trial, self.number = trial, trial.number
-        self.steps = rungs(settings.folds)
+    def __init__(self, trial: "Trial", values: dict[str, Any], params: Params, settings: Settings) -> None:
+        self.trial, self.number, self.values = trial, trial.number, values
+        self.steps = list(settings.steps)
         self.jobs = {(job.params.seed, job.fold): job for job in jobs_of(params, settings.folds, settings.seeds)}
         self.outcomes: dict[tuple[int, int], Outcome] = {}
+        self.reported = set(
+            trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
+        )  # by a client before
 
     def due(self) -> list[tuple[int, int]]:
         """The trainings of the present step that are not done."""
@@ -119,14 +127,15 @@ class Sweep:
             if not self._running:
                 return
             for (number, key), came in self.cluster.wait(1.0):
-                self._came(self._running[number], key, came)
+                if number in self._running:  # else another of its trainings has failed
+                    self._came(self._running[number], key, came)
 
     def _beat(self) -> None:
         """Now and then, say that this client lives, and take over the trials of those that do not."""
         if time.monotonic() > self._beaten + BEAT_SECONDS:
             self._beaten = time.monotonic()
             beat(self.study, self.client)
-            for trial in abandoned(self.study, self.client):
+            for trial in abandoned(self.study, self.client, self._running):
                 self._start(trial)
 
     def _counted(self) -> int:
@@ -136,15 +145,14 @@ class Sweep:
     def _start(self, trial: "Trial") -> None:
         trial.set_user_attr(CLIENT, self.client)
         values = self.settings.space.draw(trial)
-        trial.set_user_attr("values", values)
         try:
             params = with_values(self.settings.base, values, f"trial {trial.number}")
             if params.dataset != "own":
                 configure(params)
         except ParamsError as error:  # values that are right, each by itself
-            self._end(trial, {}, failed=str(error))
+            self._end(trial, values, {}, failed=str(error))
             return
-        running = self._running[trial.number] = _Running(trial, params, self.settings)
+        running = self._running[trial.number] = _Running(trial, values, params, self.settings)
         for key in running.jobs:
             with contextlib.suppress(FileNotFoundError, NpzError):
                 running.outcomes[key] = outcome_of(self._file(trial.number, key).read_bytes())
@@ -155,7 +163,7 @@ class Sweep:
 
     def _came(self, running: _Running, key: tuple[int, int], came: Outcome | Lost) -> None:
         if isinstance(came, Lost):
-            self._end(running.trial, running.outcomes, failed=came.reason)
+            self._end(running.trial, running.values, running.outcomes, failed=came.reason)
             return
         self.busy += came.seconds
         running.outcomes[key] = came
@@ -168,35 +176,44 @@ class Sweep:
         while not running.due():
             done = running.steps.pop(0)
             if not running.steps:
-                self._end(running.trial, running.outcomes)
+                self._end(running.trial, running.values, running.outcomes)
                 return
             of_step = {key: outcome for key, outcome in running.outcomes.items() if key[1] < done}
-            running.trial.report(score(of_step, self.settings.data, self.settings.folds).value, done)
+            if done not in running.reported:
+                running.trial.report(score(of_step, self.settings.data, self.settings.folds).value, done)
             if running.trial.should_prune():
-                self._end(running.trial, of_step, pruned=True)
+                self._end(running.trial, running.values, of_step, pruned=True)
                 return
         for key in running.due():
             self.cluster.submit((running.number, key), running.jobs[key], -running.number)
 
     def _end(
-        self, trial: "Trial", outcomes: Mapping[tuple[int, int], Outcome], failed: str = "", pruned: bool = False
+        self,
+        trial: "Trial",
+        values: dict[str, Any],
+        outcomes: Mapping[tuple[int, int], Outcome],
+        failed: str = "",
+        pruned: bool = False,
     ) -> None:
+        from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
         number, value = trial.number, None
+        known: dict[str, Any] = {"values": values, "failed": one_line(failed, 300)}
+        known["seconds"] = sum(outcome.seconds for outcome in outcomes.values())
         running = self._running.pop(number, None)
         if running:
             self.cluster.forget((number, key) for key in running.jobs)
         if outcomes and not failed:
             found = score(dict(outcomes), self.settings.data, self.settings.folds)
             value = found.value
-            trial.set_user_attr("by_fold", found.by_fold.tolist())
-            trial.set_user_attr("standard_error", standard_error(found.by_fold))
-            for name in next(iter(outcomes.values())).measures:
-                trial.set_user_attr(name, float(np.mean([one.measures[name] for one in outcomes.values()])))
-        trial.set_user_attr("seconds", sum(outcome.seconds for outcome in outcomes.values()))
-        if failed:
-            trial.set_user_attr("failed", one_line(failed, 300))
+            known |= {"by_fold": found.by_fold.tolist(), "standard_error": standard_error(found.by_fold)}
+            names = next(iter(outcomes.values())).measures
+            known["measures"] = {
+                name: float(np.mean([one.measures[name] for one in outcomes.values()])) for name in names
+            }
+        with contextlib.suppress(UpdateFinishedTrialError):  # by a client that took this one for dead
+            trial.set_user_attr(RESULT, known)
         state = TrialState.FAIL if failed else TrialState.PRUNED if pruned else TrialState.COMPLETE
         frozen = self.study.tell(number, None if failed or pruned else value, state, skip_if_finished=True)
         for path in self.settings.kept.glob(f"{number}-*.npz"):
@@ -252,7 +269,9 @@ def work(study: "Study", settings: Settings, scheduler: str | None, workers: int
     finally:
         best = sweep_report.complete(study)[:1]
         drawn = sweep_report.pictures(study, settings.kept) if status == "FINISHED" else []
-        logged.end(status, {"best_score": best[0].value or 0.0} if best else {}, drawn)
+        command = sweep_report.experiment({**settings.changed, **best[0].user_attrs[RESULT]["values"]}) if best else ""
+        score_of_best = {"best_score": best[0].value or 0.0} if best else {}
+        logged.end(status, score_of_best | {"trials": len(study.get_trials(deepcopy=False))}, command, drawn)
     for path in drawn:
         say(f"picture: {path}")
 
@@ -261,9 +280,9 @@ def log_trial(
     logged: SweepRun, settings: Settings, trial: "FrozenTrial", outcomes: dict[tuple[int, int], Outcome]
 ) -> None:
     """Log a trial that has ended in MLflow: its parameters, its score on each fold, and its mean training loss."""
-    known = trial.user_attrs
+    known = trial.user_attrs[RESULT]
     numbers = {name: known[name] for name in ("standard_error", "seconds") if math.isfinite(known.get(name, math.nan))}
-    numbers |= {name: known[name] for name in _measures(outcomes) if name in known}
+    numbers |= known.get("measures", {})
     if trial.value is not None:
         numbers["score"] = trial.value
     losses = [outcome.train_loss for outcome in outcomes.values()]
@@ -280,10 +299,6 @@ def _mean(curves: list[Any], length: int) -> Any:
     return np.mean([curve[:length] for curve in curves], axis=0) if curves else []
 
 
-def _measures(outcomes: Mapping[tuple[int, int], Outcome]) -> list[str]:
-    return list(next(iter(outcomes.values())).measures) if outcomes else []
-
-
 def main() -> None:
     given = _arguments()
     base = overridden(load_checked(), given.changes)
@@ -297,7 +312,9 @@ def main() -> None:
     study = open_study(uri, name, made_of, make_sampler(given.sampler, base.seed), not given.no_pruning)
     kept = project_root() / FOLDER / name
     kept.mkdir(parents=True, exist_ok=True)
-    settings = Settings(space, base, data, given.trials, given.folds, given.seeds, kept)
+    steps = [given.folds] if given.no_pruning else rungs(given.folds)
+    changed = {key: _value_in(base, key) for key in (change.partition("=")[0] for change in given.changes)}
+    settings = Settings(space, base, changed, data, given.trials, given.folds, given.seeds, steps, kept)
     with database_faults(uri), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna's, of its own interfaces
         found = sweep_report.counts(study)
@@ -308,17 +325,13 @@ def main() -> None:
         for line in sweep_report.ranking(study):
             say(line)
         for trial in sweep_report.complete(study)[:1]:
-            values = {key: _value_in(base, key) for key in _names(given.changes)} | trial.user_attrs["values"]
+            values = {**settings.changed, **trial.user_attrs[RESULT]["values"]}
             say(f"\nTrial {trial.number} as an experiment, and its score again:")
-            for line in sweep_report.commands(values, given.folds, given.seeds):
-                say(line)
+            say(f"  {sweep_report.experiment(values)}")
+            say(f"  {sweep_report.measurement(values, given.folds, given.seeds)}")
             if given.apply:
                 sweep_report.apply(values)
                 say("params.yaml has its values now")
-
-
-def _names(changes: list[str]) -> list[str]:
-    return [change.partition("=")[0] for change in changes]
 
 
 def _value_in(params: Params, name: str) -> Any:

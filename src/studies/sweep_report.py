@@ -1,6 +1,7 @@
 """What a sweep shows: a line for each trial, the best in the end, pictures, and how to go on with the best."""
 
 import io
+import json
 import math
 import re
 import shlex
@@ -15,8 +16,10 @@ from pipeline import paths
 from pipeline.configure import load_checked
 from pipeline.errors import ParamsError
 from runtime.files import write_bytes
-from tracking.contents import dvc_option, flat
+from tracking.contents import dvc_option
 from utils import one_line
+
+from .sweep_study import RESULT
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -43,7 +46,7 @@ def complete(study: "Study") -> "list[FrozenTrial]":
 
 def row_of(trial: "FrozenTrial") -> str:
     """A trial that has ended in a line."""
-    known = trial.user_attrs
+    known = trial.user_attrs.get(RESULT, {})
     score = "" if trial.value is None else f"{trial.value:.5f}"
     if trial.value is not None and "standard_error" in known:
         score += f" ± {known['standard_error']:.4f}" * math.isfinite(known["standard_error"])
@@ -56,7 +59,12 @@ def row_of(trial: "FrozenTrial") -> str:
 
 
 def settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key}={text}" for name, value in values.items() for key, text in flat({name: value}).items())
+    return ", ".join(f"{name}={text}" for name, text in texts(values).items())
+
+
+def texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Values in the form in which MLflow stores them, but not divided into options."""
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
 def ranking(study: "Study", trials: int = BEST) -> list[str]:
@@ -70,23 +78,24 @@ def ranking(study: "Study", trials: int = BEST) -> list[str]:
         COLUMNS + "values",
         *map(row_of, best[:trials]),
     ]
-    limit = (best[0].value or 0.0) + best[0].user_attrs["standard_error"]
+    limit = (best[0].value or 0.0) + best[0].user_attrs[RESULT]["standard_error"]
     equal = [str(trial.number) for trial in best[1:] if (trial.value or 0.0) <= limit]
     if equal:
         lines.append(one_line(f"Within one standard error of the best: {', '.join(equal)}.", 300))
     return lines
 
 
-def commands(values: Mapping[str, Any], folds: int, seeds: int) -> list[str]:
-    """How to make the winner a DVC experiment, and how to measure it again."""
-    options = " ".join(dvc_option(*item) for name, value in values.items() for item in flat({name: value}).items())
-    changes = [f"{key}={text}" for name, value in values.items() for key, text in flat({name: value}).items()]
+def experiment(values: Mapping[str, Any]) -> str:
+    """The command that makes a setting a DVC experiment."""
+    return " ".join(["dvc exp run", *(dvc_option(*item) for item in texts(values).items())])
+
+
+def measurement(values: Mapping[str, Any], folds: int, seeds: int) -> str:
+    """The command that gives a trial's score again."""
+    changes = [f"{name}={text}" for name, text in texts(values).items()]
     short = " ".join(change.replace(", ", ",") for change in changes)
     quoted = f'"{short}"' if re.fullmatch(r"[\w.=,\[\] +-]+", short) else shlex.quote(shlex.join(changes))
-    return [
-        f"  dvc exp run {options}",
-        f"  make cv FOLDS={folds} SEEDS={seeds} S={quoted}",
-    ]
+    return f"make cv FOLDS={folds} SEEDS={seeds} S={quoted}"
 
 
 def apply(values: Mapping[str, Any]) -> None:

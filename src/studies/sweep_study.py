@@ -7,7 +7,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ SAMPLERS = ("tpe", "random")
 BEAT_SECONDS, SILENT_SECONDS = 30.0, 150.0  # how often a client says that it lives, and when it is taken for dead
 LOCK_SECONDS = 30  # how long a locked SQLite database is waited for
 YOUNG, YOUNG_SECONDS = "young", 10
-CLIENT = "client"  # an attribute of a trial: which client waits for it
+CLIENT, RESULT = "client", "result"  # attributes of a trial: which client waits for it; what came of it
 
 
 def storage_uri(asked: str | None) -> str:
@@ -145,13 +145,21 @@ def beat(study: "Study", client: str) -> None:
     study.set_user_attr(f"{CLIENT} {client}", time.time())
 
 
-def abandoned(study: "Study", client: str) -> "list[Trial]":
-    """The trials that a client has left behind which is gone, or did not get around to start."""
+def abandoned(study: "Study", client: str, own: Container[int]) -> "list[Trial]":
+    """The trials that are running in the database, and that no living client waits for.
+
+    Args:
+        client: this one, which waits for the trials with the numbers in ``own``.
+    """
     from optuna.trial import Trial, TrialState
 
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     attributes = study.user_attrs
-    left = [trial for trial in running if not _lives(_owner(trial), attributes, client)]
+    left = [
+        trial
+        for trial in running
+        if trial.number not in own and ((owner := _owner(trial)) == client or not _lives(owner, attributes))
+    ]
     return [Trial(study, trial._trial_id) for trial in left]
 
 
@@ -162,10 +170,10 @@ def _owner(trial: "FrozenTrial") -> str:
     return str(trial.user_attrs.get(CLIENT, YOUNG if young else ""))
 
 
-def _lives(owner: str, attributes: Mapping[str, Any], client: str) -> bool:
+def _lives(owner: str, attributes: Mapping[str, Any]) -> bool:
     import psutil
 
-    if owner in (client, YOUNG):
+    if owner == YOUNG:
         return True
     host, pid, started = [*owner.split(":"), "", ""][:3]
     if host == socket.gethostname() and pid.isdigit():

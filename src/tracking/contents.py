@@ -64,7 +64,7 @@ def _override(text: str) -> str:
         value = json.loads(text)
     except ValueError:
         return text
-    return _in_grammar(value) if isinstance(value, list) else text
+    return _in_grammar(value) if isinstance(value, list | dict) else text
 
 
 def _in_grammar(value: Any) -> str:

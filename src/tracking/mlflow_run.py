@@ -39,7 +39,7 @@ ORIGIN = {"dvc.exp_name": "DVC_EXP_NAME", "dvc.baseline_rev": "DVC_EXP_BASELINE_
 OF_CONTENT = {"checksums": "content"}  # a tag; runs without it, of older versions, have checksums of the files' bytes
 EXAMPLE = [47, 100, 27, 81, 57, 37, 26, 0, 0, 23, 56, 53, 100, 90, 40, 98]  # the data set's first row, an 8
 METRICS_A_CALL = 1000  # the most that MLflow takes
-SWEEP = "sweep"  # a tag of the runs of `make sweep`: the name of the study
+SWEEP, SWEEP_BEST = "sweep", "sweep.best"  # tags of runs of `make sweep`: the study; the command for its best trial
 
 
 def origin_of_process() -> dict[str, str]:

@@ -12,10 +12,10 @@ from runtime.script import say
 
 from .contents import dataset_of, flat
 from .messages import now
-from .mlflow_run import METRICS_A_CALL, SWEEP
+from .mlflow_run import METRICS_A_CALL, SWEEP, SWEEP_BEST
 from .store import Store, check_artifacts, one_line_faults, open_store
 
-TRIAL, PARENT = "sweep.trial", "mlflow.parentRunId"  # tags of a trial: its number, the run of the study
+TRIAL, PARENT = "sweep.trial", "mlflow.parentRunId"  # tags of a trial: its number, and the run of the study
 
 
 class SweepRun:
@@ -100,13 +100,20 @@ class SweepRun:
             store.client.log_batch(run, points[first : first + METRICS_A_CALL])
         store.client.set_terminated(run, "FAILED" if state == "failed" else "FINISHED", end)
 
-    def end(self, status: str, numbers: Mapping[str, float], files: Iterable[Path] = ()) -> None:
-        """Close the parent run as FINISHED, FAILED or KILLED, with figures of the best trial and pictures."""
+    def end(self, status: str, numbers: Mapping[str, float], command: str, files: Iterable[Path] = ()) -> None:
+        """Close the parent run as FINISHED, FAILED or KILLED.
+
+        Args:
+            numbers: of the study.
+            command: that makes its best trial a DVC experiment; empty if there is none.
+            files: pictures.
+        """
         if self._store is None:
             return
         with self._one_line():
             for name, value in numbers.items():
                 self._store.client.log_metric(self.id, name, value)
+            self._store.client.set_tag(self.id, SWEEP_BEST, command)
             for file in files:
                 self._store.client.log_artifact(self.id, str(file))
             self._store.client.set_terminated(self.id, status)
