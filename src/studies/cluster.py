@@ -263,7 +263,7 @@ def connected(address: str | None, workers: int | None = None) -> Iterator[Clust
             local = LocalCluster(
                 n_workers=workers or CPU_COUNT,
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # any free port
                 memory_limit=0,
                 silence_logs=logging.CRITICAL,
             )
