@@ -102,7 +102,7 @@ sweep: $(INSTALLED)  ## search for better parameters: make sweep TRIALS=40 SPACE
 		$(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(filter 0,$(PRUNE)),--no-pruning) $(if $(APPLY),--apply)
 
 report: $(INSTALLED)  ## test ten seeds, ensembles and other classifiers: docs/accuracy_results.md (20 minutes)
-	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) report
+	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) report $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')
 
 original: $(INSTALLED)  ## reproduce the result of the project's first version: 96 % in 3500 steps of gradient descent
 	@$(BIN)/python -m dvc repro --quiet split && $(BIN)/python benchmarks/original.py

@@ -245,8 +245,11 @@ def _train_on_worker() -> Callable[[bytes, str, bytes], bytes]:
 
 
 @contextlib.contextmanager
-def connected(address: str | None, workers: int | None = None) -> Iterator[Cluster]:
+def connected(address: str | None, workers: int | None = None, with_test: bool = False) -> Iterator[Cluster]:
     """The cluster of the scheduler at ``address``; without one, a cluster on this machine, a process for each core.
+
+    Args:
+        with_test: whether workers get the test file, too.
 
     Raises:
         StageError: if no scheduler answers.
@@ -256,7 +259,7 @@ def connected(address: str | None, workers: int | None = None) -> Iterator[Clust
     from distributed import Client, LocalCluster
 
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # a worker that dies is no news, and a line is ours
-    snapshot = take_snapshot()
+    snapshot = take_snapshot(with_test)
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_SECONDS} s"}))
         if not address:

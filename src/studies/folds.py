@@ -50,12 +50,14 @@ class Job(NamedTuple):
         params: with the seed of this training.
         folds, fold: how many folds there are, and which one is predicted, from 0.
         most_writers: train on only this many of the other writers, drawn with the seed; None: on all.
+        on_test: train as the pipeline does in the end, and predict the test file instead. For `make report` only.
     """
 
     params: Params
     folds: int
     fold: int
     most_writers: int | None = None
+    on_test: bool = False
 
 
 class Outcome(NamedTuple):
@@ -113,6 +115,22 @@ def train_fold(job: Job, data: Data) -> Outcome:
         measures = {"accuracy": right, "loss": cross_entropy(predicted, here.y)}
     losses = np.array([record["train_loss"] for record in history.records] if history else [], np.float64)
     return Outcome(predicted, measures, losses, time.perf_counter() - start)
+
+
+def load_rows(params: Params) -> tuple[Rows, Rows]:
+    """The rows of the pipeline's last training, and the rows of the official test file, which influence no choice."""
+    rows, test = (split.read_with_writers(name, params.features) for name in ("training", "test"))
+    held_out = split.choose_validation(rows.y, rows.writer, params)
+    kept = rows.take(~held_out)
+    return kept.and_also(rows.take(held_out)) if params.refit else kept, test
+
+
+def train_on_all(params: Params, rows: Rows, test: Rows) -> Outcome:
+    """Train on these rows: the outcome has the probabilities, (rows, 10), of the test rows."""
+    start = time.perf_counter()
+    model, history = train.train(params, rows, None, on_epoch=lambda record: None)
+    p = model.probabilities(test.X).astype(np.float64)
+    return Outcome(p, {}, np.array(history["train_loss"]), time.perf_counter() - start)
 
 
 def _parts(job: Job, data: Data, held_out: NDArray[np.bool_]) -> tuple[Schema, Rows, Rows]:

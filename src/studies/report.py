@@ -7,17 +7,17 @@ from the literature. Everything is trained on the whole training file. The resul
 docs/accuracy_results.json and docs/accuracy_results.md.
 """
 
+import argparse
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-import split
-import train
 from pipeline.configure import configure
 from pipeline.errors import StageError
 from pipeline.params import Params, load_params
@@ -29,7 +29,11 @@ from runtime.progress import progress_bar
 from runtime.script import say
 from utils import accuracy
 
+from .folds import Job, load_rows, train_on_all
 from .processes import each
+
+if TYPE_CHECKING:
+    from .cluster import Cluster
 
 DOCS = Path("docs")
 N_SEEDS = 10
@@ -67,37 +71,35 @@ class Measured(NamedTuple):
     seconds: float
 
 
-def load_rows(params: Params) -> tuple[Rows, Rows]:
-    """The rows of the pipeline's last training, and the rows of the official test file, which influence no choice."""
-    rows, test = (split.read_with_writers(name, params.features) for name in ("training", "test"))
-    held_out = split.choose_validation(rows.y, rows.writer, params)
-    kept = rows.take(~held_out)
-    return kept.and_also(rows.take(held_out)) if params.refit else kept, test
-
-
 def train_seeds(
-    params: Params, rows: Rows, test: Rows, n_seeds: int, progress: Any, processes: int = 1
+    params: Params,
+    rows: Rows,
+    test: Rows,
+    n_seeds: int,
+    progress: Any,
+    processes: int = 1,
+    cluster: "Cluster | None" = None,
 ) -> tuple[NDArray, NDArray, float]:
     """Train ``n_seeds`` networks that differ only in their seed, which counts up from ``params.seed``.
+
+    Args:
+        processes: how many trainings are at work at a time on this machine; the results are the same bits.
+        cluster: whose workers train instead, on the rows in data/processed.
 
     Returns:
         Their probabilities for the test rows, (seeds, rows, 10), the rows' digits, and the mean seconds of a training.
     """
     seeded = [params.model_copy(update={"seed": seed}) for seed in range(params.seed, params.seed + n_seeds)]
     found, seconds = [], 0.0
-    for p, taken in each(timed_training, [(one, rows, test.X) for one in seeded], processes):
-        found.append(p)
-        seconds += taken / n_seeds
+    if cluster:
+        outcomes = cluster.trained([Job(one, 0, 0, on_test=True) for one in seeded])
+    else:
+        outcomes = each(train_on_all, [(one, rows, test) for one in seeded], processes)
+    for outcome in outcomes:
+        found.append(outcome.predicted)
+        seconds += outcome.seconds
         progress.update()
-    return np.array(found), test.y, seconds
-
-
-def timed_training(params: Params, rows: Rows, X: NDArray) -> tuple[NDArray[np.float64], float]:
-    """Train a network on the rows; returns its probabilities for X, and the seconds that it took."""
-    start = time.perf_counter()
-    model, _ = train.train(params, rows, None, on_epoch=lambda record: None)
-    p = model.probabilities(X).astype(np.float64)
-    return p, time.perf_counter() - start
+    return np.array(found), test.y, seconds / n_seeds
 
 
 def classifiers() -> dict[str, Callable[[], Any]]:
@@ -166,6 +168,9 @@ def _lines(figures: dict[str, Any], name: str) -> list[tuple[float, str, str, st
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster there, as tcp://host:8786")
+    scheduler = parser.parse_args().scheduler
     if load_params().dataset == "own":
         raise StageError("`make report` compares methods on pen digits; for a table of your own: make cv, make compare")
     table = load_params().model_copy(update={"features": "table"})
@@ -175,9 +180,16 @@ def main() -> None:
     rows, test = load_rows(table)
     ink_rows, ink_test = load_rows(ink)
     total = 2 * N_SEEDS + len(classifiers())
-    with threadpool_limits(1), progress_bar(total, "training", "report") as bar:
-        results = {"n_test": len(test.y)} | summarize(*train_seeds(table, rows, test, N_SEEDS, bar, cores()))
-        results["ink"] = summarize(*train_seeds(ink, ink_rows, ink_test, N_SEEDS, bar, cores()))
+    with contextlib.ExitStack() as stack:
+        cluster = None
+        if scheduler:
+            from .cluster import connected  # here: only a cluster needs Dask
+
+            cluster = stack.enter_context(connected(scheduler, with_test=True))
+        stack.enter_context(threadpool_limits(1))
+        bar = stack.enter_context(progress_bar(total, "training", "report"))
+        results = {"n_test": len(test.y)} | summarize(*train_seeds(table, rows, test, N_SEEDS, bar, cores(), cluster))
+        results["ink"] = summarize(*train_seeds(ink, ink_rows, ink_test, N_SEEDS, bar, cores(), cluster))
         results["others"] = [
             [found.name, round(found.accuracy, 3), round(found.seconds, 1)] for found in measure_others(rows, test, bar)
         ]

@@ -18,7 +18,7 @@ class Snapshot(NamedTuple):
     """Code and data of the client.
 
     Attributes:
-        content: a zip file with ``src`` and ``data/processed``. The test file is not in it.
+        content: a zip file with ``src`` and ``data/processed``, without the test file unless it is asked for.
         checksum: of the files' names and contents.
         of_results: the checksum of data and of the code that can change a score.
     """
@@ -28,10 +28,10 @@ class Snapshot(NamedTuple):
     of_results: str
 
 
-def take_snapshot() -> Snapshot:
-    """Pack the code of this process and the training file in the working directory."""
+def take_snapshot(with_test: bool = False) -> Snapshot:
+    """Pack the code of this process and the training file in the working directory; for `make report` the test file."""
     files = {f"src/{path.relative_to(SRC).as_posix()}": path for path in sorted(SRC.rglob("*.py"))}
-    data = {f"{paths.PROCESSED.as_posix()}/{path.name}": path for path in _training_files()}
+    data = {f"{paths.PROCESSED.as_posix()}/{path.name}": path for path in _data_files(with_test)}
     contents = {name: path.read_bytes() for name, path in (files | data).items()}
     deciding = [name for name in contents if name in data or name.removeprefix("src/").startswith(FOR_RESULTS)]
     packed = io.BytesIO()
@@ -41,8 +41,8 @@ def take_snapshot() -> Snapshot:
     return Snapshot(packed.getvalue(), _sum(contents, contents), _sum(contents, deciding))
 
 
-def _training_files() -> list[Path]:
-    files = [path for path in sorted(paths.PROCESSED.glob("*")) if not path.name.startswith("test")]
+def _data_files(with_test: bool) -> list[Path]:
+    files = [path for path in sorted(paths.PROCESSED.glob("*")) if with_test or not path.name.startswith("test")]
     if not files:
         raise StageError(f"{paths.PROCESSED} has no files; `dvc repro preprocess` makes them")
     return files

@@ -11,18 +11,20 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import yaml
 from optuna import Study, load_study
+from tqdm import tqdm
 
 import fetch
 import preprocess
 from pipeline.errors import StageError
 from pipeline.params import load_params
-from studies import cluster, cross_validate
+from studies import cluster, cross_validate, report
 from studies.cluster import Cluster, connected
-from studies.folds import jobs_of, read_data
+from studies.folds import jobs_of, load_rows, read_data
 from studies.snapshot import Snapshot, take_snapshot
 from studies.space import load_space
 from studies.sweep import Settings, Sweep
@@ -155,6 +157,11 @@ def test_a_scheduler_that_others_use_too_and_that_ends(
     project: Path, scheduler: tuple[str, "subprocess.Popen[str]"], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, process = scheduler
+    params = load_params()
+    rows, test = load_rows(params)
+    with connected(address, with_test=True) as ours:
+        p, *_ = report.train_seeds(params, rows, test, 2, tqdm(disable=True), cluster=ours)
+    np.testing.assert_array_equal(p, report.train_seeds(params, rows, test, 2, tqdm(disable=True))[0])
     (job,) = jobs_of(load_params(), 2, 1)[:1]
     with connected(address) as ours, monkeypatch.context() as patched:
         patched.setattr(cluster, "take_snapshot", altered_snapshot)
@@ -174,7 +181,7 @@ def test_a_scheduler_that_others_use_too_and_that_ends(
         pass
 
 
-def altered_snapshot() -> Snapshot:
+def altered_snapshot(with_test: bool) -> Snapshot:
     """A client's code that measures something else."""
     taken, packed = take_snapshot(), io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(taken.content)) as old, zipfile.ZipFile(packed, "w") as new:
