@@ -46,7 +46,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .PHONY: help run ui compare plots champion new-data predict draw serve export sync doctor tidy test test-slow lint gradcheck oracle torture lies determinism \
-	audit original cv sweep report bench bench-short bench-scale bench-pipeline bench-serving debugging docs notebooks wheel setup install lock clean
+	audit original cv sweep report bench bench-short bench-scale bench-pipeline bench-serving bench-sweeps debugging docs notebooks wheel setup install lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' Makefile
@@ -150,6 +150,9 @@ bench-pipeline: $(INSTALLED)  ## measure the time that the pipeline adds to the 
 
 bench-serving: $(INSTALLED)  ## measure the time of an answer of make serve, for 1, 8 and 64 clients
 	@$(BIN)/python benchmarks/serving.py
+
+bench-sweeps: $(INSTALLED)  ## measure what a sweep's client and Dask cost, and simulate 1 to 1000 workers
+	@$(BIN)/python -m dvc repro --quiet preprocess && $(BIN)/python benchmarks/sweeps.py
 
 ##@ Maintain the project
 docs: $(DOCS)  ## build a site from docs/ and the docstrings: site/index.html; fails on broken links

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
+    from sqlalchemy import Engine
 
 FOLDER = Path("sweeps")  # in the main checkout, ignored by git and DVC
 DATABASE = FOLDER / "studies.db"
@@ -62,8 +63,11 @@ def open_study(uri: str, name: str, made_of: str, sampler: "BaseSampler", prune:
         options = {"connect_args": {"timeout": LOCK_SECONDS}} if uri.startswith("sqlite") else {"pool_pre_ping": True}
         if uri == storage_uri(None):
             (project_root() / FOLDER).mkdir(exist_ok=True)
+        storage = optuna.storages.RDBStorage(uri, engine_kwargs=options)
+        if uri.startswith("sqlite"):
+            _write_ahead(storage.engine)
         study = optuna.create_study(
-            storage=optuna.storages.RDBStorage(uri, engine_kwargs=options),
+            storage=storage,
             sampler=sampler,
             pruner=pruner if prune else optuna.pruners.NopPruner(),
             study_name=name,
@@ -77,6 +81,18 @@ def open_study(uri: str, name: str, made_of: str, sampler: "BaseSampler", prune:
             )
         study.set_user_attr("made_of", made_of)
     return study
+
+
+def _write_ahead(engine: "Engine") -> None:
+    """Let SQLite write the disk once for many entries. A client that is killed loses none; a trial has twenty."""
+    from sqlalchemy import event
+
+    def prepare(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    engine.dispose()
+    event.listen(engine, "connect", prepare)
 
 
 @contextlib.contextmanager
