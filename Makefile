@@ -92,14 +92,14 @@ tidy: $(INSTALLED)  ## free disk space that no experiment, branch or tag needs, 
 	@$(RUN_PY) tidy $(if $(YES),yes)
 
 ##@ Choose parameters and report results
-cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2
-	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) cross_validate --folds $(FOLDS) --seeds $(SEEDS) $(S) $(if $(WRITERS),--most-writers $(WRITERS)) $(if $(APART),--apart $(APART)) $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')
+cv: $(INSTALLED)  ## cross-validate over writers: make cv S="lr=0.003 hidden_layers=[256,128]" FOLDS=5 SEEDS=2; HOLD=ways: over rare ways of writing
+	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) cross_validate --folds $(FOLDS) --seeds $(SEEDS) $(S) $(if $(WRITERS),--most-writers $(WRITERS)) $(if $(APART),--apart $(APART)) $(if $(HOLD),--hold $(HOLD)) $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')
 
 sweep: $(INSTALLED)  ## search for better parameters: make sweep TRIALS=40 SPACE=docs/sweep.yaml; stopped, it goes on; APPLY=1 keeps the best
 	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) sweep --folds $(FOLDS) $(if $(filter command line,$(origin SEEDS)),--seeds $(SEEDS)) \
 		$(S) $(if $(TRIALS),--trials $(TRIALS)) $(if $(SPACE),--space '$(SPACE)') $(if $(SCHEDULER),--scheduler '$(SCHEDULER)') \
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study '$(STUDY)') \
-		$(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(filter 0,$(PRUNE)),--no-pruning) $(if $(APPLY),--apply)
+		$(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(filter 0,$(PRUNE)),--no-pruning) $(if $(HOLD),--hold $(HOLD)) $(if $(APPLY),--apply)
 
 report: $(INSTALLED)  ## test ten seeds, ensembles and other classifiers: docs/accuracy_results.md (20 minutes)
 	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) report $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')

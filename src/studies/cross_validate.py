@@ -1,10 +1,11 @@
 """Cross-validation over writers: how well a configuration reads people it never saw.
 
     python src cross_validate lr=0.003 'hidden_layers=[256, 128]' --folds 5 --seeds 2
+    python src cross_validate epochs=30 --hold ways --seeds 1
 
 The writers of the training file are divided into folds. Each fold is read by a network that was trained on all others.
 The test file is not used, so the result may guide the choice of parameters. On a table of your own, the folds are of
-its groups, if it has any.
+its groups, if it has any. With ``--hold ways``, all rows of a rare way of writing are held out instead: ways.py.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from runtime.progress import progress_bar
 from runtime.script import say
 
 from . import table_folds
-from .folds import Data, Job, Outcome, jobs_of, read_data, score, standard_error, train_fold
+from .folds import HOLDS, Data, Job, Outcome, jobs_of, read_data, score, standard_error, train_fold
 from .processes import each
 
 
@@ -117,6 +118,23 @@ def table(result: Result, apart: Collection[int] = ()) -> str:
     return "\n".join(lines)
 
 
+def table_of_ways(outcomes: dict[tuple[int, int], Outcome], data: Data) -> str:
+    """Accuracy and log-loss of each rare way of writing that was held out, the worst first, and of all."""
+    found, ways = score(outcomes, data, 0, "ways"), data.ways()
+    right = [
+        100 * np.mean([outcome.measures["accuracy"] for (_, number), outcome in outcomes.items() if number == way])
+        for way in range(len(ways))
+    ]
+    rows = sorted(zip(right, found.by_fold, ways.items(), strict=True), key=lambda row: row[0])
+    lines = [f"{'way of writing':<28}  rows  accuracy %  log-loss"]
+    lines += [f"{name:<28}  {held.sum():>4}  {share:10.2f}  {loss:8.4f}" for share, loss, (name, held) in rows]
+    lines.append(f"{f'mean of {len(ways)} ways':<28}        {np.mean(right):10.2f}  {found.value:8.4f}")
+    errors = standard_error(np.array(right)), standard_error(found.by_fold)
+    lines.append(f"standard error over ways: accuracy {errors[0]:.2f}, log-loss {errors[1]:.4f}")
+    lines.append(f"log-losses are at one temperature, {found.temperature:.2f}")
+    return "\n".join(lines)
+
+
 def overridden(params: Params, changes: list[str]) -> Params:
     """Params with some values changed. Each change has the form ``key=value``, with the value in YAML.
 
@@ -162,6 +180,9 @@ def main() -> None:
     parser.add_argument(
         "--apart", type=int, nargs="+", default=[], metavar="WRITER", help="also show the mean without these writers"
     )
+    parser.add_argument(
+        "--hold", choices=HOLDS, default="writers", help="writers: folds of them; ways: each rare way of writing"
+    )
     parser.add_argument("--scheduler", metavar="ADDRESS", help="train on the Dask cluster there, as tcp://host:8786")
     given = parser.parse_args()
     params = overridden(load_params(), given.changes)
@@ -172,10 +193,17 @@ def main() -> None:
         raise StageError("--most-writers and --apart are for pen digits")
     if given.most_writers is not None and given.most_writers < 1:
         raise StageError(f"--most-writers must be at least 1, got {given.most_writers}")
-    total = given.folds * given.seeds
-    data.fold_of_rows(given.folds)
+    folds = given.folds if given.hold == "writers" else len(data.ways())
+    if given.hold == "writers":
+        data.fold_of_rows(folds)  # rejects a wrong number
+    elif given.most_writers is not None or given.apart:
+        raise StageError("--most-writers and --apart are for folds of writers")
+    total = folds * given.seeds
     with runner(data, given.scheduler) as run, progress_bar(total, "training", "cross-validation") as bar:
-        if isinstance(data.rows, TableRows):
+        if given.hold == "ways":
+            jobs = jobs_of(params, folds, given.seeds, hold="ways")
+            shown = table_of_ways(outcomes_of(jobs, run, bar), data)
+        elif isinstance(data.rows, TableRows):
             outcomes = outcomes_of(jobs_of(params, given.folds, given.seeds), run, bar)
             pooled = score(outcomes, data, given.folds)
             shown = table_folds.table(table_folds.measured(outcomes), pooled.value, pooled.temperature)

@@ -21,6 +21,7 @@ from pipeline.table_rows import TableRows, fitted
 from pipeline.tabular.measures import regression
 
 from . import table_folds
+from .ways import ways_of
 
 FOLD_SEED = 0  # the same folds for all configurations, so that their results can be compared fold by fold
 PEN_DIGITS = Schema(dataset="")
@@ -42,6 +43,21 @@ class Data(NamedTuple):
             return table_folds.folds_of(self.rows, self.schema, folds)
         return fold_of(self.rows.writer, folds)
 
+    def ways(self) -> dict[str, NDArray[np.bool_]]:
+        """The rows of each rare way of writing, by its name; StageError for a table."""
+        if isinstance(self.rows, TableRows):
+            raise StageError("ways of writing can be held out of pen digits only")
+        return ways_of(self.rows.strokes, self.rows.y)
+
+    def held_out(self, job: "Job") -> NDArray[np.bool_]:
+        """The rows that a job predicts, (rows,)."""
+        if job.hold == "ways":
+            return list(self.ways().values())[job.fold]
+        return self.fold_of_rows(job.folds) == job.fold
+
+
+HOLDS = ("writers", "ways")  # what is held out
+
 
 class Job(NamedTuple):
     """What is trained.
@@ -51,6 +67,7 @@ class Job(NamedTuple):
         folds, fold: how many folds there are, and which one is predicted, from 0.
         most_writers: train on only this many of the other writers, drawn with the seed; None: on all.
         on_test: train as the pipeline does in the end, and predict the test file instead. For `make report` only.
+        hold: ``writers``: a fold is some writers, or groups; ``ways``: it is all rows of a way of writing.
     """
 
     params: Params
@@ -58,6 +75,7 @@ class Job(NamedTuple):
     fold: int
     most_writers: int | None = None
     on_test: bool = False
+    hold: str = "writers"
 
 
 class Outcome(NamedTuple):
@@ -84,13 +102,15 @@ def read_data(features: str) -> Data:
     return Data(split.read_rows_of(schema, "training", features), schema)
 
 
-def jobs_of(params: Params, folds: int, seeds: int, most_writers: int | None = None) -> list[Job]:
+def jobs_of(
+    params: Params, folds: int, seeds: int, most_writers: int | None = None, hold: str = "writers"
+) -> list[Job]:
     """All trainings of a cross-validation, seed by seed. The seeds count up from ``params.seed``."""
     seeded = [
         params.model_copy(update={"seed": seed, "early_stopping": None})
         for seed in range(params.seed, params.seed + seeds)
     ]
-    return [Job(one, folds, fold, most_writers) for one in seeded for fold in range(folds)]
+    return [Job(one, folds, fold, most_writers, hold=hold) for one in seeded for fold in range(folds)]
 
 
 def train_fold(job: Job, data: Data) -> Outcome:
@@ -100,7 +120,7 @@ def train_fold(job: Job, data: Data) -> Outcome:
         FailedTrainingError: if the training diverges.
     """
     start = time.perf_counter()
-    held_out = data.fold_of_rows(job.folds) == job.fold
+    held_out = data.held_out(job)
     schema, rows, here = _parts(job, data, held_out)
     model, history = train.train(job.params, rows, None, on_epoch=lambda record: None, schema=schema)
     if schema.classes:
@@ -139,6 +159,8 @@ def _parts(job: Job, data: Data, held_out: NDArray[np.bool_]) -> tuple[Schema, R
     if isinstance(rows, TableRows):
         known = fitted(data.schema, rows.take(~held_out))
         return known, rows.take(~held_out).encoded(known), rows.take(held_out).encoded(known)
+    if job.hold == "ways":
+        return data.schema, rows.take(~held_out), rows.take(held_out)
     drawn = np.random.default_rng(job.params.seed).permutation(np.unique(rows.writer))
     others = drawn[~np.isin(drawn, rows.writer[held_out])][: job.most_writers]
     return data.schema, rows.take(np.isin(rows.writer, others)), rows.take(held_out)
@@ -148,10 +170,11 @@ class Score(NamedTuple):
     """How well a configuration predicts rows that it was not trained on; less is better.
 
     Attributes:
-        value: the log-loss at the most likely temperature, which is one for all rows; of a regression, the RMSE.
+        value: the log-loss at the most likely temperature, which is one for all rows; of a regression, the RMSE. Of
+            ways of writing it is the mean over the ways, each of which counts as much.
         by_fold: (folds,) the same of each fold.
         temperature: nan of a regression.
-        predicted: (seeds, rows, ...) in the order of the data, of the folds that were predicted.
+        predicted: (seeds, rows, ...) in the order of the data, of the folds that were predicted; of ways (rows, ...).
         y: (rows,) their labels.
     """
 
@@ -162,7 +185,7 @@ class Score(NamedTuple):
     y: NDArray[Any]
 
 
-def score(outcomes: dict[tuple[int, int], Outcome], data: Data, folds: int) -> Score:
+def score(outcomes: dict[tuple[int, int], Outcome], data: Data, folds: int, hold: str = "writers") -> Score:
     """The score of some folds, each predicted with the same seeds. This log-loss varies less by chance than others.
 
     It does not depend on the overall confidence of the networks either, which label smoothing changes.
@@ -170,6 +193,8 @@ def score(outcomes: dict[tuple[int, int], Outcome], data: Data, folds: int) -> S
     Args:
         outcomes: by seed and fold.
     """
+    if hold == "ways":
+        return _score_of_ways(outcomes, data)
     of_row, seeds = data.fold_of_rows(folds), sorted({seed for seed, _ in outcomes})
     done = sorted({fold for _, fold in outcomes})
     y, of_row = data.rows.y[np.isin(of_row, done)], of_row[np.isin(of_row, done)]
@@ -191,6 +216,19 @@ def score(outcomes: dict[tuple[int, int], Outcome], data: Data, folds: int) -> S
         for fold in done
     ])  # fmt: skip
     return Score(cross_entropy(logits / temperature, labels), by_fold, temperature, predicted, y)
+
+
+def _score_of_ways(outcomes: dict[tuple[int, int], Outcome], data: Data) -> Score:
+    held_out = list(data.ways().values())
+    logits: dict[int, list[NDArray]] = {}
+    for (_, way), outcome in outcomes.items():
+        logits.setdefault(way, []).append(outcome.predicted)
+    pooled = {way: np.concatenate(found) for way, found in sorted(logits.items())}
+    labels = {way: np.tile(data.rows.y[held_out[way]], len(logits[way])) for way in pooled}
+    p, y = np.concatenate(list(pooled.values())), np.concatenate(list(labels.values()))
+    temperature = fit_temperature(p, y)
+    by_way = np.array([cross_entropy(pooled[way] / temperature, labels[way]) for way in pooled])
+    return Score(float(by_way.mean()), by_way, temperature, p, y)
 
 
 def cross_entropy(logits: NDArray, y: NDArray) -> float:

@@ -11,7 +11,10 @@ from pipeline import paths
 from pipeline.errors import StageError
 
 SRC = Path(__file__).resolve().parents[1]
-FOR_RESULTS = ("custom.py", "neural_net", "pen", "pipeline", "split.py", "train.py", "utils.py", "studies/folds.py")
+FOR_RESULTS = (
+    *("custom.py", "neural_net", "pen", "pipeline", "split.py", "train.py", "utils.py"),
+    *("studies/folds.py", "studies/table_folds.py", "studies/ways.py"),
+)
 
 
 class Snapshot(NamedTuple):

@@ -34,7 +34,7 @@ from . import sweep_report
 from .cluster import Cluster, Lost, connected
 from .cross_validate import overridden, with_values
 from .fold_process import BrokenCodeError, answer_of, outcome_of
-from .folds import Data, Outcome, jobs_of, read_data, score, standard_error
+from .folds import HOLDS, Data, Outcome, Score, jobs_of, read_data, score, standard_error
 from .snapshot import take_snapshot
 from .space import Space, load_space
 from .sweep_study import (
@@ -68,6 +68,7 @@ class Settings(NamedTuple):
     Attributes:
         base: the parameters that the space does not name.
         changed: those of them that are not as in params.yaml.
+        hold: what is held out: writers, or ways of writing, of which there are then as many as ``folds``.
         steps: after how many folds a trial may be pruned, and at last all folds.
         trials: how many trials the study is to have in the end.
         kept: a folder for what the trials that are running have come to, so that nothing is lost with the client.
@@ -82,6 +83,11 @@ class Settings(NamedTuple):
     seeds: int
     steps: list[int]
     kept: Path
+    hold: str = "writers"
+
+    def score(self, outcomes: Mapping[tuple[int, int], Outcome]) -> Score:
+        """The score of some folds of a trial."""
+        return score(dict(outcomes), self.data, self.folds, self.hold)
 
 
 class _Running:
@@ -90,7 +96,8 @@ class _Running:
     def __init__(self, trial: "Trial", values: dict[str, Any], params: Params, settings: Settings) -> None:
         self.trial, self.number, self.values = trial, trial.number, values
         self.steps = list(settings.steps)
-        self.jobs = {(job.params.seed, job.fold): job for job in jobs_of(params, settings.folds, settings.seeds)}
+        jobs = jobs_of(params, settings.folds, settings.seeds, hold=settings.hold)
+        self.jobs = {(job.params.seed, job.fold): job for job in jobs}
         self.outcomes: dict[tuple[int, int], Outcome] = {}
         self.reported = set(
             trial.study.get_trials(deepcopy=False)[trial.number].intermediate_values
@@ -180,7 +187,7 @@ class Sweep:
                 return
             of_step = {key: outcome for key, outcome in running.outcomes.items() if key[1] < done}
             if done not in running.reported:
-                running.trial.report(score(of_step, self.settings.data, self.settings.folds).value, done)
+                running.trial.report(self.settings.score(of_step).value, done)
             if running.trial.should_prune():
                 self._end(running.trial, running.values, of_step, pruned=True)
                 return
@@ -205,7 +212,7 @@ class Sweep:
         if running:
             self.cluster.forget((number, key) for key in running.jobs)
         if outcomes and not failed:
-            found = score(dict(outcomes), self.settings.data, self.settings.folds)
+            found = self.settings.score(outcomes)
             value = found.value
             known |= {"by_fold": found.by_fold.tolist(), "standard_error": standard_error(found.by_fold)}
             names = next(iter(outcomes.values())).measures
@@ -304,17 +311,20 @@ def main() -> None:
     base = overridden(load_checked(), given.changes)
     space = load_space(given.space, base)
     data = read_data(base.features)
-    data.fold_of_rows(given.folds)
+    if given.hold == "ways":
+        given.folds, given.no_pruning = len(data.ways()), True  # the first ways are not like the others
+    else:
+        data.fold_of_rows(given.folds)  # rejects a wrong number
     if given.seeds < 1 or given.trials < 0:
         raise StageError(f"SEEDS must be at least 1 and TRIALS at least 0, got {given.seeds} and {given.trials}")
-    made_of = identity(space, base, given.folds, given.seeds, take_snapshot().of_results)
+    made_of = identity(space, base, given.folds, given.seeds, f"{take_snapshot().of_results} {given.hold}")
     name, uri = given.study or f"sweep-{made_of[:8]}", storage_uri(given.storage)
     study = open_study(uri, name, made_of, make_sampler(given.sampler, base.seed), not given.no_pruning)
     kept = project_root() / FOLDER / name
     kept.mkdir(parents=True, exist_ok=True)
     steps = [given.folds] if given.no_pruning else rungs(given.folds)
     changed = {key: _value_in(base, key) for key in (change.partition("=")[0] for change in given.changes)}
-    settings = Settings(space, base, changed, data, given.trials, given.folds, given.seeds, steps, kept)
+    settings = Settings(space, base, changed, data, given.trials, given.folds, given.seeds, steps, kept, given.hold)
     with database_faults(uri), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna's, of its own interfaces
         found = sweep_report.counts(study)
@@ -328,7 +338,7 @@ def main() -> None:
             values = {**settings.changed, **trial.user_attrs[RESULT]["values"]}
             say(f"\nTrial {trial.number} as an experiment, and its score again:")
             say(f"  {sweep_report.experiment(values)}")
-            say(f"  {sweep_report.measurement(values, given.folds, given.seeds)}")
+            say(f"  {sweep_report.measurement(values, given.folds, given.seeds, given.hold)}")
             if given.apply:
                 sweep_report.apply(values)
                 say("params.yaml has its values now")
@@ -349,6 +359,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--sampler", choices=SAMPLERS, default="tpe")
+    parser.add_argument("--hold", choices=HOLDS, default="writers", help="what a trial is measured on, as in make cv")
     parser.add_argument("--no-pruning", action="store_true", help="measure every trial on all folds")
     parser.add_argument("--study", help="a name instead of one made from space, parameters, data and code")
     parser.add_argument(

@@ -90,12 +90,13 @@ def experiment(values: Mapping[str, Any]) -> str:
     return " ".join(["dvc exp run", *(dvc_option(*item) for item in texts(values).items())])
 
 
-def measurement(values: Mapping[str, Any], folds: int, seeds: int) -> str:
+def measurement(values: Mapping[str, Any], folds: int, seeds: int, hold: str = "writers") -> str:
     """The command that gives a trial's score again."""
     changes = [f"{name}={text}" for name, text in texts(values).items()]
     short = " ".join(change.replace(", ", ",") for change in changes)
     quoted = f'"{short}"' if re.fullmatch(r"[\w.=,\[\] +-]+", short) else shlex.quote(shlex.join(changes))
-    return f"make cv FOLDS={folds} SEEDS={seeds} S={quoted}"
+    held_out = "HOLD=ways" if hold == "ways" else f"FOLDS={folds}"
+    return f"make cv {held_out} SEEDS={seeds} S={quoted}"
 
 
 def apply(values: Mapping[str, Any]) -> None:
