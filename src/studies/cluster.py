@@ -8,6 +8,8 @@ import contextlib
 import logging
 import platform
 import queue
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -263,13 +265,14 @@ def connected(address: str | None, workers: int | None = None, with_test: bool =
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set({"distributed.comm.timeouts.connect": f"{CONNECT_SECONDS} s"}))
         if not address:
-            local = LocalCluster(
-                n_workers=workers or CPU_COUNT,
-                threads_per_worker=1,
-                dashboard_address="127.0.0.1:0",  # any free port
-                memory_limit=0,
-                silence_logs=logging.CRITICAL,
-            )
+            with _interrupts_ignored():
+                local = LocalCluster(
+                    n_workers=workers or CPU_COUNT,
+                    threads_per_worker=1,
+                    dashboard_address="127.0.0.1:0",  # any free port
+                    memory_limit=0,
+                    silence_logs=logging.CRITICAL,
+                )
             stack.callback(local.close, timeout=5)
             address = local.scheduler_address
         try:
@@ -279,6 +282,22 @@ def connected(address: str | None, workers: int | None = None, with_test: bool =
             raise StageError(f"no Dask scheduler answers at {one_line(address, 100)}{said}") from None
         stack.callback(_close, client)
         yield Cluster(client, address, snapshot)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Ignore Ctrl-C in the block, for some seconds. The workers that are started in it ignore it for good.
+
+    A terminal sends it to all processes, and workers would answer with a traceback each. This process ends them.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _close(client: "Client") -> None:

@@ -45,7 +45,8 @@ def take_snapshot(with_test: bool = False) -> Snapshot:
 
 
 def _data_files(with_test: bool) -> list[Path]:
-    files = [path for path in sorted(paths.PROCESSED.glob("*")) if with_test or not path.name.startswith("test")]
+    kinds = ("schema", "training", *(["test"] if with_test else []))
+    files = [path for path in sorted(paths.PROCESSED.glob("*")) if path.name.startswith(kinds)]
     if not files:
         raise StageError(f"{paths.PROCESSED} has no files; `dvc repro preprocess` makes them")
     return files

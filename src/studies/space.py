@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DIGITS = 4  # of a number that is drawn, so that a command that sets it is short
 WITHOUT_INFLUENCE = {  # on cross-validation
     *("dataset", "synthetic_rows_per_writer", "split_by", "validation_writers", "validation_fraction", "split_seed"),
-    *("early_stopping", "refit", "seed", "diagnostics", "ece_bins", "mistakes_shown"),
+    *("extra_ink", "early_stopping", "refit", "seed", "diagnostics", "ece_bins", "mistakes_shown"),
 }
 
 

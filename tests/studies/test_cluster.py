@@ -1,6 +1,8 @@
 """A real Dask cluster of two workers: equal studies with one and two, and what is lost when something is killed."""
 
+import contextlib
 import io
+import os
 import signal
 import socket
 import subprocess
@@ -77,9 +79,9 @@ def training_processes() -> list[psutil.Process]:
     """The processes of this one's workers that train."""
     found = []
     for process in psutil.Process().children(recursive=True):
-        with_arguments = process.cmdline() if process.is_running() else []
-        if "fold_process" in with_arguments:
-            found.append(process)
+        with contextlib.suppress(psutil.Error):  # it may end meanwhile
+            if "fold_process" in process.cmdline():
+                found.append(process)
     return found
 
 
@@ -109,14 +111,17 @@ def test_one_worker_two_and_two_of_which_some_are_killed_give_the_same_study(pro
     rows = cross_validate.cross_validate(cross_validate.with_values(base, values, "a trial"), data.rows, FOLDS, 1)
     assert rows.log_loss == score
 
-    # and so does a client that is killed in the middle and started again
-    arguments = f"sweep --trials {TRIALS} --folds {FOLDS} --sampler random --no-pruning --study client --workers 2"
+    # and so does a client that is killed in the middle, started again, stopped by Ctrl-C, and started again
+    arguments = f"sweep --trials {TRIALS} --folds {FOLDS} --sampler random --no-pruning --study client --workers 1"
     told = [str(ROOT / "src"), *arguments.split(), "--space=space.yaml", f"--storage=sqlite:///{project}/client.db"]
-    client = start(*told, cwd=project)
-    while not list((project / "sweeps/client").glob("*.npz")) and client.poll() is None:
-        time.sleep(0.05)
-    client.kill()
-    client.communicate()
+    for stop in (signal.SIGKILL, signal.SIGINT):
+        before = {*(project / "sweeps/client").glob("*.npz")}
+        client = start(*told, cwd=project, start_new_session=True)
+        while not {*(project / "sweeps/client").glob("*.npz")} - before and client.poll() is None:
+            time.sleep(0.05)
+        os.killpg(client.pid, stop) if stop == signal.SIGINT else client.send_signal(stop)
+        said, faults = client.communicate()
+    assert (client.returncode, faults) == (130, "stopped; run the same command again to continue\n")
     said, faults = start(*told, cwd=project).communicate(timeout=100)
     assert ("make cv FOLDS=2 SEEDS=1 S=" in said, faults) == (True, "")
     study = load_study(study_name="client", storage=f"sqlite:///{project}/client.db")
