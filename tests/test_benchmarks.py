@@ -9,6 +9,7 @@ import contestants
 import numpy as np
 import pytest
 import scale
+import sweeps
 
 from neural_net.activations import softmax
 
@@ -86,3 +87,13 @@ def test_the_page_shows_the_results_that_are_kept() -> None:
     assert bench.core(records) in (ROOT / "docs/speed.md").read_text()
     assert bench.report(records) == (bench.RESULTS / "bench.md").read_text()
     assert not bench.unequal(records)
+
+
+def test_a_simulated_sweep_takes_the_trainings_time_and_no_less_than_one_training_or_the_client() -> None:
+    """4 trials of 5 trainings of 10 s; the client takes half a second for a trial and a tenth for a training."""
+    costs, start = sweeps.Costs(trial=0.5, training=0.1, dask=0, snapshot=0), sweeps.START_SECONDS
+    walls = {workers: sweeps.simulate(workers, 4, costs, lambda: 10.0) - start for workers in (1, 2, 20, 1000)}
+    assert walls[1] == pytest.approx(0.5 + 200 + 0.1)
+    assert walls[2] == pytest.approx(0.5 + 100 + 0.2, abs=1)
+    assert walls[20] == walls[1000]
+    assert walls[1000] == pytest.approx(4 * 0.5 + 10 + 5 * 0.1, abs=1.6)
