@@ -18,7 +18,7 @@ from pen.features import FEATURE_SETS
 from pen.recognizer import CLASSES, Recognizer
 from pipeline.model import Model
 
-from . import sources
+from . import interface, sources
 from .answers import plain
 from .bodies import INK, ROWS, Digits, Drawing, Invocation, ToPredict
 from .breaking import Breaker, ToBreak
@@ -76,8 +76,9 @@ def application(
     app = FastAPI(
         title="Pen-written digits",
         description=f"A network of {model.network.n_parameters:,} parameters, which reads {model.features}.",
-        docs_url=None,  # these two pages load their scripts from elsewhere
+        docs_url=None,  # FastAPI's two pages load their scripts from elsewhere
         redoc_url=None,
+        responses=interface.RESPONSES,
         redirect_slashes=False,
     )
     shelf = shelf or Shelf()
@@ -125,7 +126,7 @@ def _answer_predictions(app: FastAPI, model: Recognizer) -> None:
         told = [{"digit": digit} | {f"p{i}": share for i, share in enumerate(row)} for digit, row in answers]
         return JSONResponse({"predictions": told})
 
-    @app.post("/predict")
+    @app.post("/predict", responses={200: {"model": interface.Recognized}})
     def predict(asked: ToPredict) -> JSONResponse:
         """Recognize digits: the likeliest digit of each, and the probabilities of 0 to 9."""
         p = probabilities(asked.digits())
@@ -141,6 +142,10 @@ def _answer_page(app: FastAPI, model: Recognizer, shelf: Shelf) -> None:
     @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(STATIC / "index.html", headers=PAGE_HEADERS)
+
+    @app.get("/docs", include_in_schema=False)
+    def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(interface.page_of(app.openapi(), str(request.base_url).rstrip("/")), headers=PAGE_HEADERS)
 
     @app.get("/source/{name:path}", include_in_schema=False)
     def source(name: str) -> HTMLResponse:

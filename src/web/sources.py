@@ -30,8 +30,14 @@ def page_of(name: str) -> str | None:
         f'<span class="line" id="L{number}"><a href="#L{number}">{number}</a>{html.escape(line)}</span>'
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
     )
+    return plain_page(f"src/{name}", f'<pre tabindex="0">{lines}</pre>')
+
+
+def plain_page(title: str, content: str) -> str:
+    """A page without scripts: a title, and content that is HTML already."""
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f'<title>src/{html.escape(name)}</title><link rel="stylesheet" href="/static/page.css">'
-        f'<body class="source"><main><h1>src/{html.escape(name)}</h1><pre tabindex="0">{lines}</pre></main>'
+        f'<title>{html.escape(title)}</title><link rel="icon" href="/static/icon.svg" type="image/svg+xml">'
+        '<link rel="stylesheet" href="/static/page.css">'
+        f'<body class="source"><main><h1>{html.escape(title)}</h1>{content}</main>'
     )

@@ -29,10 +29,22 @@ def test_the_page_loads_only_what_the_server_has(app: Any) -> None:
     for text in (page.decode(), *(file.read_text() for file in files)):
         assert not re.search(r"""(src|href|url|import|from)\W{1,3}(https?:)?//""", text)
     loaded = re.findall(r'(?:src|href)="(/[^"#]*)"', page.decode())
-    assert {"/static/main.js", "/static/page.css", "/drawings/export", "/openapi.json"} <= set(loaded)
+    assert {"/static/main.js", "/static/page.css", "/drawings/export", "/docs"} <= set(loaded)
     for path in (*loaded, *(f"/static/{file.name}" for file in files)):
         assert ask(app, b"", path=path, method="GET")[0] == 200, path
     assert max(len(file.read_text().splitlines()) for file in files) <= 450
+
+
+def test_a_page_describes_every_request_and_answer(app: Any) -> None:
+    page = ask(app, b"", path="/docs", method="GET")[1].decode()
+    described = json.loads(ask(app, b"", path="/openapi.json", method="GET")[1])
+    assert re.findall(r"<code>([A-Z]+ /\S*)</code>", page) == [
+        f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods
+    ]
+    assert {"ToPredict", "Recognized", "Refused"} <= set(re.findall(r'href="#(\w+)"', page))
+    assert set(re.findall(r'href="#(\w+)"', page)) <= set(re.findall(r'id="(\w+)"', page))
+    assert "422" not in page  # wrong bodies are answered with 400
+    assert "<script" not in page
 
 
 def test_the_menus_are_the_librarys(app: Any) -> None:
