@@ -24,7 +24,7 @@ def labelled_drawings(path: str) -> Part:
         ink = parse_ink(Path(path).read_bytes(), path)
     except FileNotFoundError:
         raise StageError(
-            f"params.yaml: extra_ink: {path} does not exist; copy it there, and `git add` it for --queue and --temp"
+            f"params.yaml: extra_ink: {path} does not exist; copy it there, and `git add` it before --queue or --temp"
         ) from None
     except DataError as error:
         raise StageError(f"params.yaml: extra_ink: {error}") from None

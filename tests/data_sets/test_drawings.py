@@ -65,7 +65,7 @@ GOOD = format_ink(seven(7, 7))
 
 
 @pytest.mark.parametrize(("content", "params", "fault"), [
-    (None, {}, f"{PATH} does not exist; copy it there, and `git add` it for --queue and --temp"),
+    (None, {}, f"{PATH} does not exist; copy it there, and `git add` it before --queue or --temp"),
     (b"", {}, f"{PATH}, line 1: expected a digit such as"),
     (b"x,y\n1,2\n", {}, f"{PATH}, line 1: expected a digit such as"),
     (b"\x89PNG\r\n\x1a\n\x00", {}, f"{PATH}, line 1: expected a digit such as"),
