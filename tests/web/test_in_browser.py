@@ -154,6 +154,23 @@ def test_digits_drawn_with_the_pointer_are_recognized_as_in_the_pipeline(page: P
     assert (np.array(shown) == predicted).mean() > 0.98
 
 
+@browsing
+def test_an_answer_that_fails_loses_none_after_it(browser: Any) -> None:
+    script = """
+const done = arguments[0];
+import("/static/dom.js").then(async ({latest}) => {
+    const seen = [];
+    const call = latest(async (text) => { seen.push(text); await null; if (text === "wrong") throw new Error(text); });
+    const failed = call("wrong").catch(() => seen.push("caught"));
+    call("left out");
+    call("last");
+    await failed;
+    await call("wrong").catch(() => seen.push("told"));
+    done(seen);
+});"""
+    assert browser.execute_async_script(script) == ["wrong", "last", "wrong", "told"]
+
+
 def slow(stroke: np.ndarray) -> np.ndarray:
     """Hundreds of points that tremble, each of them twice."""
     rng, at = np.random.default_rng(0), np.linspace(0, len(stroke) - 1, 40 * len(stroke))

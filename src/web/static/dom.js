@@ -42,7 +42,7 @@ export function colour(name) {
   return found;
 }
 
-/** Call a function with the latest arguments, one call at a time; those in between are left out. */
+/** Call a function with the latest arguments, one call at a time; those in between are left out, and their errors. */
 export function latest(work) {
   let busy = false;
   let waiting = null;
@@ -54,7 +54,11 @@ export function latest(work) {
       while (waiting) {
         const now = waiting;
         waiting = null;
-        await work(...now);
+        try {
+          await work(...now);
+        } catch (error) {
+          if (!waiting) throw error; // or newer arguments may do
+        }
       }
     } finally {
       busy = false;
