@@ -305,6 +305,10 @@ def test_it_fits_every_screen(page: Page, browser: Any, width: int, theme: str) 
     for view in ("draw", "break", "step", "train", "draw"):
         go(browser, view)
         check_access(browser)
+    box, letters = browser.execute_script(
+        "return [consent.offsetHeight, parseFloat(getComputedStyle(document.body).fontSize)]"
+    )
+    assert box >= letters
     if PICTURES and width == 1280:
         browser.execute_script("scrollTo(0, 0); document.activeElement.blur()")
         browser.save_screenshot(str(PICTURES / "page.png"))
