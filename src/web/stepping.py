@@ -1,6 +1,7 @@
 """Step through: one digit goes forward and backward through a small network, with every number on the way."""
 
 import copy
+import dataclasses
 import re
 from collections import OrderedDict
 from threading import Lock
@@ -83,7 +84,8 @@ class Stepper:
         Returns:
             x (16,), what the network reads; layers, from the first on, each with its input, output, parameters and the
             gradients of all of them; logits, probabilities and loss with the gradient of the logits; after, the same
-            numbers after the optimizer's step, and how the parameters changed; code, the lines that computed it.
+            numbers after the optimizer's step, and how the parameters changed; constants, the optimizer's; code,
+            the lines that computed it.
         """
         network, truth = self.network(asked.network), np.array([asked.truth])
         optimizer = make_optimizer(asked.optimizer, lr=asked.lr)
@@ -105,6 +107,8 @@ class Stepper:
         }
         code = {"softmax": softmax, "loss": CrossEntropy.forward, "d_logits": CrossEntropy.backward}
         code["optimizer"] = type(optimizer)._update
+        constants = {field.name: getattr(optimizer, field.name, None) for field in dataclasses.fields(optimizer)}
+        found["constants"] = {name: value for name, value in constants.items() if isinstance(value, int | float)}
         return found | {"layers": layers, "code": {name: lines_of(function) for name, function in code.items()}}
 
 

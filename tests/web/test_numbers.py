@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from pen.features import FEATURE_SETS
 from pen.ink import join_strokes
 from pen.recognizer import Recognizer
 from pen.strokes import strokes_of
+from web.application import STATIC
 from web.digits import Shelf
 from web.live_training import GRID, MOST_TRAININGS, Settings, TooManyError, Trainer
 from web.toys import TOYS
@@ -134,6 +136,26 @@ def test_one_step_is_that_of_the_library(app: Any, shelf: Shelf, epochs: int) ->
         status, said = ask(app, b"", path=f"/source/{lines['file']}", method="GET")
         assert status == 200
         assert re.search(rf'id="L{lines["line"]}">.*def ', said.decode())
+
+
+FIRST_STEPS: dict[str, Callable[[Any, Any, dict[str, float]], Any]] = {  # as stepping.js writes them; without -lr
+    "sgd": lambda g, W, c: g,
+    "adagrad": lambda g, W, c: g / (np.sqrt(g**2) + c["eps"]),
+    "rmsprop": lambda g, W, c: g / (np.sqrt((1 - c["rho"]) * g**2) + c["eps"]),
+    "adam": lambda g, W, c: g / (np.sqrt(g**2) + c["eps"]),
+    "adamw": lambda g, W, c: c["weight_decay"] * W + g / (np.sqrt(g**2) + c["eps"]),
+    "lion": lambda g, W, c: np.sign(g),
+}
+
+
+@pytest.mark.parametrize("name", FIRST_STEPS)
+def test_the_formula_of_an_optimizer_gives_its_first_step(app: Any, name: str) -> None:
+    body = {"strokes": STROKES, "truth": 4, "network": {"hidden_layers": [5]}, "optimizer": name, "lr": 0.25}
+    found = told(app, "/step", body)
+    W, g = (np.array(found["layers"][0][array]) for array in ("W", "dW"))
+    change = found["after"]["parameters"]["linear1"]["change_W"]
+    assert -0.25 * FIRST_STEPS[name](g, W, found["constants"]) == pytest.approx(np.array(change), **EXACT)
+    assert re.search(rf"^  {name}: \[", (STATIC / "stepping.js").read_text(), re.MULTILINE)
 
 
 def events_of(trainer: Trainer, settings: Settings, most: int = 10_000) -> list[tuple[str, Any]]:

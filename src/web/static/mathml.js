@@ -2,7 +2,7 @@
 
 import { math } from "./dom.js";
 
-const OPERATORS = new Set(["=", "+", "−", "·", "(", ")", ",", "∑", "log", "[", "]", "⊙"]);
+const OPERATORS = new Set(["=", "+", "−", "·", "(", ")", ",", "∑", "log", "sign", "[", "]", "⊙"]);
 
 function token(word) {
   const derivative = word.match(/^d\((.+)\/(.+)\)$/);
@@ -12,6 +12,7 @@ function token(word) {
   }
   const fraction = word.match(/^(.+)\/\/(.+)$/);
   if (fraction) return math("mfrac", {}, ...fraction.slice(1).map((part) => math("mrow", {}, part.split("~").map(token))));
+  if (word.startsWith("√")) return math("msqrt", {}, token(word.slice(1)));
   const raised = word.match(/^(.+)\^(.+)$/);
   if (raised) return math("msup", {}, token(raised[1]), token(raised[2]));
   const indexed = word.match(/^(.+?)_(.+)$/);

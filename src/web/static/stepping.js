@@ -5,6 +5,17 @@ import { byId, el, field, latest, percent, short } from "./dom.js";
 import { formula } from "./mathml.js";
 import { code, matrix, sumOfProducts } from "./matrices.js";
 
+const LETTERS = { eps: "ε", rho: "ρ", weight_decay: "λ" };
+const BY_ROOT = "θ_new = θ − η · g//√s~+~ε";
+const FIRST_STEPS = { // averages start with this gradient, g
+  sgd: ["θ_new = θ − η · g"],
+  adagrad: ["s = g^2", BY_ROOT],
+  rmsprop: ["s = ( 1 − ρ ) · g^2", BY_ROOT],
+  adam: ["m̂ = g", "v̂ = g^2", "θ_new = θ − η · m̂//√v̂~+~ε"],
+  adamw: ["m̂ = g", "v̂ = g^2", "θ_new = θ − η · λ · θ − η · m̂//√v̂~+~ε"],
+  lion: ["θ_new = θ − η · sign ( g )"],
+};
+
 const column = (table, j) => table.map((row) => row[j]);
 
 /** A step: its title, its formula, its matrices and its code. `forth` is forward, `back` backward. */
@@ -61,8 +72,11 @@ function optimizer(found, truth, name, lr) {
     Object.entries(arrays).filter(([key]) => key.startsWith("change_")).map(([key, values]) => matrix(`change of ${layer}.${key.slice(7)}`, values)));
   const note = `After one step the loss is ${short(after.loss, 5)} instead of ${short(found.loss, 5)}, and the probability of ${truth} ` +
     `${percent(after.probabilities[truth], 2)} instead of ${percent(found.probabilities[truth], 2)}. No parameter moved by more than ${short(after.largest_change)}.`;
-  const formulas = name === "sgd" ? ["θ_new = θ − η · d(L/θ)"] : ["θ_new = θ + Δθ"];
-  return step("forth", `The optimizer's step: ${name}, η = ${lr}`, formulas, () => parts, [found.code.optimizer], note);
+  const formulas = ["g = d(L/θ)", ...(FIRST_STEPS[name] ?? ["θ_new = θ + Δθ"])];
+  const written = formulas.join();
+  const constants = Object.entries(LETTERS).filter(([, letter]) => written.includes(letter)).map(([key, letter]) =>
+    `, ${letter} = ${found.constants[key]}${letter === "λ" ? " for weights, 0 for biases" : ""}`);
+  return step("forth", `The optimizer's first step: ${name}, η = ${lr}${constants.join("")}`, formulas, () => parts, [found.code.optimizer], note);
 }
 
 export function startStepping(pad, model) {
