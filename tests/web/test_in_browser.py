@@ -218,6 +218,8 @@ def test_a_digit_is_drawn_with_the_mouse_taken_back_broken_and_stepped_through(p
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", tile)
     ActionChains(browser).move_to_element(tile).perform()
     wait_for(lambda: "unit" in browser.find_element("id", "readout").text, 10)
+    tile.send_keys("\ue015\ue014")  # its first unit, then the one beside it
+    assert "unit 1:" in browser.find_element("id", "readout").text
     browser.find_elements("css selector", "button.bar")[3].send_keys("")
     assert len(browser.find_elements("css selector", ".overlay .arrow")) == 8
 

@@ -7,7 +7,7 @@ const PER_ROW = 64; // units of a dense layer
 /** One layer: a caption and its tiles. `point` is called with (layer, place, text) and with null. */
 export class Tiles {
   constructor(layer, point) {
-    this.canvas = el("canvas", { role: "img" });
+    this.canvas = el("canvas", { role: "img", tabindex: 0 });
     this.caption = el("figcaption");
     this.node = el("figure", { class: "layer" }, this.caption, this.canvas);
     for (const kind of ["pointermove", "pointerdown"]) {
@@ -16,7 +16,16 @@ export class Tiles {
         if (place !== null) point(this.layer, place, this.text(place));
       });
     }
-    this.canvas.addEventListener("pointerleave", () => point(null));
+    for (const kind of ["pointerleave", "blur"]) this.canvas.addEventListener(kind, () => point(null));
+    let chosen = null; // with the keyboard
+    this.canvas.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.size[0], ArrowDown: this.size[0] }[event.key];
+      if (!step) return;
+      event.preventDefault();
+      const place = chosen === null ? 0 : chosen + step;
+      if (place >= 0 && place < this.layer.values.length) chosen = place;
+      point(this.layer, chosen, this.text(chosen));
+    });
     this.update(layer);
   }
 
