@@ -24,7 +24,7 @@ from .bodies import INK, ROWS, Digits, Drawing, Invocation, ToPredict
 from .breaking import Breaker, ToBreak
 from .collecting import Album, FullError, Labelled
 from .digits import Shelf
-from .drawing import Thinker, strokes_shown
+from .drawing import Thinker, ToUnit, strokes_shown
 from .live_training import Feed, Settings, TooManyError, Trainer
 from .server_limits import Bounds, refusal
 from .stepping import Stepper, ToStep
@@ -195,6 +195,11 @@ def _answer_page(app: FastAPI, model: Recognizer, shelf: Shelf) -> None:
     def contributions(asked: Drawing) -> Exact:
         """What each unit of the last hidden layer adds to each logit."""
         return Exact(thinker.contributions(asked.strokes))
+
+    @app.post("/added")
+    def added(asked: ToUnit) -> Exact:
+        """What each value of the layer before adds to a unit."""
+        return Exact(_tried(thinker.added, asked))
 
     @app.post("/break")
     def break_it(asked: ToBreak) -> Exact:

@@ -2,22 +2,30 @@
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from neural_net import Activation, Layer, Linear, Network
 from pen.features import FEATURE_SETS
 from pen.ink import resample
 from pen.recognizer import CLASSES, Recognizer
 
-from .bodies import features_of, ink_of
+from .bodies import Drawing, features_of, ink_of
 from .digits import Shelf
 
 SURE_FROM = 0.9  # calibrated probabilities: of the digits answered with less, more than a tenth would be wrong
 USUAL_SHARE, FAR = 0.99, 2.0  # far from all training digits: so many times as far as this share of held-out digits is
 NEAREST = 5  # training digits
+
+
+class ToUnit(Drawing):
+    """A drawing, and a unit of one of the layers that the page shows, counted from 0."""
+
+    layer: Annotated[int, Field(strict=True, ge=0)]
+    unit: Annotated[int, Field(strict=True, ge=0)]
 
 
 class Thinker:
@@ -83,6 +91,15 @@ class Thinker:
         bias = last.b if last.use_bias else np.zeros(last.n_out)
         return {"contributions": row[0][:, None] * last.W, "bias": bias, "logits": last.forward(row)[0]}
 
+    def added(self, asked: ToUnit) -> dict[str, Any]:
+        """What each value of the layer before a unit adds to it, as the page shows the layers.
+
+        Raises:
+            ValueError: if there is no such unit.
+        """
+        row = features_of(self.model, ink_of([asked.strokes]))
+        return {"added": added_to(self.model.network, row, asked.layer, asked.unit)}
+
     @cached_property
     def _rows(self) -> NDArray[np.float32]:
         return self.shelf.training.rows(self.model.features)
@@ -109,6 +126,36 @@ def layers_of(network: Network, row: NDArray[np.float32]) -> Iterator[dict[str, 
         if isinstance(layer, Activation) or layer is layers[-1]:
             kind = type(layer).__name__ if isinstance(layer, Activation) else "logits"
             yield {"name": layer.name, "kind": kind, "shape": x.shape[1:], "values": x[0].ravel().copy()}
+
+
+def added_to(network: Network, row: NDArray[np.float32], layer: int, unit: int) -> NDArray[np.float32]:
+    """``a_i dz/da_i`` for what a unit computes before its activation, ``z = b + sum over i of a_i W_i``.
+
+    Batch normalization after training is a part of W and b. The network's ``grads`` are overwritten.
+
+    Args:
+        layer, unit: the place among the layers of ``layers_of``, and among the numbers of this layer.
+
+    Returns:
+        one number for each value a of the layer before, or of the row.
+    """
+    with network.lock:
+        x, before, between, seen = row, row, list[Layer](), 0
+        for part in network.layers:
+            is_activation = isinstance(part, Activation)
+            if is_activation and seen == layer:
+                break
+            x = part.forward(x)
+            between.append(part)
+            if is_activation:
+                before, between, seen = x.copy(), [], seen + 1
+        if seen < layer or unit >= x.size:
+            raise ValueError(f"the network has no unit {unit} in layer {layer}")
+        grad = np.zeros_like(x)
+        grad.reshape(-1)[unit] = 1
+        for part in reversed(between):
+            grad = part.backward(grad)
+        return np.ravel(before * grad)
 
 
 def gradient_by_inputs(network: Network, row: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -218,8 +218,13 @@ def test_a_digit_is_drawn_with_the_mouse_taken_back_broken_and_stepped_through(p
     browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", tile)
     ActionChains(browser).move_to_element(tile).perform()
     wait_for(lambda: "unit" in browser.find_element("id", "readout").text, 10)
+    pictures = "return [...document.querySelectorAll('.layer canvas')].map(canvas => canvas.toDataURL())"
+    ActionChains(browser).move_to_element(pad).perform()
+    plain = browser.execute_script(pictures)
     tile.send_keys("\ue015\ue014")  # its first unit, then the one beside it
     assert "unit 1:" in browser.find_element("id", "readout").text
+    wait_for(lambda: browser.execute_script(pictures)[-3] != plain[-3], 10)  # what each value before adds
+    assert browser.execute_script(pictures)[-2:] == plain[-2:]
     browser.find_elements("css selector", "button.bar")[3].send_keys("")
     assert len(browser.find_elements("css selector", ".overlay .arrow")) == 8
 

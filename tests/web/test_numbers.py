@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.tools.lies import ask, small_model
 
-from neural_net import Network, dense_layers, evaluate, fit
+from neural_net import Linear, Network, dense_layers, evaluate, fit
 from pen.features import FEATURE_SETS
 from pen.ink import join_strokes
 from pen.recognizer import Recognizer
@@ -74,6 +74,20 @@ def test_stray_dots_and_trembling_are_no_part_of_a_drawing(
 ) -> None:
     row = FEATURE_SETS[model.features].of(strokes_of(join_strokes([meant], [0], [1], [1])))
     assert told(app, "/think", {"strokes": drawn})["row"] == pytest.approx(row[0], **EXACT)
+
+
+def test_what_is_added_to_a_unit_makes_up_its_value(app: Any, model: Recognizer) -> None:
+    shown, x = told(app, "/think", {"strokes": STROKES})["layers"], row_of(model)
+    linear = [layer for layer in model.network.layers if isinstance(layer, Linear)]
+    for number, layer in enumerate(linear):
+        z, scale = layer.forward(x)[0].copy(), 1 if number else 1 / np.sqrt(1 + 1e-5)  # of batch_norm, untrained
+        for unit in (0, len(z) - 1):
+            added = told(app, "/added", {"strokes": STROKES, "layer": number, "unit": unit})["added"]
+            assert np.array(added) == pytest.approx(scale * x[0] * layer.W[:, unit], **EXACT)
+            assert sum(added) + layer.b[unit] == pytest.approx(scale * z[unit], **EXACT)
+        x = np.array([shown[number]["values"]], dtype=np.float32)
+    for wrong in ({"layer": len(linear), "unit": 0}, {"layer": 0, "unit": 10**6}):
+        assert ask(app, json.dumps({"strokes": STROKES, **wrong}).encode(), path="/added")[0] == 400
 
 
 def test_the_page_says_when_it_is_unsure(app: Any, model: Recognizer) -> None:

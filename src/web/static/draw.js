@@ -14,6 +14,7 @@ export function startDrawing(pad) {
   let layers = [];
   let contributions = null; // of the drawing that is shown, once asked for
   let pointedAt = null; // a digit
+  let unitAt = ""; // the layer and the place of a tile
 
   const bars = new Bars(byId("probabilities"), (digit) => {
     pointedAt = digit;
@@ -31,16 +32,29 @@ export function startDrawing(pad) {
     if (contributions[place]) bars.addends(contributions[place]);
   });
 
+  const addedTo = latest(async (number, unit) => {
+    const { added } = await post("/added", { strokes: pad.ink, layer: number, unit });
+    if (unitAt === `${number} ${unit}`) layers[number - 1].paint(added);
+  });
+
   function pointAtTile(layer, place, text) {
     bars.addends(null);
+    const number = layers.findIndex((tiles) => tiles.layer === layer);
+    const unit = `${number} ${place}`;
+    if (unit !== unitAt) {
+      for (const tiles of layers) tiles.paint();
+      unitAt = unit;
+      if (number > 0 && pad.ink) addedTo(number, place).catch(() => {});
+    }
     if (thought) bars.show(thought.probabilities);
     byId("readout").textContent = text ?? "\u00a0";
-    if (layer && layer === layers.at(-2)?.layer) addends(place);
+    if (layer && layer === layers.at(-2)?.layer) addends(place).catch(() => {});
   }
 
   function show(found) {
     thought = found;
     contributions = null;
+    unitAt = "";
     byId("draw").classList.remove("empty");
     const confidence = percent(found.probabilities[found.digit]);
     byId("digit").textContent = found.unsure ? "?" : String(found.digit);

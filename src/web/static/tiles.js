@@ -68,13 +68,14 @@ export class Tiles {
     this.paint();
   }
 
-  paint() {
+  /** The outputs, or in their place what each of them adds to a unit of the next layer. */
+  paint(values = this.layer.values) {
     const [across, down] = this.size;
     const side = this.layer.kind === "logits" ? 40 : 20;
     Object.assign(this.canvas, { width: across * side, height: down * side });
     this.canvas.style.aspectRatio = `${across} / ${down}`;
     this.canvas.style.maxWidth = `${across * (this.layer.kind === "logits" ? 2.4 : 1)}rem`;
-    paintTiles(this.canvas, this.layer.values, across, side);
+    paintTiles(this.canvas, values, across, side);
   }
 }
 
