@@ -581,6 +581,7 @@ def answer(body: bytes) -> None:
 PAGE: dict[str, Any] = {
     "/predict": {"ink": [STROKES]},
     "/think": {"strokes": STROKES},
+    "/added": {"strokes": STROKES, "layer": 1, "unit": 3},
     "/break": {"strokes": STROKES, "switches": {"zeroed": "linear1", "noise": 0.5, "shuffle_points": True}},
     "/step": {"strokes": STROKES, "truth": 1, "network": {"hidden_layers": [3], "activation": "tanh"}, "lr": 0.1},
     "/drawings": {"strokes": STROKES, "digit": 1, "consent": True},
