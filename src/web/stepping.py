@@ -105,7 +105,7 @@ class Stepper:
             "largest_change": np.abs(network.params - before).max(),
             "parameters": changes(network, before),
         }
-        code = {"softmax": softmax, "loss": CrossEntropy.forward, "d_logits": CrossEntropy.backward}
+        code = {"softmax": softmax, "loss": CrossEntropy.compute, "d_logits": CrossEntropy.backward}
         code["optimizer"] = type(optimizer)._update
         constants = {field.name: getattr(optimizer, field.name, None) for field in dataclasses.fields(optimizer)}
         found["constants"] = {name: value for name, value in constants.items() if isinstance(value, int | float)}

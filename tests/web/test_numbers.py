@@ -146,6 +146,7 @@ def test_one_step_is_that_of_the_library(app: Any, shelf: Shelf, epochs: int) ->
     assert found["after"]["loss"] == pytest.approx(evaluate(same, x, y)[0], rel=1e-9)
     assert np.array(found["after"]["parameters"]["linear1"]["W"]) == pytest.approx(same["linear1"].W, rel=1e-9)
     ways = [layer[way] for layer in found["layers"] for way in ("forward", "backward")]
+    assert "np.log(" in found["code"]["loss"]["code"]
     for lines in (*found["code"].values(), *ways):
         status, said = ask(app, b"", path=f"/source/{lines['file']}", method="GET")
         assert status == 200
