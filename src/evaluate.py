@@ -20,7 +20,7 @@ from pipeline.model import read_model
 from pipeline.params import load_params
 from pipeline.rows import Rows, read_drawings, read_rows
 from pipeline.tables import columns_csv, metrics_json
-from pipeline.tabular.measures import balanced_accuracy, regression, rounded
+from pipeline.tabular.measures import balanced_accuracy, prefixed, regression
 from pipeline.tabular.model import TableModel, probability_names
 from runtime.files import write_bytes
 from tracking import reporter
@@ -47,16 +47,16 @@ def evaluate(p: NDArray, y: NDArray, writer: NDArray, ece_bins: int) -> dict[str
         intervals["_people"] = over_writers(right, writer)
     return {
         "n_test": len(y),
-        "test_log_loss": round(log_loss(p, y), 6),
-        "test_accuracy": round(accuracy(y, predicted), 6),
+        "test_log_loss": log_loss(p, y),
+        "test_accuracy": accuracy(y, predicted),
         **{
-            f"test_accuracy{of}_{end}": round(float(bound), 6)
+            f"test_accuracy{of}_{end}": float(bound)
             for of, interval in intervals.items()
             for end, bound in zip(("low", "high"), interval, strict=True)
         },
-        "test_macro_f1": round(macro_f1(predicted, y), 6),
-        "test_ece": round(expected_calibration_error(p, y, ece_bins), 6),
-        "test_left_to_a_person": round(rejection(p.max(axis=1), right, 0.999).share, 6),
+        "test_macro_f1": macro_f1(predicted, y),
+        "test_ece": expected_calibration_error(p, y, ece_bins),
+        "test_left_to_a_person": rejection(p.max(axis=1), right, 0.999).share,
     }
 
 
@@ -67,7 +67,7 @@ def before_and_after(before: Recognizer, after: Recognizer, rows: Rows, drawings
         n_drawings, of those held out; drawings_accuracy_before and _after; test_accuracy_before and _after.
     """
     return {"n_drawings": len(drawings.y)} | {
-        f"{name}_accuracy_{when}": round(accuracy(on.y, model.probabilities(on.X).argmax(axis=1)), 6)
+        f"{name}_accuracy_{when}": accuracy(on.y, model.probabilities(on.X).argmax(axis=1))
         for name, on in (("drawings", drawings), ("test", rows))
         for when, model in (("before", before), ("after", after))
     }
@@ -117,12 +117,12 @@ def evaluate_table(model: TableModel, rows: Rows, ece_bins: int) -> tuple[dict[s
     columns: dict[str, Any] = {"row": rows.row} | ({"group": rows.writer} if (rows.writer != "").any() else {})
     if model.target is not None:
         y, predicted = model.in_units(rows.y), model.numbers(rows.X)
-        metrics = {"n_test": len(y), **rounded(regression(predicted, y), "test")}
+        metrics = {"n_test": len(y), **prefixed(regression(predicted, y), "test")}
         return metrics, columns_csv(columns | {"label": y, "predicted": predicted}, "%.6g")
     p, names = model.probabilities(rows.X), np.array(model.classes)
     predicted = p.argmax(axis=1)
     metrics = evaluate(p, rows.y, rows.writer, ece_bins)
-    metrics["test_balanced_accuracy"] = round(balanced_accuracy(predicted, rows.y), 6)
+    metrics["test_balanced_accuracy"] = balanced_accuracy(predicted, rows.y)
     columns |= {"label": names[rows.y], "predicted": names[predicted]}
     columns |= dict(zip(probability_names(model.classes), p.T, strict=True))
     return metrics, columns_csv(columns, "%.6f")

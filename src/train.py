@@ -41,7 +41,7 @@ from pipeline.params import Params
 from pipeline.rows import Rows, read_drawings, read_rows
 from pipeline.schema import Schema, read_schema
 from pipeline.tables import metrics_json, records_csv
-from pipeline.tabular.measures import balanced_accuracy, regression, rounded
+from pipeline.tabular.measures import balanced_accuracy, prefixed, regression
 from pipeline.tabular.model import TableModel
 from runtime.checkpoint import Checkpoint, ResumableRun, fingerprint, resumable_run
 from runtime.progress import progress_bar
@@ -297,13 +297,13 @@ def main() -> None:
             "n_parameters": model.network.n_parameters,
             "epochs": len(history),
             **({} if params.early_stopping is None else {"best_epoch": best}),
-            "train_loss": round(train_loss, 6),
-            "train_accuracy": round(train_accuracy, 6),
-            "val_loss": round(val_loss, 6),
-            "val_accuracy": round(val_accuracy, 6),
-            "loss_floor": round(made.loss.floor(len(schema.classes) or 1), 6),
+            "train_loss": train_loss,
+            "train_accuracy": train_accuracy,
+            "val_loss": val_loss,
+            "val_accuracy": val_accuracy,
+            "loss_floor": made.loss.floor(len(schema.classes) or 1),
             **measures,
-            "temperature": round(temperature, 6),
+            "temperature": temperature,
         }
         if not schema.classes:  # a regression
             metrics = {name: value for name, value in metrics.items() if name not in OF_CLASSES}
@@ -332,11 +332,11 @@ def validation_measures(model: Model, validation: Rows) -> dict[str, float]:
     Unlike val_accuracy the balanced accuracy suits classes of unequal size. Errors have the label's unit.
     """
     if isinstance(model, TableModel) and model.target is not None:
-        return rounded(regression(model.numbers(validation.X), model.in_units(validation.y)), "val")
+        return prefixed(regression(model.numbers(validation.X), model.in_units(validation.y)), "val")
     p = model.probabilities(validation.X)
-    measures = {"val_log_loss": round(log_loss(p, validation.y), 6)}
+    measures = {"val_log_loss": log_loss(p, validation.y)}
     if isinstance(model, TableModel):
-        measures["val_balanced_accuracy"] = round(balanced_accuracy(p.argmax(axis=1), validation.y), 6)
+        measures["val_balanced_accuracy"] = balanced_accuracy(p.argmax(axis=1), validation.y)
     return measures
 
 

@@ -24,6 +24,6 @@ def regression(predicted: NDArray, y: NDArray) -> dict[str, float]:
     }
 
 
-def rounded(values: dict[str, float], prefix: str) -> dict[str, float]:
-    """Six significant digits of each, under names that begin with ``prefix``."""
-    return {f"{prefix}_{name}": float(f"{value:.6g}") for name, value in values.items()}
+def prefixed(values: dict[str, float], prefix: str) -> dict[str, float]:
+    """The same under names that begin with ``prefix``."""
+    return {f"{prefix}_{name}": value for name, value in values.items()}
