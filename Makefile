@@ -101,7 +101,7 @@ sweep: $(INSTALLED)  ## search for better parameters: make sweep TRIALS=40 SPACE
 		$(if $(WORKERS),--workers $(WORKERS)) $(if $(STORAGE),--storage '$(STORAGE)') $(if $(STUDY),--study '$(STUDY)') \
 		$(if $(SAMPLER),--sampler $(SAMPLER)) $(if $(filter 0,$(PRUNE)),--no-pruning) $(if $(HOLD),--hold $(HOLD)) $(if $(APPLY),--apply)
 
-report: $(INSTALLED)  ## test ten seeds, ensembles and other classifiers: docs/accuracy_results.md (20 minutes)
+report: $(INSTALLED)  ## test ten seeds, ensembles and other classifiers: docs/accuracy_results.md (2 to 5 minutes)
 	@$(BIN)/python -m dvc repro --quiet preprocess && $(RUN_PY) report $(if $(SCHEDULER),--scheduler '$(SCHEDULER)')
 
 original: $(INSTALLED)  ## reproduce the result of the project's first version: 96 % in 3500 steps of gradient descent
