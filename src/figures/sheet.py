@@ -60,7 +60,7 @@ def to_png(figure: Figure) -> bytes:
     packed = BytesIO()
     figure.set(dpi=DPI, facecolor=PAPER)
     canvas = FigureCanvasAgg(figure)
-    if layout := figure.get_layout_engine():
+    if figure.axes and (layout := figure.get_layout_engine()):
         layout.execute(figure)  # ``savefig`` would draw the whole figure for it, and then again
         figure.set_layout_engine("none")
     canvas.draw()

@@ -28,6 +28,7 @@ def recorder_is(tmp_path: Path, monkeypatch: Patch) -> Recorder:
     """Turn tracking on in an empty folder; what this returns makes other code the recorder."""
     for name in ("PENDIGITS_TRACKING", "MLFLOW_TRACKING_URI", "DVC_ROOT"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # two of equal length within a second would be taken for one
     monkeypatch.chdir(tmp_path)
     module = tmp_path / f"src{os.pathsep} ours/tracking/recorder.py"
     module.parent.mkdir(parents=True)
