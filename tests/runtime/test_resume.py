@@ -29,6 +29,8 @@ import train
 checkpoint.EVERY, train.__file__ = 0.02, __file__
 if "beside" in __file__:
     train.LONG, beside.cores = 0, lambda: 2
+report = train._Report.on_epoch_end
+train._Report.on_epoch_end = lambda *given: (report(*given), time.sleep(0.02))  # else it is over before it is killed
 if sys.argv[1:]:
     tell = beside.tell
     beside.tell = lambda epoch: (tell(epoch), time.sleep(0.03))
