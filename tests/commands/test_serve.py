@@ -182,7 +182,7 @@ SECONDS = 3  # for a connection, in these tests
 
 def start(folder: Path, port: int, log: Path) -> "subprocess.Popen[bytes]":
     """`make serve`, with fewer seconds for a connection and fewer file descriptors."""
-    code = "import os\nif os.name != 'nt': import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (500, 500))\n"
+    code = "import os\nif os.name != 'nt': import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (700, 700))\n"
     code += f"from commands import serve; serve.SECONDS = {SECONDS}\nfrom runtime import script; script.run(serve.main)"
     command = [sys.executable, "-c", code, str(folder), "--port", str(port)]
     with log.open("wb") as said:
@@ -290,7 +290,7 @@ def connections(port: int, number: int) -> list[socket.socket]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [10, 700 - serve.MOST_CONNECTIONS], ids=["than it takes", "than file descriptors"])
+@pytest.mark.parametrize("more", [10, 800 - serve.MOST_CONNECTIONS], ids=["than it takes", "than file descriptors"])
 def test_more_connections_are_refused_until_the_first_are_cut_off(port: int, more: int) -> None:
     idle = connections(port, serve.MOST_CONNECTIONS + more)
     if more < serve.MOST_CONNECTIONS:
