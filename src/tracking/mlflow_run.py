@@ -380,12 +380,16 @@ class Run:
         self._log_points([(key, value, moment, 0, model_id) for key, value in numbers.items()])
 
     def _log_points(self, points: list[Any]) -> None:
-        """Log (key, value, time, step), with or without a model's id, in as few calls as MLflow allows."""
-        from mlflow.entities import Metric
+        log_points(self.client, self.id, points)
 
-        metrics = [Metric(*point) for point in points]
-        for first in range(0, len(metrics), METRICS_A_CALL):
-            self.client.log_batch(self.id, metrics[first : first + METRICS_A_CALL])
+
+def log_points(client: Any, run_id: str, points: list[Any]) -> None:
+    """Log (key, value, time, step), with or without a model's id, in as few calls as MLflow allows."""
+    from mlflow.entities import Metric
+
+    metrics = [Metric(*point) for point in points]
+    for first in range(0, len(metrics), METRICS_A_CALL):
+        client.log_batch(run_id, metrics[first : first + METRICS_A_CALL])
 
 
 class _Served(NamedTuple):

@@ -12,7 +12,7 @@ from runtime.script import say
 
 from .contents import dataset_of, flat
 from .messages import now
-from .mlflow_run import METRICS_A_CALL, SWEEP, SWEEP_BEST
+from .mlflow_run import SWEEP, SWEEP_BEST, log_points
 from .store import Store, check_artifacts, one_line_faults, open_store
 
 TRIAL, PARENT = "sweep.trial", "mlflow.parentRunId"  # tags of a trial: its number, and the run of the study
@@ -71,34 +71,19 @@ class SweepRun:
         """
         if self._store is None:
             return
-        with self._one_line():
-            self._log(self._store, number, params, state, numbers, curves, seconds)
+        from mlflow.entities import Param
 
-    def _log(
-        self,
-        store: Store,
-        number: int,
-        params: Mapping[str, Any],
-        state: str,
-        numbers: Mapping[str, float],
-        curves: Mapping[str, Sequence[float]],
-        seconds: float,
-    ) -> None:
-        from mlflow.entities import Metric, Param
-
-        end = now()
+        store, end = self._store, now()
         tags = {SWEEP: self.study, TRIAL: str(number), "sweep.state": state, PARENT: self.id}
         tags |= {"dataset": self._dataset, "mlflow.user": os.environ.get("USER", "")}
         begun = end - round(1000 * seconds)
-        run = store.client.create_run(store.experiment_id, begun, tags, f"{self.study}-{number}").info.run_id
-        points = [Metric(name, value, end, 0) for name, value in numbers.items()]
-        points += [
-            Metric(name, value, end, step) for name, curve in curves.items() for step, value in enumerate(curve, 1)
-        ]
-        store.client.log_batch(run, points[:METRICS_A_CALL], [Param(*item) for item in flat(params).items()])
-        for first in range(METRICS_A_CALL, len(points), METRICS_A_CALL):
-            store.client.log_batch(run, points[first : first + METRICS_A_CALL])
-        store.client.set_terminated(run, "FAILED" if state == "failed" else "FINISHED", end)
+        points = [(name, value, end, 0) for name, value in numbers.items()]
+        points += [(name, value, end, step) for name, curve in curves.items() for step, value in enumerate(curve, 1)]
+        with self._one_line():
+            run = store.client.create_run(store.experiment_id, begun, tags, f"{self.study}-{number}").info.run_id
+            store.client.log_batch(run, params=[Param(*item) for item in flat(params).items()])
+            log_points(store.client, run, points)
+            store.client.set_terminated(run, "FAILED" if state == "failed" else "FINISHED", end)
 
     def end(self, status: str, numbers: Mapping[str, float], command: str, files: Iterable[Path] = ()) -> None:
         """Close the parent run as FINISHED, FAILED or KILLED.
