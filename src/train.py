@@ -153,21 +153,25 @@ def refit(
     run: ResumableRun,
     schema: Schema = PEN_DIGITS,
     second: beside.Beside | None = None,
+    part: str = REFIT,
+    title: str = "training on all rows",
 ) -> Model:
-    """Train on all rows as ``params`` says, up to the epoch whose weights the training that held some out ended with.
+    """Train on ``rows`` as ``params`` says, up to the epoch whose weights the training that held some out ended with.
 
     The learning rate of each epoch is the same as there.
 
     Args:
         second: the process that has done this meanwhile, or most of it.
+        part: of the run, by which its checkpoint is known.
+        title: of the progress bar.
     """
     stop = [_StopAfter(epochs)] if epochs < params.epochs else []
-    with progress_bar(epochs, "epoch", "training on all rows") as bar:
+    with progress_bar(epochs, "epoch", title) as bar:
 
         def show(epoch: float) -> None:
             bar.update(max(int(epoch) - bar.n, 0))
 
-        checkpoint = run.checkpoint(REFIT, quiet=second is not None and second.wait(show))
+        checkpoint = run.checkpoint(part, quiet=second is not None and second.wait(show))
         return train(params, rows, None, lambda record: show(record["epoch"]), stop, checkpoint, schema=schema)[0]
 
 
@@ -182,20 +186,6 @@ def refit_beside() -> None:
 
         if run.keeps_state:
             train(inputs.params, rows, None, tell, (), run.checkpoint(REFIT), inputs.made, inputs.schema)
-
-
-def without_drawings(
-    params: Params, epochs: int, rows: Rows, checkpoint: Checkpoint, schema: Schema = PEN_DIGITS
-) -> dict[Path, bytes]:
-    """The files of the network that as many epochs on ``rows``, without the user's drawings, make."""
-    with progress_bar(epochs, "epoch", "training without the drawings, to compare") as bar:
-
-        def on_epoch(record: dict[str, float]) -> None:
-            bar.update()
-
-        stop = [_StopAfter(epochs)] if epochs < params.epochs else []
-        model, _ = train(params, rows, None, on_epoch, stop, checkpoint, schema=schema)
-    return {paths.WITHOUT_DRAWINGS / name: content for name, content in model_files(model).items()}
 
 
 def fitted_temperature(params: Params, network: Network, rows: Rows) -> float:
@@ -284,11 +274,13 @@ def main() -> None:
         if params.refit:
             model = refit(params, best, rows.and_also(validation), run, schema, second)
             model.temperature = temperature
-        to_compare = {}
+        to_compare = dict[Path, bytes]()
         if n_without < len(rows.y):
             plain = rows.take(np.arange(n_without))
             given = plain.and_also(validation) if params.refit else plain
-            to_compare = without_drawings(params, best, given, run.checkpoint("without"), schema)
+            title = "training without the drawings, to compare"
+            without = refit(params, best, given, run, schema, part="without", title=title)
+            to_compare = {paths.WITHOUT_DRAWINGS / name: content for name, content in model_files(without).items()}
         metrics = {
             "dataset": schema.dataset,
             "n_train": len(rows.y),
