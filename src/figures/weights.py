@@ -23,7 +23,7 @@ def weights(layers: Sequence[tuple[str, Array]], dataset: str) -> Figure:
     rows = -(-len(layers) // 4)
     columns = -(-len(layers) // rows)
     subtitle = (
-        f"{sum(w.size for _, w in layers)} weights, biases left out; sd: standard deviation. "
+        f"{count(sum(w.size for _, w in layers), 'weight')}, biases left out; sd: standard deviation. "
         "Height: share of the layer's weights. Each layer has its own scale."
     )
     figure = sheet(HEADER + LINE + 0.5 + 2.1 * rows, f"{dataset}: weights of each layer", subtitle)
