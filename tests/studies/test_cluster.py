@@ -117,6 +117,9 @@ def test_one_worker_two_and_two_of_which_some_are_killed_give_the_same_study(pro
 
 @pytest.mark.slow
 def test_clients_that_are_killed_and_stopped_lose_nothing(project: Path) -> None:
+    params = project / "params.yaml"
+    longer = params.read_text().replace("epochs: 2\n", "epochs: 60\n")  # so that a trial runs when the one before ends
+    params.write_text(longer)
     arguments = "sweep --trials 1000 --folds 2 --sampler random --no-pruning --study s --workers 1 --space space.yaml"
     told = [str(ROOT / "src"), *arguments.split(), f"--storage=sqlite:///{project}/s.db"]
     for stop in (signal.SIGKILL, signal.SIGINT):
