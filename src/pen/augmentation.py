@@ -5,6 +5,7 @@ one by one, in their true proportions. So augmentation changes the ink, in the o
 and the changed ink is reduced to a row again.
 """
 
+from itertools import permutations, product
 from typing import Annotated
 
 import numpy as np
@@ -18,6 +19,8 @@ from .strokes import Floats, Mask, Strokes
 N_WAVES = 3  # of a bend
 DIGITS_AT_ONCE = 512  # half a megabyte of points
 
+EXCLUSIVE = ("backwards", "reordered", "joined", "ornamented", "plain")  # at most one is done to a digit
+
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Deviation = Annotated[float, Field(strict=True, ge=0, le=2)]
 
@@ -25,16 +28,19 @@ Deviation = Annotated[float, Field(strict=True, ge=0, le=2)]
 class Augmentation(BaseModel):
     """Makes of every digit's strokes a row that the same person, or another, might have written.
 
-    These are the keys of ``augment`` in params.yaml. The first five are shares of the digits to which each is done, as
-    far as it can be: they change the strokes' order and direction, in which people differ most. The others are the
-    standard deviations of normal variables that are drawn for every digit. 0, the default, switches a kind off.
+    These are the keys of ``augment`` in params.yaml. The first seven are shares of the digits to which each is done, as
+    far as it can be: they change the strokes, their order and their direction, in which people differ most. The others
+    are the standard deviations of normal variables that are drawn for every digit. 0, the default, switches a kind off.
 
     Attributes:
         backwards: the whole digit is written from its end to its start.
         reordered: the strokes are written in the opposite order, each in its own direction.
+        joined: two or three strokes are written as one, in the order and directions that make the lines between them
+            shortest, from the higher of the two ends.
         ornamented: a digit of one stroke gets another: a slash through 0, a foot under 1, a bar through 7.
         plain: a 0, 1 or 7 of more than one stroke keeps only the longest.
         restarted: a loop, one stroke that ends near its start, is begun at another of its points.
+        hooked: a short straight line is added: a share of the starts, and of the ends.
         apart: of how far each stroke is moved, in half sides of the digit.
         bend: of a smooth displacement, half a wave over the path, in half sides; two more, of two and of three half
             waves, have a half and a third of it.
@@ -50,9 +56,11 @@ class Augmentation(BaseModel):
 
     backwards: Share = 0.0
     reordered: Share = 0.0
+    joined: Share = 0.0
     ornamented: Share = 0.0
     plain: Share = 0.0
     restarted: Share = 0.0
+    hooked: Share = 0.0
     apart: Deviation = 0.0
     bend: Deviation = 0.0
     rotation: Deviation = 0.0
@@ -64,9 +72,9 @@ class Augmentation(BaseModel):
 
     @model_validator(mode="after")
     def _check_shares(self) -> "Augmentation":
-        exclusive = self.backwards + self.reordered + self.ornamented + self.plain
-        if exclusive > 1:
-            raise ValueError(f"backwards, reordered, ornamented and plain must add up to 1 at most, got {exclusive:g}")
+        total = sum(getattr(self, name) for name in EXCLUSIVE)
+        if total > 1:
+            raise ValueError(f"{', '.join(EXCLUSIVE)} must add up to 1 at most, got {total:g}")
         return self
 
     def __bool__(self) -> bool:
@@ -109,20 +117,26 @@ class Augmentation(BaseModel):
 
     def _written_otherwise(self, strokes: Strokes, digit: NDArray[np.int64], rng: np.random.Generator) -> Strokes:
         """The digits with their strokes in another order or direction, one more or fewer of them, loops restarted."""
-        chances = np.cumsum([self.backwards, self.reordered, self.ornamented, self.plain])
+        chances = np.cumsum([getattr(self, name) for name in EXCLUSIVE])
         drawn = np.searchsorted(chances, rng.random(len(digit)), side="right")
+        chosen = {name: drawn == i for i, name in enumerate(EXCLUSIVE)}
         points, stroke = strokes.points.copy(), strokes.stroke.copy()
         several = stroke[:, -1] > 0
-        if self.restarted:
-            loops = ~several & is_loop(points) & (drawn != 2) & (rng.random(len(digit)) < self.restarted)
-            points[loops] = _restarted(points[loops], rng)
-        points[drawn == 0], stroke[drawn == 0] = points[drawn == 0, ::-1], stroke[drawn == 0, ::-1]
-        _reorder(points, stroke, several & (drawn == 1))
         may_have_ornament = np.isin(digit, ORNAMENTED)
-        _leave_longest(points, stroke, several & may_have_ornament & (drawn == 3))
+        if self.restarted:
+            loops = ~several & is_loop(points) & ~chosen["ornamented"] & (rng.random(len(digit)) < self.restarted)
+            points[loops] = _restarted(points[loops], rng)
+        turned = chosen["backwards"]
+        points[turned], stroke[turned] = points[turned, ::-1], stroke[turned, ::-1]
+        _reorder(points, stroke, several & chosen["reordered"])
+        _join(points, stroke, several & chosen["joined"])
+        _leave_longest(points, stroke, several & may_have_ornament & chosen["plain"])
+        changed = Strokes(points, stroke)
         if self.ornamented:
-            return _ornamented(points, stroke, ~several & may_have_ornament & (drawn == 2), digit, rng)
-        return Strokes(points, stroke)
+            changed = _ornamented(changed, ~several & may_have_ornament & chosen["ornamented"], digit, rng)
+        if self.hooked:
+            changed = _hooked(changed, rng.random((len(digit), 2)) < self.hooked, rng)
+        return changed
 
     def _moments(self, n: int, n_points: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Where on the path to put the points: (n, n_points) shares of its length."""
@@ -208,15 +222,54 @@ def _leave_longest(points: Floats, stroke: NDArray[np.int8], rows: Mask) -> None
     stroke[chosen] = 0
 
 
+def _join(points: Floats, stroke: NDArray[np.int8], rows: Mask) -> None:
+    """Write the two or three strokes of these rows as one, in place.
+
+    Of all orders and directions, that with the shortest lines between the strokes is taken; a line has two directions,
+    and the pen begins at the higher end.
+    """
+    place = np.arange(points.shape[1])
+    for n_strokes in (2, 3):
+        chosen = np.flatnonzero(rows & (stroke[:, -1] == n_strokes - 1))
+        ways = list(product(permutations(range(n_strokes)), product((0, 1), repeat=n_strokes)))
+        order, turned = (np.array(part) for part in zip(*ways, strict=True))  # (ways, strokes), as they are written
+        of_stroke = stroke[chosen, :, None] == np.arange(n_strokes)
+        first, last = of_stroke.argmax(axis=1), len(place) - 1 - of_stroke[:, ::-1].argmax(axis=1)
+        ends = points[chosen[:, None, None], np.stack([first, last], axis=2)]  # (rows, strokes, 2, 2)
+        start, end = ends[:, order, turned], ends[:, order, 1 - turned]  # (rows, ways, strokes, 2)
+        between = np.linalg.norm(start[:, :, 1:] - end[:, :, :-1], axis=3).sum(axis=2)
+        between[start[:, :, 0, 1] < end[:, :, -1, 1]] = np.inf
+        best = between.argmin(axis=1)
+        when = np.argsort(order[best], axis=1)
+        sign = np.where(np.take_along_axis(turned[best], when, axis=1), -1, 1)
+        when, sign = (
+            np.take_along_axis(of_strokes, stroke[chosen].astype(np.intp), axis=1) for of_strokes in (when, sign)
+        )
+        sequence = np.argsort(2 * len(place) * when + sign * place, axis=1)
+        points[chosen], stroke[chosen] = points[chosen[:, None], sequence], 0
+
+
+# --- Hooks ------------------------------------------------------------------------------------------
+
+
+def _hooked(strokes: Strokes, ends: Mask, rng: np.random.Generator) -> Strokes:
+    """Add straight lines in any direction at these starts and ends, (n, 2), around a tenth of the digit's side long."""
+    points, stroke = strokes
+    length = ends * np.exp(_normal(rng, 0.5, ends.shape)) * np.float32(0.2)
+    angle = rng.uniform(0, 2 * np.pi, ends.shape).astype(np.float32)
+    lines = length[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=2)
+    points = np.concatenate([points[:, :1] + lines[:, :1], points, points[:, -1:] + lines[:, 1:]], axis=1)
+    return Strokes(points, np.concatenate([stroke[:, :1], stroke, stroke[:, -1:]], axis=1))
+
+
 # --- Ornaments --------------------------------------------------------------------------------------
 
 ORNAMENTED = (0, 1, 7)  # the digits that some people slash, foot or cross
 
 
-def _ornamented(
-    points: Floats, stroke: NDArray[np.int8], rows: Mask, digit: NDArray[np.int64], rng: np.random.Generator
-) -> Strokes:
+def _ornamented(strokes: Strokes, rows: Mask, digit: NDArray[np.int64], rng: np.random.Generator) -> Strokes:
     """Add a straight stroke to these rows. All rows get two points more: where nothing is added, the last one again."""
+    points, stroke = strokes
     points = np.concatenate([points, points[:, -1:], points[:, -1:]], axis=1)
     stroke = np.concatenate([stroke, stroke[:, -1:], stroke[:, -1:]], axis=1)
     for ornamented, middle_and_half in zip(ORNAMENTED, (_slash, _foot, _bar), strict=True):
