@@ -74,7 +74,8 @@ class Augmentation(BaseModel):
     def _check_shares(self) -> "Augmentation":
         total = sum(getattr(self, name) for name in EXCLUSIVE)
         if total > 1:
-            raise ValueError(f"{', '.join(EXCLUSIVE)} must add up to 1 at most, got {total:g}")
+            names = f"{', '.join(EXCLUSIVE[:-1])} and {EXCLUSIVE[-1]}"
+            raise ValueError(f"{names} must add up to 1 at most, got {total:g}")
         return self
 
     def __bool__(self) -> bool:

@@ -11,7 +11,7 @@ from pen.ink import Ink, eight_points
 from pen.strokes import Strokes, strokes_of
 
 FORM = ["apart", "bend", "rotation", "shear", "warp", "trim", "jitter"]
-ORDER = ["backwards", "reordered", "ornamented", "plain", "restarted"]
+ORDER = ["backwards", "reordered", "joined", "ornamented", "plain", "restarted", "hooked"]
 ALONE = [{kind: 0.1} for kind in FORM] + [{"aspect": 0.2, "rotation": 0.1}]
 N_INK = FEATURE_SETS["ink"].n_points
 
@@ -100,6 +100,7 @@ def test_reordered_writes_the_last_stroke_first_in_its_own_direction() -> None:
 
 @pytest.mark.parametrize(("kind", "strokes", "digit"), [
     ("reordered", ZIGZAG, 4),  # a single stroke
+    ("joined", ZIGZAG, 4),
     ("ornamented", CROSS, 7),  # two strokes already
     ("ornamented", ZIGZAG, 4),  # a digit that nobody ornaments
     ("plain", CROSS, 4),
@@ -107,6 +108,30 @@ def test_reordered_writes_the_last_stroke_first_in_its_own_direction() -> None:
 ])  # fmt: skip
 def test_what_does_not_apply_changes_nothing(kind: str, strokes: list, digit: int) -> None:
     np.testing.assert_allclose(rows(of(strokes), digit, **{kind: 1}), rows(of(strokes), digit), atol=1e-5)
+
+
+BODY, BAR = [(0, 100), (0, 60), (60, 40), (60, 10), (0, 0)], [(0, 100), (70, 100)]  # of a 5
+THREE = [[(0, 0), (100, 0)], [(0, 50), (60, 50)], [(0, 100), (0, 5)]]  # of an E
+
+
+@pytest.mark.parametrize(("strokes", "joined"), [
+    ([BODY, BAR], BAR[::-1] + BODY),  # of the two directions that from the top
+    ([BAR, BODY[::-1]], BAR[::-1] + BODY),
+    (THREE, THREE[1][::-1] + THREE[2] + THREE[0]),
+    ([BAR[::-1] + BODY[:3], BODY[2:]], BAR[::-1] + BODY),  # as written
+])  # fmt: skip
+def test_joined_writes_one_stroke_with_the_shortest_lines_between(strokes: list, joined: list) -> None:
+    np.testing.assert_allclose(rows(of(strokes), 5, joined=1), rows(of([joined]), 5), atol=0.08)
+    assert not ink_rows(of(strokes), joined=1)[..., 2].any()  # the pen stays down
+
+
+def test_hooked_lengthens_a_share_of_the_starts_and_of_the_ends() -> None:
+    lines = of(*[[[(0, 0), (100, 0)]]] * 2000)
+    made = Augmentation(hooked=0.3)(lines, np.full(2000, 1), np.random.default_rng(0)).reshape(-1, 8, 2)
+    moved = np.abs(np.diff(made[..., 1], axis=1)) > 1e-3  # (digits, 7): a hook leaves the level
+    assert moved[:, 0].mean() == pytest.approx(0.3, abs=0.04)
+    assert moved[:, -1].mean() == pytest.approx(0.3, abs=0.04)
+    assert not moved[:, 3].any()
 
 
 @pytest.mark.parametrize("digit", [0, 1, 7])

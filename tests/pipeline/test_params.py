@@ -73,7 +73,7 @@ def test_wrong_values_and_unknown_names_are_said_together(tmp_path: Path) -> Non
     ("augment", {"bend": -1}, "augment.bend must be greater than or equal to 0, got -1"),
     ("augment", {"trim": 0.3}, "augment.trim must be less than or equal to 0.2, got 0.3"),
     ("augment", {"bent": 0.1}, "augment.bent is not a parameter; did you mean augment.bend?"),
-    ("augment", {"plain": 0.6, "reordered": 0.6}, "augment: backwards, reordered, ornamented and plain must add up"),
+    ("augment", {"plain": 0.6, "reordered": 0.6}, "augment: backwards, reordered, joined, ornamented and plain must"),
     ("augment", 0.1, "augment must be keys and values, got 0.1"),
     ("own", {"path": "mine.csv", "label": "y"}, "own.path: must be a file in data/own, where `make new-data DATA=...`"),
     ("own", {"path": "data/own/a.csv", "label": "y", "name": "pendigits"}, "own.name: must not be one of pendigits, "),
