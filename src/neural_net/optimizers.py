@@ -19,7 +19,7 @@ from .values import Array, check, check_below_1, check_positive, copy_like, of_t
 
 _BLOCK = 49152  # numbers: five float32 vectors of these fit into a processor's second cache
 _STEPS_UNTIL_ROUNDING = 100
-Block = tuple[Array, Array, Array | None, dict[str, Array]]  # parts of params, grads, decays and the kept vectors
+Block = tuple[Array, Array, list[Array], dict[str, Array]]  # of params, of grads, what decays of params, what is kept
 _VECTORS = ("_params", "_grads", "_decays", "_blocks", "_frozen")
 
 
@@ -29,7 +29,7 @@ class Optimizer(Shown):
 
     Args:
         lr: the learning rate, a factor of every change.
-        weight_decay: before the update, weights shrink by ``lr * weight_decay`` of themselves, separately from the
+        weight_decay: before the update, weights are multiplied by ``1 - lr * weight_decay``, separately from the
             gradient ("decoupled", Loshchilov and Hutter 2019). Biases and normalization do not shrink.
         clip_norm: a longer gradient is scaled down to this length (Pascanu et al. 2013).
         clip_value: each number of the gradient is clipped to between minus and plus this.
@@ -72,21 +72,22 @@ class Optimizer(Shown):
 
         Args:
             params, grads: vectors of one length; clipping changes ``grads`` too.
-            decays: a vector with 1 where weight decay acts and 0 elsewhere; None: it acts everywhere.
+            decays: a vector with 1 where weight decay acts and 0 elsewhere; None: it acts everywhere. Its numbers are
+                read in the first step with these vectors.
             factor: the schedule's factor of the learning rate for this step.
             trained: the parts to change, in order; the gradients of the others become 0. None: all.
 
         Raises:
             ValueError: if the earlier steps were on another number of parameters.
         """
-        shrink, rates = self._begin(params, grads, decays, factor, trained)
-        self._change(self._blocks, shrink, rates)
+        left, rates = self._begin(params, grads, decays, factor, trained)
+        self._change(self._blocks, left, rates)
         self._end()
 
     def _begin(
         self, params: Array, grads: Array, decays: Array | None, factor: float, trained: tuple[slice, ...] | None
     ) -> tuple[float, dict[str, float]]:
-        """Count the step and clip the gradient; returns the share that weights shrink by, and the step's ``_rates``."""
+        """Count the step and clip the gradient; returns the share that decay leaves of a weight, and ``_rates``."""
         if not self.t:
             self._start(params)
         elif self._size != len(params):
@@ -107,16 +108,13 @@ class Optimizer(Shown):
             norm = _norm(grads)
             if norm > self.clip_norm:
                 grads *= self.clip_norm / norm
-        return float(lr * self.weight_decay), self._rates(lr)
+        return 1 - lr * self.weight_decay, self._rates(lr)
 
-    def _change(self, blocks: Iterable[Block], shrink: Any, rates: Mapping[str, Any]) -> None:
+    def _change(self, blocks: Iterable[Block], left: Any, rates: Mapping[str, Any]) -> None:
         """Shrink and update each block."""
-        for block, gradient, decay, state in blocks:
-            if self.weight_decay:
-                lost = np.multiply(block, shrink, out=state["scratch"])
-                if decay is not None:
-                    lost *= decay
-                block -= lost
+        for block, gradient, decaying, state in blocks:
+            for weights in decaying if self.weight_decay else ():
+                weights *= left
             self._update(block, gradient, **rates, **state)
 
     def _end(self) -> None:
@@ -157,7 +155,7 @@ class Optimizer(Shown):
                 part = slice(start, min(start + _BLOCK, end))
                 state = {name: vector[part] for name, vector in self.state.items()}
                 state["scratch"] = self._scratch[: part.stop - start]
-                self._blocks.append((params[part], grads[part], None if decays is None else decays[part], state))
+                self._blocks.append((params[part], grads[part], _decaying(params[part], decays, part), state))
         self._frozen = [gradient for gradient in (*self._frozen, grads[end:]) if len(gradient)]
 
     def _round_to_zero(self) -> None:
@@ -367,7 +365,7 @@ class Adam(Optimizer):
 
 @dataclass(eq=False, repr=False)
 class AdamW(Adam):
-    """``w -= lr * weight_decay * w``, then Adam's step (Loshchilov and Hutter 2019, algorithm 2).
+    """``w *= 1 - lr * weight_decay``, then Adam's step (Loshchilov and Hutter 2019, algorithm 2).
 
     It is Adam with a default weight decay of 0.01.
     """
@@ -407,6 +405,14 @@ class Lion(Optimizer):
         mean -= grads
         mean *= self.beta2
         mean += grads
+
+
+def _decaying(block: Array, decays: Array | None, part: slice) -> list[Array]:
+    """The pieces of a block that weight decay acts on."""
+    if decays is None:
+        return [block]
+    edges = np.flatnonzero(np.diff(decays[part] != 0, prepend=False, append=False))
+    return [block[start:stop] for start, stop in edges.reshape(-1, 2)]
 
 
 def _norm(v: Array) -> float:

@@ -252,22 +252,22 @@ class RecordedChange(Recording):
 
     def step(self, params: Array, grads: Array, decays: Array, factor: float, trained: Any) -> None:
         optimizer = self.optimizer
-        shrink, rates = optimizer._begin(params, grads, decays, factor, trained)
+        left, rates = optimizer._begin(params, grads, decays, factor, trained)
         if self.used and optimizer._blocks is self.blocks:
-            self._set(shrink, rates)
+            self._set(left, rates)
             for call in self.calls:
                 call()
         elif self.comparisons is None or self.used:
-            optimizer._change(optimizer._blocks, shrink, rates)
+            optimizer._change(optimizer._blocks, left, rates)
         else:
             changed = (params, *optimizer.state.values())
             before = [array.copy() for array in changed]
-            optimizer._change(optimizer._blocks, shrink, rates)
+            optimizer._change(optimizer._blocks, left, rates)
             after = [array.copy() for array in changed]
             for array, content in zip(changed, before, strict=True):
                 array[...] = content
             try:
-                self._try(shrink, rates)
+                self._try(left, rates)
                 self.agree(*zip(changed, after, strict=True))
             except NotRepeatableError:
                 self.comparisons = None
@@ -276,30 +276,30 @@ class RecordedChange(Recording):
             self.count()
         optimizer._end()
 
-    def _set(self, shrink: float, rates: Mapping[str, float]) -> None:
-        self.shrink[...] = shrink
+    def _set(self, left: float, rates: Mapping[str, float]) -> None:
+        self.left[...] = left
         for name, rate in rates.items():
             self.rates[name][...] = rate
 
-    def _try(self, shrink: float, rates: Mapping[str, float]) -> None:
+    def _try(self, left: float, rates: Mapping[str, float]) -> None:
         blocks, trace = self.optimizer._blocks, self.tape.trace
         if self.comparisons == -1:
             self.blocks, dtype = blocks, blocks[0][0].dtype
-            self.shrink, self.rates = np.empty((), dtype), {name: np.empty((), dtype) for name in rates}
-            self._set(shrink, rates)
+            self.left, self.rates = np.empty((), dtype), {name: np.empty((), dtype) for name in rates}
+            self._set(left, rates)
             traced = [
                 (
                     trace(p),
                     trace(g),
-                    None if d is None else trace(d),
+                    [trace(part) for part in d],
                     {n: trace(kept) for n, kept in state.items()},
                 )
                 for p, g, d, state in blocks
             ]
             self.calls = self.tape.calls = list[Call]()
-            self.optimizer._change(traced, trace(self.shrink), {name: trace(rate) for name, rate in self.rates.items()})
+            self.optimizer._change(traced, trace(self.left), {name: trace(rate) for name, rate in self.rates.items()})
             return
-        self._set(shrink, rates)
+        self._set(left, rates)
         for call in self.calls:
             call()
 

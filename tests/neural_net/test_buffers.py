@@ -91,7 +91,7 @@ def test_losses_allocate_nothing_that_grows_with_the_batch(loss: Any, weighted: 
 )
 def test_optimizers_allocate_nothing_that_grows_with_the_network(name: str, own: dict[str, Any]) -> None:
     options = {"weight_decay": 0.1, "clip_norm": 1.0, "clip_value": 0.1} | own
-    optimizer, vectors = make_optimizer({name: options}), np.ones((3, 100_000), np.float32)
+    optimizer, vectors = make_optimizer({name: options}), list(np.ones((3, 100_000), np.float32))
     assert _peak(lambda: optimizer.step(*vectors)) < 10_000
 
 
