@@ -48,7 +48,7 @@ class Conv1D(Layer):
     """
 
     added_options = ("dilation", "use_bias")
-    passing = ("x", "y", "grad_out", "grad_in", "turned", "columns", "_products", "_sums", "_products_back")
+    passing = ("x", "y", "grad_out", "grad_in", "columns", "_products", "_sums", "_turns", "_products_back")
     x: Array | None = None
     grad_out: Array | None = None
     W: Array
@@ -139,7 +139,8 @@ class Conv1D(Layer):
             (_windows(grad_out, points), _matrix(turned[part]), grad_in[:, q])
             for q, (points, part) in enumerate(self._read_by)
         ]
-        self.turned, self.grad_in, self.grad_out = turned, grad_in, grad_out
+        self._turns = [(turned[place], self.W[k].T) for place, k in enumerate(self._turned)]
+        self.grad_in, self.grad_out = grad_in, grad_out
 
     def forget(self) -> None:
         super().forget()
@@ -165,7 +166,8 @@ class Conv1D(Layer):
         self.backward_parameters(grad_out)
         if self._copied(len(grad_out)):
             return self._backward_to_copies(grad_out)
-        self.turned[...] = self.W[self._turned].swapaxes(1, 2)
+        for place, at_k in self._turns:
+            place[...] = at_k
         for windows, part, at_q in self._products_back:
             np.matmul(windows, part, out=at_q)
         return self.grad_in
