@@ -223,7 +223,7 @@ class Dropout(Layer):
         return np.multiply(grad_out, self.scale, out=self.buffer("grad_in", grad_out.shape))
 
 
-_DRAWN_AT_ONCE = 16384  # numbers, so that memory stays bounded
+_DRAWN_AT_ONCE = 32768  # numbers, so that memory stays bounded
 
 Given = ParamSpec("Given")
 
@@ -305,14 +305,20 @@ class Chain(Layer):
         return grad_out
 
     def backward_parameters(self, grad_out: Array) -> None:
-        for layer in self.layers[:0:-1]:
-            grad_out = layer.backward(grad_out)
-        self.layers[0].backward_parameters(grad_out)
+        backward_parameters(self.layers, grad_out)
 
     def forget(self) -> None:
         super().forget()
         for layer in self.layers:
             layer.forget()
+
+
+def backward_parameters(layers: Sequence[Layer], grad_out: Array) -> None:
+    """Fill the gradients of layers that follow each other, back to the first one with parameters."""
+    first = next((i for i, layer in enumerate(layers) if layer.n_parameters), 0)
+    for layer in layers[:first:-1]:
+        grad_out = layer.backward(grad_out)
+    layers[first].backward_parameters(grad_out)
 
 
 def handed_out(layer: Layer) -> Layer:

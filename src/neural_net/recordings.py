@@ -12,6 +12,7 @@ import numpy as np
 
 from .capture import Call, NotRepeatableError, Tape, Traced
 from .layer import Layer
+from .layers import backward_parameters
 from .losses import Loss
 from .optimizers import Optimizer
 from .over_steps import gradient
@@ -311,9 +312,11 @@ def _forward(layers: Sequence[Layer], x: Array) -> Array:
 
 
 def _backward(layers: Sequence[Layer], grad: Array, first: bool) -> Any:
-    for layer in layers[:0:-1]:
+    if first:
+        return backward_parameters(layers, grad)
+    for layer in reversed(layers):
         grad = layer.backward(grad)
-    return layers[0].backward_parameters(grad) if first else layers[0].backward(grad)
+    return grad
 
 
 def _entry(place: Array, calls: list[Call], later: list[Call]) -> Array:
