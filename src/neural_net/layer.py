@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from .memory import aligned, batch_order
+from .memory import Order, aligned, batch_order
 from .parts import Shown, arguments, options
 from .values import Array, Shape, check, fitting
 from .views import Places, Views
@@ -65,7 +65,7 @@ class Layer(Views, Shown):
         self.state = {}
         self.shape_in: Shape = ()
         self.shape_out: Shape = ()
-        self._buffers: dict[tuple[str, Shape], Array] = {}
+        self._buffers: dict[tuple[str, Shape, Order | None], Array] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let a class from outside of the package return another dtype than it is given, but no other shape."""
@@ -208,13 +208,19 @@ class Layer(Views, Shown):
 
     # Buffers: after the first step, a step allocates no memory
 
-    def buffer(self, name: str, shape: Shape, dtype: Any = None, fill: float | None = None) -> Array:
-        """An array to write into, always the same one for the same name and shape. ``fill`` is its first content."""
-        found = self._buffers.get((name, shape))
+    def buffer(
+        self, name: str, shape: Shape, dtype: Any = None, fill: float | None = None, order: Order | None = None
+    ) -> Array:
+        """An array to write into, always the same one for the same name, shape and order (None: ``batch_order``).
+
+        ``fill`` is its first content.
+        """
+        found = self._buffers.get((name, shape, order))
         if found is None:
             if len(self._buffers) >= _MOST_BUFFERS:  # many batch sizes: start again, so that memory stays bounded
                 self._buffers.clear()
-            found = self._buffers[name, shape] = aligned(shape, dtype or self.dtype, batch_order(shape))
+            found = aligned(shape, dtype or self.dtype, order or batch_order(shape))
+            self._buffers[name, shape, order] = found
             if fill is not None:
                 found.fill(fill)
         return found

@@ -17,6 +17,7 @@ from .activations import ACTIVATIONS, make_activation
 from .convolution import AveragePool1D, Conv1D, MaxPool1D, as_rows_of_channels
 from .initializers import check_initializer, initialize
 from .layer import Layer
+from .memory import Order, batch_order
 from .normalization import BatchNorm, LayerNorm
 from .parts import make, same_class
 from .values import Array, Rng, Shape, check, check_below_1, check_count, generator, listed
@@ -43,8 +44,8 @@ class Linear(Layer):
     """
 
     added_options = ("use_bias",)
-    passing = ("Wb", "WbT", "dWb", "batch", "inputs", "factors", "x1T", "y")
-    batch: Shape = ()  # the shape of the batches that the present buffers are for
+    passing = ("Wb", "WbT", "dWb", "batch", "inputs", "factors", "x1T", "y", "grad_in")
+    batch: tuple[Shape, bool] | None = None  # the shape and order of the batches that the present buffers are for
     W: Array
     b: Array
     dW: Array
@@ -83,12 +84,16 @@ class Linear(Layer):
         self.place("dWb", grads.reshape(-1, self.n_out))
         self.place("WbT", self.Wb.T)
 
-    def _arrange(self, shape: Shape) -> None:
-        """Get the buffers for batches of this shape. Their views are made here once instead of in every step."""
-        self.batch = shape
-        *axes, n_in = shape
-        x1, self.y = self.buffer("input", (*axes, len(self.Wb)), fill=1), self.output((*axes, self.n_out))
-        self.inputs = x1[..., :n_in]
+    def _arrange(self, x: Array) -> None:
+        """Get the buffers for batches like x, in its order of memory, and make their views once instead of every step.
+
+        Rows one after the other come from a flatten, which needs the gradient in that order, too, or are the network's.
+        """
+        self.batch = x.shape, x.flags.c_contiguous
+        *axes, n_in = x.shape
+        order: Order = "C" if x.flags.c_contiguous else batch_order(x.shape)
+        x1, self.y = self.buffer("input", (*axes, len(self.Wb)), fill=1, order=order), self.output((*axes, self.n_out))
+        self.inputs, self.grad_in = x1[..., :n_in], self.buffer("grad_in", x.shape, order=order)
         rows, results = x1.reshape(-1, len(self.Wb)), self.y.reshape(-1, self.n_out)
         self.x1T = rows.T
         # y = [x 1] Wb; transposed if y is column by column in memory, because dot needs a C-contiguous result
@@ -96,11 +101,11 @@ class Linear(Layer):
 
     def forget(self) -> None:
         super().forget()
-        self.batch = ()
+        self.batch = None
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        if x.shape != self.batch:
-            self._arrange(x.shape)
+        if (x.shape, x.flags.c_contiguous) != self.batch:
+            self._arrange(x)
         self.inputs[...] = x
         left, right, result = self.factors
         left.dot(right, result)
@@ -108,17 +113,18 @@ class Linear(Layer):
 
     def backward(self, grad_out: Array) -> Array:
         self.backward_parameters(grad_out)
-        grad_in = self.buffer("grad_in", self.batch)
-        if grad_out.ndim == 2:
-            self.W.dot(grad_out.T, grad_in.T)  # dL/dx = dL/dy W^T, transposed
+        grad_in = self.grad_in
+        if grad_in.flags.c_contiguous:
+            self._rows(grad_out).dot(self.W.T, grad_in.reshape(-1, grad_in.shape[-1]))  # dL/dx = dL/dy W^T
         else:
-            as_rows_of_channels(self, grad_out).dot(self.W.T, grad_in.reshape(-1, self.batch[-1]))
+            self.W.dot(grad_out.T, grad_in.T)  # the same, transposed
         return grad_in
 
     def backward_parameters(self, grad_out: Array) -> None:
-        if grad_out.ndim > 2:
-            grad_out = as_rows_of_channels(self, grad_out)
-        self.x1T.dot(grad_out, self.dWb)  # [x 1]^T dL/dy
+        self.x1T.dot(self._rows(grad_out), self.dWb)  # [x 1]^T dL/dy
+
+    def _rows(self, grad_out: Array) -> Array:
+        return grad_out if grad_out.ndim == 2 else as_rows_of_channels(self, grad_out)
 
 
 class Reshape(Layer):

@@ -6,10 +6,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+Order = Literal["C", "F"]
 ALIGNMENT = 64  # bytes: a line of the processor's cache, and the longest vector register
 
 
-def aligned(shape: tuple[int, ...], dtype: Any, order: Literal["C", "F"] = "C") -> NDArray[Any]:
+def aligned(shape: tuple[int, ...], dtype: Any, order: Order = "C") -> NDArray[Any]:
     """An uninitialised array whose memory begins at a multiple of ``ALIGNMENT``, which NumPy's ``empty`` does not do.
 
     Arithmetic on vectors in the second cache is about a tenth faster so.
@@ -26,7 +27,7 @@ def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
-def batch_order(shape: tuple[int, ...]) -> Literal["C", "F"]:
+def batch_order(shape: tuple[int, ...]) -> Order:
     """The order of a batch in memory: rows of numbers column by column, other samples one after the other.
 
     A sum or maximum over the few outputs of a row is then computed for all rows at once, and an input without the
