@@ -172,7 +172,8 @@ def _bends(waves: Floats, n_points: int) -> Floats:
     """A smooth displacement of each point, (n, n_points, 2): the sum of waves of these heights, (n, N_WAVES, 2)."""
     number = np.arange(1, N_WAVES + 1)
     shapes = np.sin(np.pi * np.outer(np.linspace(0, 1, n_points), number)) / number
-    return shapes.astype(np.float32) @ waves
+    complex_waves = waves.view(np.complex64)[..., 0]  # x + i y, so that it is one product of two matrices
+    return (complex_waves @ shapes.T.astype(np.complex64)).view(np.float32).reshape(-1, n_points, 2)
 
 
 def _in_between(moments: NDArray[np.float64], n_points: int) -> NDArray[np.float64]:

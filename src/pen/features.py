@@ -69,14 +69,9 @@ FEATURE_SETS = {
 
 def stretch(paths: Floats) -> Floats:
     """Stretch each axis of each path, (n, points, 2), to -1..1; an axis without extent becomes -1."""
-    low, high = _extremes(paths)
-    return (paths - low) * (2 / np.maximum(high - low, np.float32(1e-6))) - 1
-
-
-def _extremes(paths: Floats) -> tuple[Floats, Floats]:
-    """The least and the most of each axis of each path: twice (n, 1, 2)."""
     by_point = np.ascontiguousarray(paths.swapaxes(0, 1))  # the points one after the other: several times as fast
-    return by_point.min(axis=0)[:, None], by_point.max(axis=0)[:, None]
+    low, high = by_point.min(axis=0), by_point.max(axis=0)
+    return ((by_point - low) * (2 / np.maximum(high - low, np.float32(1e-6))) - 1).swapaxes(0, 1)
 
 
 def framed(paths: Floats) -> Floats:
@@ -96,14 +91,17 @@ def points_at(paths: Floats, moments: NDArray[np.float64]) -> Floats:
     Returns:
         (n, m, channels).
     """
-    n, _, n_channels = paths.shape
+    n = len(paths)
     dx, dy = (np.diff(paths[..., axis], axis=1) for axis in (0, 1))  # one by one: along an axis of two NumPy is slow
     steps = np.sqrt(dx * dx + dy * dy)
     arcs = np.zeros(paths.shape[:2])
     np.cumsum(steps, axis=1, out=arcs[:, 1:])
     arcs /= np.maximum(arcs[:, -1:], 1e-6)
-    # All paths end to end, path i from 2 i to 2 i + 1, so that one call finds the places in all of them.
+    # All paths end to end, path i from 2 i to 2 i + 1, so that one call finds the places in all of them. It does so for
+    # two channels, as the parts of a complex number.
     offset = 2.0 * np.arange(n)[:, None]
     wanted, known = (moments + offset).ravel(), (arcs + offset).ravel()
-    found = [np.interp(wanted, known, paths[..., channel].ravel()) for channel in range(n_channels)]
-    return np.stack(found, axis=1, dtype=np.float32).reshape(*moments.shape, n_channels)
+    xy = np.ascontiguousarray(paths[..., :2], np.float32).view(np.complex64).ravel()
+    found = [np.interp(wanted, known, xy).astype(np.complex64).view(np.float32)]
+    found += [np.interp(wanted, known, rest.ravel()) for rest in np.moveaxis(paths[..., 2:], 2, 0)]
+    return np.concatenate([part.reshape(*moments.shape, -1) for part in found], axis=2, dtype=np.float32)
