@@ -48,7 +48,7 @@ import split  # noqa: E402
 from commands import champion, compare, doctor, ranking, serve  # noqa: E402
 from data_sets import download, pen_files, pendigits, synthetic, unipen  # noqa: E402
 from neural_net import DivergedError, Network, StateError, Training, WeightAverage, dense_layers  # noqa: E402
-from pen.augmentation import Augmentation  # noqa: E402
+from pen.augmentation import EXCLUSIVE, Augmentation  # noqa: E402
 from pen.features import FEATURE_SETS  # noqa: E402
 from pen.ink import DataError, Ink, eight_points, join_strokes  # noqa: E402
 from pen.recognizer import Recognizer, recognizer_files  # noqa: E402
@@ -243,8 +243,7 @@ as_npz = partial(as_zip, method=zipfile.ZIP_STORED)
 
 # --- The data's files ------------------------------------------------------------------------------------------------
 
-KINDS = list(Augmentation.model_fields)
-BENT = Augmentation(**dict.fromkeys(KINDS[:4], 0.25), **dict.fromkeys(KINDS[4:11], 1.0), trim=0.2, jitter=1.0)
+BENT = Augmentation(**dict.fromkeys(Augmentation.model_fields, 1.0) | dict.fromkeys(EXCLUSIVE, 0.2) | {"trim": 0.2})
 CONTENTS = {"pendigits.tra": b"1" * 900, "pendigits.tes": b"ab" * 99, "pendigits-orig.tra": b"xyz" * 99}
 CONTENTS |= {"pendigits-orig.tes": bytes(range(250))}
 TWO_WRITERS = pendigits.TRAINING._replace(rows=4, writers=2)
