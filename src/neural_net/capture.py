@@ -9,6 +9,7 @@ A tape knows only what went through traced arrays: whoever repeats it must first
 stands for, on other data.
 """
 
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -37,7 +38,7 @@ class Tape:
     def trace(self, array: Array) -> Any:
         """A view of the array whose operations go onto this tape."""
         traced = array.view(Traced)
-        traced.tape = self
+        traced.tape = weakref.proxy(self)  # calls hold arrays, and Python does not find cycles through arrays
         return traced
 
     def keep(self, result: Any, again: Call, sources: Iterable[Any]) -> Any:
@@ -56,7 +57,7 @@ class Tape:
 class Traced(np.ndarray):
     """See the module."""
 
-    tape: Tape
+    tape: Tape  # a weak reference
 
     def __array_finalize__(self, source: Any) -> None:
         if isinstance(source, Traced):

@@ -1,6 +1,8 @@
 """Recorded steps give the same bits as plain ones, and what cannot be recorded is called as it is."""
 
+import gc
 import threading
+import weakref
 from typing import Any
 
 import numpy as np
@@ -147,3 +149,12 @@ def test_trainings_in_several_threads_record_by_themselves() -> None:
     for thread in threads:
         thread.join()
     assert found == [wanted] * 4
+
+
+def test_recordings_are_freed_with_their_training() -> None:
+    network, training = train(dense_layers([8], 4, "relu"), True)
+    step = training.steps.of(X[:42])
+    tapes = [weakref.ref(piece.tape) for piece in (*step.parts, step.recorded_loss, step.recorded_change)]
+    del network, training, step
+    gc.collect()
+    assert [tape() for tape in tapes] == [None] * len(tapes)
