@@ -65,7 +65,7 @@ def to_png(figure: Figure) -> bytes:
         figure.set_layout_engine("none")
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(packed, format="png", optimize=True)
+    image.quantize(256, dither=Image.Dither.NONE).save(packed, format="png")
     return packed.getvalue()
 
 
