@@ -14,6 +14,7 @@ MARK := made-by-make
 INSTALLED := $(VENV)/installed-from-lock
 ORACLE := .venv-oracle/installed
 BENCH := .venv-bench/installed
+SERVICES := .venv-services/installed
 AUDIT := .venv-audit/installed
 DOCS := .venv-docs/installed
 define ALONE
@@ -111,7 +112,7 @@ original: $(INSTALLED)  ## reproduce the result of the project's first version: 
 test: $(INSTALLED)  ## run the fast tests; with another Python: make test PYTHON=python3.12 VENV=.venv-3.12
 	@$(BIN)/python -m pytest -q -m "not slow" -n 2 $(TESTS)
 
-test-slow: $(INSTALLED)  ## run the tests that `make test` leaves out: real DVC, MLflow and browser
+test-slow: $(INSTALLED) $(SERVICES)  ## run the tests that `make test` leaves out: real DVC, MLflow, browser and database
 	@$(BIN)/python -m pytest -q -m slow -n 2
 
 lint: $(INSTALLED)  ## check style and types
@@ -215,6 +216,15 @@ $(BENCH): benchmarks/requirements.txt requirements.lock
 	@$(call ENVIRONMENT,.venv-bench)
 	@sed -n 's/^\([a-z0-9].*==[^\]*\).*/\1/p' requirements.lock > .venv-bench/versions.txt  # hashes would be asked of all
 	@.venv-bench/bin/python -m pip install --quiet -r $< -c .venv-bench/versions.txt
+	@touch $@
+
+$(SERVICES): private PYTHON := $(BIN)/python
+$(SERVICES): tests/services/requirements.txt docs/scale/requirements.txt $(INSTALLED)
+	@echo "Setting up .venv-services with clients of PostgreSQL and S3, on top of $(VENV) (once) ..."
+	@$(call ENVIRONMENT,.venv-services)
+	@.venv-services/bin/python -c 'import sys, sysconfig; open(sysconfig.get_path("purelib") + "/below.pth", "w").write(sys.argv[1])' \
+		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	@.venv-services/bin/python -m pip install --quiet -r $<
 	@touch $@
 
 $(DOCS): docs/requirements.txt

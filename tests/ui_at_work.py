@@ -43,9 +43,11 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
         time.sleep(0.2)
 
 
-def asked(url: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+def asked(
+    url: str, body: bytes | None = None, headers: dict[str, str] | None = None, method: str | None = None
+) -> tuple[int, bytes]:
     """The status of a server's answer, and the answer; 0 if there is none."""
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} | (headers or {}))  # noqa: S310
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"} | (headers or {}), method=method)  # noqa: S310
     try:
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             return answer.status, answer.read()
