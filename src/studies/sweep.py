@@ -48,6 +48,7 @@ from .sweep_study import (
     database_faults,
     identity,
     make_sampler,
+    of_gone_clients,
     open_study,
     rungs,
     storage_uri,
@@ -256,6 +257,9 @@ def work(study: "Study", settings: Settings, scheduler: str | None, workers: int
     study.set_user_attr(RUN_ID, logged.id)
     status, start = "FAILED", time.perf_counter()
     try:
+        left = of_gone_clients(study)
+        for number in logged.lacking(left):
+            log_trial(logged, settings, left[number], {})
         with connected(scheduler, workers) as cluster, progress_bar(settings.trials, "trial", "sweep") as bar:
             shown = _Shown(study, bar)
 

@@ -179,6 +179,15 @@ def abandoned(study: "Study", client: str, own: Container[int]) -> "list[Trial]"
     return [Trial(study, trial._trial_id) for trial in left]
 
 
+def of_gone_clients(study: "Study") -> "dict[int, FrozenTrial]":
+    """The trials that have ended and whose client is gone, by number. It may not have logged the last of them."""
+    attributes = study.user_attrs
+    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    return {
+        trial.number: trial for trial in ended if RESULT in trial.user_attrs and not _lives(_owner(trial), attributes)
+    }
+
+
 def _owner(trial: "FrozenTrial") -> str:
     """The client of a trial. One that was drawn a moment ago may not have it in the database yet."""
     drawn = trial.datetime_start

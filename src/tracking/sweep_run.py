@@ -53,6 +53,21 @@ class SweepRun:
         self._store, self.id = store, created.info.run_id
         store.client.log_batch(self.id, params=[Param(*item) for item in flat(base).items()])
 
+    def lacking(self, trials: Iterable[int]) -> list[int]:
+        """Which of these trials, whose clients are gone, have no complete run. A half-written one is deleted."""
+        lacking = set(trials)
+        if self._store is None or not lacking:
+            return []
+        store, wanted = self._store, f"tags.`{PARENT}` = '{self.id}'"
+        with self._one_line():
+            for run in store.client.search_runs([store.experiment_id], wanted, max_results=50_000):
+                number = int(run.data.tags[TRIAL])
+                if run.info.status != "RUNNING":
+                    lacking.discard(number)
+                elif number in lacking:
+                    store.client.delete_run(run.info.run_id)
+        return sorted(lacking)
+
     def trial(
         self,
         number: int,

@@ -259,5 +259,9 @@ def test_mlflow_has_a_parent_with_a_child_for_each_trial_and_compare_names_the_s
     shown = compare.of_sweeps(ranking.sweeps(store))
     assert shown[-2:] == [f"  s: {study.best_value:.5f}, the best of 4 trials", "    dvc exp run -S lr=1"]
     assert ranking.finished_runs(store) == []
-    SweepRun("s", base, logged.id)  # the same run when the sweep goes on
+    store.client.delete_run(children["3"].info.run_id)
+    half = store.client.create_run(store.experiment_id, tags={"sweep.trial": "3", "mlflow.parentRunId": logged.id})
+    again = SweepRun("s", base, logged.id)  # the same run when the sweep goes on, after a client that was killed
+    assert (again.lacking(range(4)), again.lacking([])) == ([3], [])
+    assert store.client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
     assert (store.client.get_run(logged.id).info.status, ranking.unfinished_runs(store)["running"]) == ("RUNNING", 0)
