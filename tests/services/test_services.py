@@ -52,11 +52,9 @@ class Services:
         self.folder, self._stack = folder, stack
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PG"))}
         self.environment |= KEYS
-        self.s3, self.scheduler = f"http://127.0.0.1:{free_port()}", f"tcp://127.0.0.1:{free_port()}"
-        self.database, self.mlflow = (
-            f"postgresql://pendigits@127.0.0.1:{free_port()}",
-            f"http://127.0.0.1:{free_port()}",
-        )
+        self.s3, self.mlflow = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        self.database = f"postgresql://pendigits@127.0.0.1:{free_port()}"
+        self.scheduler = f"tcp://127.0.0.1:{free_port()}"
 
     def start(self, *command: str | Path, stop: int = signal.SIGKILL, **how: Any) -> "subprocess.Popen[str]":
         said = self._stack.enter_context((self.folder / "said").open("a"))
@@ -68,11 +66,10 @@ class Services:
     def start_all(self) -> "list[subprocess.Popen[str]]":
         """Start all of them side by side: the workers."""
         self.start(PYTHON, "-m", "moto.server", "-H", "127.0.0.1", "-p", port(self.s3))
-        self.start(
-            DASK, "scheduler", "--host", "127.0.0.1", "--port", port(self.scheduler), "--dashboard-address", ":0"
-        )
-        room = ["--nworkers", "1", "--nthreads", "1", "--local-directory", self.folder]
-        workers = [self.start(DASK, "worker", self.scheduler, *room, "--dashboard-address", ":0") for _ in range(2)]
+        where = ["--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0"]
+        self.start(DASK, "scheduler", "--port", port(self.scheduler), *where)
+        one = ["--nworkers", "1", "--nthreads", "1", "--local-directory", self.folder]
+        workers = [self.start(DASK, "worker", self.scheduler, *one, *where) for _ in range(2)]
         self._start_postgresql()
         for bucket in "mlflow", "dvc":
             wait_for(lambda made=f"{self.s3}/{bucket}": asked(made, method="PUT")[0] == 200)
@@ -149,7 +146,7 @@ def test_a_sweep_on_real_services_is_the_sweep_of_one_process_whatever_is_killed
     project, alone = (Checkout(shutil.copytree(prepared, tmp_path / name, symlinks=True)) for name in ("ours", "alone"))
     for checkout in project, alone:
         (checkout.folder / "space.yaml").write_text(SPACE)
-    project.environment |= services.environment | {"MLFLOW_TRACKING_URI": services.mlflow}
+    project.environment |= KEYS | {"MLFLOW_TRACKING_URI": services.mlflow}
     here = {"cwd": alone.folder, "env": alone.environment | {"PENDIGITS_TRACKING": "off"}}
     one_process = services.start(PYTHON, "src", *SWEEP, "--workers", "1", **here)
 
@@ -162,10 +159,8 @@ def test_a_sweep_on_real_services_is_the_sweep_of_one_process_whatever_is_killed
     git(tmp_path, "clone", "-q", str(project.folder), str(clone.folder))
     clone.environment |= KEYS
     clone.run(str(PYTHON), "-m", "dvc", "pull", "-q", "models")
-    models = [
-        sorted((path.name, path.read_bytes()) for path in (c.folder / "models").iterdir()) for c in (project, clone)
-    ]
-    assert models[0] == models[1]
+    pulled = [(path.name, path.read_bytes()) for path in sorted((clone.folder / "models").iterdir())]
+    assert pulled == [(path.name, path.read_bytes()) for path in sorted((project.folder / "models").iterdir())]
 
     wait_for(lambda: asked(f"{services.mlflow}/health")[0] == 200)
     study = f"{services.database}/sweeps"
@@ -181,21 +176,18 @@ def test_a_sweep_on_real_services_is_the_sweep_of_one_process_whatever_is_killed
     assert client.returncode == 0, faults
     assert one_process.wait() == 0
     (database,) = alone.folder.glob("sweeps/*.db")
-    found, expected = (
-        json.loads(project.run(str(PYTHON), "-c", TRIALS, uri)) for uri in (study, f"sqlite:///{database}")
-    )
+    listed = [project.run(str(PYTHON), "-c", TRIALS, uri) for uri in (study, f"sqlite:///{database}")]
+    found, expected = (json.loads(text.splitlines()[-1]) for text in listed)
     assert found == expected
     assert [(number, state) for number, state, *_ in found] == [(number, "COMPLETE") for number in range(6)]
 
     with store_of(project) as store:
         runs = store.client.search_runs([store.experiment_id])
-        (parent,) = [run for run in runs if "sweep.trial" not in run.data.tags]
-        children = {run.data.tags["sweep.trial"]: run for run in runs if run is not parent}
-        assert len(children) == len(runs) - 1
-    assert {int(number): run.data.metrics["score"] for number, run in children.items()} == {
-        n: v for n, _, _, v in found
-    }
-    assert {run.data.tags["mlflow.parentRunId"] for run in children.values()} == {parent.info.run_id}
+    (parent,) = [run for run in runs if "sweep.trial" not in run.data.tags]
+    children = [run for run in runs if run is not parent]
+    scores = sorted((int(run.data.tags["sweep.trial"]), run.data.metrics["score"]) for run in children)
+    assert scores == [(number, value) for number, *_, value in found]
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
     assert parent.info.status == "FINISHED"
     kept = asked(f"{services.s3}/mlflow?list-type=2")[1].decode()
     assert re.search(rf"<Key>[^<]*{parent.info.run_id}/artifacts/history.png</Key>", kept)

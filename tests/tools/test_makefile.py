@@ -14,9 +14,10 @@ FAKE = """\
 [ "$1 $2" != "-m venv" ] && { env > environment; exit 0; }
 mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/pip" && cp "$0" "$3/bin/uv"
 """
-INSTALLED = {name: f"{name}/installed" for name in (".venv-oracle", ".venv-audit", ".venv-bench", ".venv-docs")}
+OTHERS = [f".venv-{name}" for name in ("oracle", "audit", "bench", "services", "docs")]
+INSTALLED = {name: f"{name}/installed" for name in OTHERS}
 INSTALLED |= {".venv": "install", ".venv-lock": "lock"}
-REQUIREMENTS = [f"{room}/requirements.txt" for room in ("tests/oracle", "docs", "benchmarks")]
+REQUIREMENTS = [f"{room}/requirements.txt" for room in ("tests/oracle", "docs", "benchmarks", "tests/services", "docs/scale")]
 
 
 @pytest.fixture
