@@ -40,6 +40,7 @@ MISSING = {
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.unix_only,
+    pytest.mark.timeout(1200),
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
     pytest.mark.skipif(any(MISSING.values()), reason=f"missing: {', '.join(n for n, away in MISSING.items() if away)}"),
 ]

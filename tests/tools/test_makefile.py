@@ -17,7 +17,8 @@ mkdir -p "$3/bin" && cp "$0" "$3/bin/python" && cp "$0" "$3/bin/pip" && cp "$0" 
 OTHERS = [f".venv-{name}" for name in ("oracle", "audit", "bench", "services", "docs")]
 INSTALLED = {name: f"{name}/installed" for name in OTHERS}
 INSTALLED |= {".venv": "install", ".venv-lock": "lock"}
-REQUIREMENTS = [f"{room}/requirements.txt" for room in ("tests/oracle", "docs", "benchmarks", "tests/services", "docs/scale")]
+ROOMS = ("tests/oracle", "docs", "benchmarks", "tests/services", "docs/scale")
+REQUIREMENTS = [f"{room}/requirements.txt" for room in ROOMS]
 
 
 @pytest.fixture
