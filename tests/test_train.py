@@ -67,6 +67,7 @@ def test_the_refit_ends_with_the_epoch_that_validation_chose(
 ) -> None:
     values = yaml.safe_load((workspace / "params.yaml").read_text())
     values |= {"hidden_layers": [8], "epochs": 40, "lr": 0.05, "early_stopping": patience, "weight_average": None}
+    values |= {"augment": {}, "dropout": 0}  # so that it is soon trained
     (workspace / "params.yaml").write_text(yaml.safe_dump(values))
     histories, trained = [], train.train
 
