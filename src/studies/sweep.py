@@ -254,7 +254,8 @@ def work(study: "Study", settings: Settings, scheduler: str | None, workers: int
     """Run the trials that the study lacks, here or on a cluster, log them, and say how busy the workers were."""
     base = settings.base.model_dump(mode="json")
     logged = SweepRun(study.study_name, base, study.user_attrs.get(RUN_ID, ""))
-    study.set_user_attr(RUN_ID, logged.id)
+    if logged.id:  # else MLflow is away, and the next client goes on with the run that is known
+        study.set_user_attr(RUN_ID, logged.id)
     status, start = "FAILED", time.perf_counter()
     try:
         left = of_gone_clients(study)

@@ -41,12 +41,17 @@ class SweepRun:
         check_artifacts(store)
         process = f"{socket.gethostname()}:{os.getpid()}"
         if known:
-            with contextlib.suppress(MlflowException):  # it was deleted
-                if store.client.get_run(known).info.lifecycle_stage == "active":
-                    store.client.update_run(known, status="RUNNING")
-                    store.client.set_tag(known, "mlflow.process", process)
-                    self._store, self.id = store, known
-                    return
+            try:
+                deleted = store.client.get_run(known).info.lifecycle_stage != "active"
+            except MlflowException as error:
+                deleted = error.error_code == "RESOURCE_DOES_NOT_EXIST"
+                if not deleted:
+                    raise
+            if not deleted:
+                store.client.update_run(known, status="RUNNING")
+                store.client.set_tag(known, "mlflow.process", process)
+                self._store, self.id = store, known
+                return
         tags = {SWEEP: self.study, "dataset": self._dataset, "mlflow.user": os.environ.get("USER", "")}
         tags |= {"mlflow.process": process, "mlflow.source.name": "make sweep"}
         created = store.client.create_run(store.experiment_id, now(), tags, self.study)

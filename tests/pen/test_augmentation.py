@@ -101,6 +101,7 @@ def test_reordered_writes_the_last_stroke_first_in_its_own_direction() -> None:
 @pytest.mark.parametrize(("kind", "strokes", "digit"), [
     ("reordered", ZIGZAG, 4),  # a single stroke
     ("joined", ZIGZAG, 4),
+    ("joined", [*CROSS, *CROSS], 4),  # more than three strokes
     ("ornamented", CROSS, 7),  # two strokes already
     ("ornamented", ZIGZAG, 4),  # a digit that nobody ornaments
     ("plain", CROSS, 4),

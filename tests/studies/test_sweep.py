@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from mlflow.exceptions import MlflowException
 from tests.mlflow_store import MLFLOW_WARNS, copy_store
 
 from commands import compare, ranking
@@ -265,3 +266,14 @@ def test_mlflow_has_a_parent_with_a_child_for_each_trial_and_compare_names_the_s
     assert (again.lacking(range(4)), again.lacking([])) == ([3], [])
     assert store.client.get_run(half.info.run_id).info.lifecycle_stage == "deleted"
     assert (store.client.get_run(logged.id).info.status, ranking.unfinished_runs(store)["running"]) == ("RUNNING", 0)
+
+    assert SweepRun("s", base, "0" * 32).id not in ("", logged.id)  # of a run that is gone, a new one is made
+
+    def is_away(*_: Any) -> Any:
+        raise MlflowException("the server is away")
+
+    monkeypatch.setattr(type(store.client), "get_run", is_away)
+    assert SweepRun("s", base, logged.id).id == ""  # and no second parent
+    assert (
+        len([run for run in store.client.search_runs([store.experiment_id]) if "sweep.trial" not in run.data.tags]) == 2
+    )
