@@ -5,6 +5,7 @@
 #SBATCH --cpus-per-task=1
 #SBATCH --mem-per-cpu=1G
 #SBATCH --time=08:00:00
+rm -f scheduler.json  # of a job that was killed
 .venv/bin/dask scheduler --scheduler-file scheduler.json --idle-timeout 1h &
 until [ -s scheduler.json ]; do sleep 1; done
 srun .venv/bin/dask worker --scheduler-file scheduler.json --nthreads 1 --death-timeout 60 --local-directory "${TMPDIR:-/tmp}"
