@@ -42,12 +42,12 @@ class SweepRun:
         process = f"{socket.gethostname()}:{os.getpid()}"
         if known:
             try:
-                deleted = store.client.get_run(known).info.lifecycle_stage != "active"
+                stage = store.client.get_run(known).info.lifecycle_stage
             except MlflowException as error:
-                deleted = error.error_code == "RESOURCE_DOES_NOT_EXIST"
-                if not deleted:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-            if not deleted:
+                stage = "deleted"
+            if stage == "active":
                 store.client.update_run(known, status="RUNNING")
                 store.client.set_tag(known, "mlflow.process", process)
                 self._store, self.id = store, known

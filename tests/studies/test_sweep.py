@@ -274,6 +274,5 @@ def test_mlflow_has_a_parent_with_a_child_for_each_trial_and_compare_names_the_s
 
     monkeypatch.setattr(type(store.client), "get_run", is_away)
     assert SweepRun("s", base, logged.id).id == ""  # and no second parent
-    assert (
-        len([run for run in store.client.search_runs([store.experiment_id]) if "sweep.trial" not in run.data.tags]) == 2
-    )
+    runs = store.client.search_runs([store.experiment_id])
+    assert len([run for run in runs if "sweep.trial" not in run.data.tags]) == 2
