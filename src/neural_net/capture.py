@@ -58,6 +58,7 @@ class Traced(np.ndarray):
     """See the module."""
 
     tape: Tape  # a weak reference
+    plain: Array | None = None  # the same memory, not traced; NumPy is faster where input and output are one object
 
     def __array_finalize__(self, source: Any) -> None:
         if isinstance(source, Traced):
@@ -153,7 +154,9 @@ def _tape_of(values: Iterable[Any]) -> Tape:
 def _plain(value: Any) -> Any:
     """The value with arrays that are not traced."""
     if isinstance(value, Traced):
-        return value.view(np.ndarray)
+        if value.plain is None:
+            value.plain = value.view(np.ndarray)
+        return value.plain
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 
