@@ -84,6 +84,7 @@ class ReLU(Activation):
 
     def _arrange(self, x: Array) -> None:
         super()._arrange(x)
+        self.grad_in = self.grad_in_place(x.shape)
         self.zeros = self.buffer("zeros", x.shape, fill=0)  # NumPy's maximum of two arrays is faster than with 0
         self.positive = self.buffer("positive", x.shape, np.bool_)
 

@@ -40,8 +40,9 @@ class Layer(Views, Shown):
        ``layer.dW`` become views into two vectors that belong to the network. Assigning to them copies into the vectors.
     3. ``forward`` and ``backward`` alternate.
 
-    ``forward`` and ``backward`` return buffers of the layer. Their contents hold until the layer's next call with a
-    batch of the same size, so copy what you keep. A layer never writes to the arrays that it is given.
+    ``forward`` and ``backward`` return buffers. Their contents hold until the next call of the layer, or of its
+    neighbours in the chain, with a batch of the same size, so copy what you keep. A layer never writes to the x that
+    it is given, and to ``grad_out`` only if it is the next layer's buffer.
 
     A subclass keeps each argument of its ``__init__`` in an attribute of the same name, so that a saved network can
     be made again.
@@ -53,9 +54,10 @@ class Layer(Views, Shown):
     rng: np.random.Generator | None = None  # for layers that draw at random; set by the training
     repeatable = True  # whether forward and backward do the same calls on the same arrays in every step (``step.py``)
     placed = False  # whether the layer has a place in a chain; a second place gets a copy
+    following: "Layer | None" = None  # the next layer in the chain
     handed_out = False  # whether a user took the layer from a network: then the copy keeps its weights on purpose
     row_weight: Array | None = None  # (batch,) how much the rows of a training batch count; set by the training
-    passing: tuple[str, ...] = ("row_weight",)  # left out of copies: the latest batch, more views of parameters
+    passing: tuple[str, ...] = ("row_weight", "following")  # left out of copies: the latest batch, more views
     complete = False  # whether its network is built: then the arrays of its state keep their names and shapes
     added_options: tuple[str, ...] = ()  # saved only if not the default: files without them stay as they always were
 
@@ -65,7 +67,7 @@ class Layer(Views, Shown):
         self.state = {}
         self.shape_in: Shape = ()
         self.shape_out: Shape = ()
-        self._buffers: dict[tuple[str, Shape, Order | None], Array] = {}
+        self._buffers: dict[tuple[str, Shape, Order], Array] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let a class from outside of the package return another dtype than it is given, but no other shape."""
@@ -215,19 +217,33 @@ class Layer(Views, Shown):
 
         ``fill`` is its first content.
         """
+        order = order or batch_order(shape)
         found = self._buffers.get((name, shape, order))
         if found is None:
             if len(self._buffers) >= _MOST_BUFFERS:  # many batch sizes: start again, so that memory stays bounded
                 self._buffers.clear()
-            found = aligned(shape, dtype or self.dtype, order or batch_order(shape))
+            found = aligned(shape, dtype or self.dtype, order, zeros=fill == 0)
             self._buffers[name, shape, order] = found
-            if fill is not None:
+            if fill:
                 found.fill(fill)
         return found
 
     def output(self, shape: Shape) -> Array:
-        """The buffer that ``forward`` writes its result to."""
-        return self.buffer("output", shape)
+        """The buffer that ``forward`` writes its result to: where the next layer keeps its input, or one of its own."""
+        following = self._following()
+        place = None if following is None else following.place_of_input(shape)
+        return self.buffer("output", shape) if place is None else place
+
+    def place_of_input(self, shape: Shape) -> Array | None:
+        """Where this layer would copy a batch of that shape to anyway."""
+        return None
+
+    def grad_in_place(self, shape: Shape) -> Array:
+        """The buffer for ``backward``'s result if each number of it may take the place of the one in ``grad_out``."""
+        return (self._following() or self).buffer("grad_in", shape)
+
+    def _following(self) -> "Layer | None":
+        return None if self.following is None or self.following.dtype != self.dtype else self.following
 
     def adopt(self, dtype: np.dtype[Any]) -> None:
         """Compute in ``dtype`` from now on; integers count as float64."""
@@ -248,7 +264,7 @@ class Layer(Views, Shown):
         TypeError if one cannot be copied, such as a lock.
         """
         twin = object.__new__(type(self))
-        vars(twin).update(vars(self), _buffers={}, parameters=dict(self.parameters))
+        vars(twin).update(vars(self), _buffers={}, parameters=dict(self.parameters), following=None)
         shared = {*self._views, *self._passing(), "parameters", "_state", "_buffers", "dtype", "rng"}
         outside = not type(self).__module__.startswith(f"{__package__}.")
         copies: dict[int, Any] = {id(array): array for array in self.arrays().values()}

@@ -8,7 +8,8 @@ import functools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ParamSpec
+from itertools import pairwise
+from typing import Any, ParamSpec, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -85,19 +86,28 @@ class Linear(Layer):
         self.place("WbT", self.Wb.T)
 
     def _arrange(self, x: Array) -> None:
-        """Get the buffers for batches like x, in its order of memory, and make their views once instead of every step.
+        """Get the buffers for batches like x, and make their views once instead of every step.
 
-        Rows one after the other come from a flatten, which needs the gradient in that order, too, or are the network's.
+        Long rows one after the other stay so: they come from a flatten, which needs the gradient in that order, too.
+        Products with short ones take longer.
         """
         self.batch = x.shape, x.flags.c_contiguous
-        *axes, n_in = x.shape
+        axes = x.shape[:-1]
         order: Order = "C" if x.flags.c_contiguous else batch_order(x.shape)
-        x1, self.y = self.buffer("input", (*axes, len(self.Wb)), fill=1, order=order), self.output((*axes, self.n_out))
-        self.inputs, self.grad_in = x1[..., :n_in], self.buffer("grad_in", x.shape, order=order)
+        x1, self.inputs = self._with_ones(x.shape, order)
+        self.y, self.grad_in = self.output((*axes, self.n_out)), self.buffer("grad_in", x.shape, order=order)
         rows, results = x1.reshape(-1, len(self.Wb)), self.y.reshape(-1, self.n_out)
         self.x1T = rows.T
-        # y = [x 1] Wb; transposed if y is column by column in memory, because dot needs a C-contiguous result
+        # y = [x 1] Wb; transposed if y is column by column in memory, because a product's place must be C-contiguous
         self.factors = (self.WbT, rows.T, results.T) if len(axes) == 1 else (rows, self.Wb, results)
+
+    def _with_ones(self, shape: Shape, order: Order) -> tuple[Array, Array]:
+        """The buffer for a batch of that shape with the column of ones, and its part for the batch."""
+        x1 = self.buffer("input", (*shape[:-1], len(self.Wb)), fill=1, order=order)
+        return x1, self._buffers.setdefault(("inputs", shape, order), x1[..., : shape[-1]])
+
+    def place_of_input(self, shape: Shape) -> Array:
+        return self._with_ones(shape, batch_order(shape))[1]
 
     def forget(self) -> None:
         super().forget()
@@ -106,7 +116,8 @@ class Linear(Layer):
     def forward(self, x: Array, training: bool = False) -> Array:
         if (x.shape, x.flags.c_contiguous) != self.batch:
             self._arrange(x)
-        self.inputs[...] = x
+        if x is not self.inputs:
+            self.inputs[...] = x
         left, right, result = self.factors
         left.dot(right, result)
         return self.y
@@ -226,7 +237,7 @@ class Dropout(Layer):
     def backward(self, grad_out: Array) -> Array:
         if not self.active:
             return grad_out
-        return np.multiply(grad_out, self.scale, out=self.buffer("grad_in", grad_out.shape))
+        return np.multiply(grad_out, self.scale, out=self.grad_in_place(grad_out.shape))
 
 
 _DRAWN_AT_ONCE = 32768  # numbers, so that memory stays bounded
@@ -299,6 +310,12 @@ class Chain(Layer):
             stop = start + layer.n_parameters
             layer.bind(params[start:stop], grads[start:stop])
             start = stop
+        link(self.layers)
+
+    def twin(self) -> Self:
+        twin = super().twin()
+        link(twin.layers)
+        return twin
 
     def forward(self, x: Array, training: bool = False) -> Array:
         for layer in self.layers:
@@ -317,6 +334,12 @@ class Chain(Layer):
         super().forget()
         for layer in self.layers:
             layer.forget()
+
+
+def link(layers: Sequence[Layer]) -> None:
+    """Let each layer know the next one, which may have a place for its results (``Layer.output``)."""
+    for layer, following in pairwise(layers):
+        layer.following = following
 
 
 def backward_parameters(layers: Sequence[Layer], grad_out: Array) -> None:

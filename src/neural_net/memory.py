@@ -10,13 +10,14 @@ Order = Literal["C", "F"]
 ALIGNMENT = 64  # bytes: a line of the processor's cache, and the longest vector register
 
 
-def aligned(shape: tuple[int, ...], dtype: Any, order: Order = "C") -> NDArray[Any]:
+def aligned(shape: tuple[int, ...], dtype: Any, order: Order = "C", *, zeros: bool = False) -> NDArray[Any]:
     """An uninitialised array whose memory begins at a multiple of ``ALIGNMENT``, which NumPy's ``empty`` does not do.
 
-    Arithmetic on vectors in the second cache is about a tenth faster so.
+    Arithmetic on vectors in the second cache is about a tenth faster so. With ``zeros`` it holds 0. A large one
+    takes no room in the caches as long as nobody writes to it: all its pages are the system's one page of zeros.
     """
     dtype = np.dtype(dtype)
-    memory = np.empty(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
+    memory = (np.zeros if zeros else np.empty)(math.prod(shape) * dtype.itemsize + ALIGNMENT, np.uint8)
     return np.ndarray(shape, dtype, memory, -memory.ctypes.data % ALIGNMENT, order=order)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .capture import Call, NotRepeatableError, Tape, Traced
 from .layer import Layer
-from .layers import backward_parameters
+from .layers import backward_parameters, link
 from .losses import Loss
 from .optimizers import Optimizer
 from .over_steps import gradient
@@ -143,6 +143,7 @@ class RecordedLayers(Recording):
         if self.comparisons == -1:
             self.x = self.entry = x if self.ours_before else x.copy(order="K")
             self.twins = list(self._twins())
+            link(self.twins)
             self.forward_calls, self.y = self.record(functools.partial(_forward, self.twins), self.x)
             return
         self.spoil()

@@ -115,3 +115,19 @@ def test_many_batch_sizes_do_not_disturb_each_other(stack: str, rng: np.random.G
     kept = first.copy()
     network.forward(X[:5] + 1)
     assert np.array_equal(first, kept)  # outputs hold until the next batch of their own size
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("stack", STACKS)
+def test_a_layer_with_a_place_in_the_next_ones_buffers_is_as_good_as_alone(stack: str, dtype: Any) -> None:
+    network = Network(STACKS[stack], 16, rng=np.random.default_rng(0))
+    rng = np.random.default_rng(1)
+    for layer in (one for one in network.layers if dtype == network.dtype or not one.n_parameters):
+        x, grad = (rng.normal(size=(40, *shape)).astype(dtype) for shape in (layer.shape_in, layer.shape_out))
+        given, alone = (x.copy(), grad.copy()), layer.twin()
+        layer.rng, alone.rng = np.random.default_rng(2), np.random.default_rng(2)
+        results = [(one.forward(x, True).copy(), one.backward(grad)) for one in (alone, layer)]
+        for expected, result in zip(*results, strict=True):
+            assert (result.dtype, result.tobytes()) == (expected.dtype, expected.tobytes())
+        assert np.array_equal(given[0], x)
+        assert np.array_equal(given[1], grad)
