@@ -1,10 +1,11 @@
-"""One BLAS thread while small networks train.
+"""What this BLAS can do, and one thread of it while small networks train.
 
 NumPy's matrix products start a thread per core. In a small network they are too short to share: the threads wait for
 each other, and take many times the processor time. This module uses threadpoolctl and does nothing where that is not
 installed.
 """
 
+import functools
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,16 @@ except ImportError:
     ThreadpoolController = None
 
 LARGE = 100_000  # parameters; with 403,000 of them two threads take 0.8 to 0.55 of the time of one, with 38,000 as long
+
+
+@functools.cache
+def multiplies_small_matrices_at_once() -> bool:
+    """Whether this BLAS multiplies small matrices without copying them first: OpenBLAS does, with AVX-512."""
+    found = ThreadpoolController().select(user_api="blas").info() if ThreadpoolController else []
+    return any(str(blas.get("architecture")).lower() in _WITH_AVX_512 for blas in found)
+
+
+_WITH_AVX_512 = ("skylakex", "cooperlake", "sapphirerapids")  # OpenBLAS's names of its kernels
 
 
 class _Limit:

@@ -21,6 +21,7 @@ from .layer import Layer
 from .memory import Order, batch_order
 from .normalization import BatchNorm, LayerNorm
 from .parts import make, same_class
+from .products import multiply
 from .values import Array, Rng, Shape, check, check_below_1, check_count, generator, listed
 
 
@@ -93,7 +94,7 @@ class Linear(Layer):
         """
         self.batch = x.shape, x.flags.c_contiguous
         axes = x.shape[:-1]
-        order: Order = "C" if x.flags.c_contiguous else batch_order(x.shape)
+        order: Order = "C" if x.flags.c_contiguous and x.shape[-1] > _SHORT else batch_order(x.shape)
         x1, self.inputs = self._with_ones(x.shape, order)
         self.y, self.grad_in = self.output((*axes, self.n_out)), self.buffer("grad_in", x.shape, order=order)
         rows, results = x1.reshape(-1, len(self.Wb)), self.y.reshape(-1, self.n_out)
@@ -119,23 +120,26 @@ class Linear(Layer):
         if x is not self.inputs:
             self.inputs[...] = x
         left, right, result = self.factors
-        left.dot(right, result)
+        multiply(left, right, result)
         return self.y
 
     def backward(self, grad_out: Array) -> Array:
         self.backward_parameters(grad_out)
         grad_in = self.grad_in
         if grad_in.flags.c_contiguous:
-            self._rows(grad_out).dot(self.W.T, grad_in.reshape(-1, grad_in.shape[-1]))  # dL/dx = dL/dy W^T
+            multiply(self._rows(grad_out), self.W.T, grad_in.reshape(-1, grad_in.shape[-1]))  # dL/dx = dL/dy W^T
         else:
-            self.W.dot(grad_out.T, grad_in.T)  # the same, transposed
+            multiply(self.W, grad_out.T, grad_in.T)  # the same, transposed
         return grad_in
 
     def backward_parameters(self, grad_out: Array) -> None:
-        self.x1T.dot(self._rows(grad_out), self.dWb)  # [x 1]^T dL/dy
+        multiply(self.x1T, self._rows(grad_out), self.dWb)  # [x 1]^T dL/dy
 
     def _rows(self, grad_out: Array) -> Array:
         return grad_out if grad_out.ndim == 2 else as_rows_of_channels(self, grad_out)
+
+
+_SHORT = 32  # numbers
 
 
 class Reshape(Layer):
