@@ -6,13 +6,18 @@ shuffled rows are gathered once an epoch, and PyTorch and jax keep them as their
 use.
 """
 
+import itertools
 import os
+import timeit
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from neural_net import Linear, Network, Training, dense_layers
+from neural_net.products import multiply
 
 LR = 0.002
 Array = np.ndarray
@@ -209,27 +214,40 @@ class Keras:
 
 
 class Products:
-    """The floor: a step's matrix products alone, on arrays and views that are there; it learns nothing."""
+    """The floor: a step's matrix products alone, on arrays and views that are there; it learns nothing.
+
+    Each product has the fastest of its layouts: with rows or columns one after the other in memory, by ``ndarray.dot``
+    or by the library's ``multiply``.
+    """
 
     def __init__(self, task: Task) -> None:
         self.sizes = [min(task.batch, len(task.X) - start) for start in range(0, len(task.X), task.batch)]
-        rng, widths = np.random.default_rng(0), [16, *task.hidden, 10]
-        layers = []
+        self.products = {n: list(self._step(n, [16, *task.hidden, 10])) for n in set(self.sizes)}
+
+    def _step(self, n: int, widths: list[int]) -> Iterator[Callable[[], object]]:
+        """The products of a batch of n rows."""
         for n_in, n_out in pairwise(widths):
-            shapes = [(task.batch, n_in + 1), (n_in + 1, n_out), (task.batch, n_out), (n_in + 1, n_out)]
-            x, W, y, dW = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
-            layers.append((x, W, y, dW, np.empty((task.batch, n_in), np.float32)))
-        self.products = {}  # of a batch of n rows: factors and place
-        for n in set(self.sizes):
-            outputs = [(x[:n], W, y[:n]) for x, W, y, _, _ in layers]
-            gradients = [(x[:n].T, y[:n], dW) for x, _, y, dW, _ in layers]
-            gradients += [(y[:n], W[:-1].T, dx[:n]) for _, W, y, _, dx in layers[1:]]
-            self.products[n] = outputs + gradients
+            yield fastest(n, n_in + 1, n_out)  # [x 1] Wb
+            yield fastest(n_in + 1, n, n_out)  # [x 1]^T dL/dy
+            if n_in != widths[0]:
+                yield fastest(n, n_out, n_in)  # dL/dy W^T
 
     def train(self, epochs: int) -> None:
         for n in self.sizes * epochs:
-            for left, right, place in self.products[n]:
-                left.dot(right, place)
+            for product in self.products[n]:
+                product()
+
+
+def fastest(m: int, k: int, n: int) -> Callable[[], object]:
+    """The product of an (m, k) and a (k, n) matrix: of all its layouts the one that takes the least time."""
+    rng = np.random.default_rng(0)
+    calls: list[Callable[[], object]] = []
+    for a_order, b_order, turned in itertools.product("CF", "CF", (False, True)):
+        shapes = ((m, k), a_order), ((k, n), b_order)
+        a, b = (np.asarray(rng.normal(size=shape), np.float32, order) for shape, order in shapes)
+        factors = (b.T, a.T, np.empty((n, m), np.float32)) if turned else (a, b, np.empty((m, n), np.float32))
+        calls += [partial(factors[0].dot, *factors[1:]), partial(multiply, *factors)]
+    return min(calls, key=lambda call: min(timeit.repeat(call, number=3, repeat=9)))
 
 
 CONTESTANTS: dict[str, Any] = {
