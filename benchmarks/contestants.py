@@ -247,7 +247,7 @@ def fastest(m: int, k: int, n: int) -> Callable[[], object]:
         a, b = (np.asarray(rng.normal(size=shape), np.float32, order) for shape, order in shapes)
         factors = (b.T, a.T, np.empty((n, m), np.float32)) if turned else (a, b, np.empty((m, n), np.float32))
         calls += [partial(factors[0].dot, *factors[1:]), partial(multiply, *factors)]
-    return min(calls, key=lambda call: min(timeit.repeat(call, number=3, repeat=9)))
+    return min(calls, key=lambda call: min(timeit.repeat(call, number=1, repeat=7)))
 
 
 CONTESTANTS: dict[str, Any] = {
