@@ -20,6 +20,7 @@ class Activation(Layer):
     """The base of all activations: it keeps the latest input and output, from which the derivative is computed."""
 
     suited_init = "xavier_uniform"  # the initializer that `init: auto` chooses for the weights before this activation
+    in_place = False  # whether ``_gradient`` may write over grad_y
     passing: tuple[str, ...] = ("z", "y", "grad_in", "zero")
     z: Any = None
 
@@ -28,7 +29,7 @@ class Activation(Layer):
         if x.dtype is not self.dtype:
             self.adopt(x.dtype)
         self.z, self.y = x, self.output(x.shape)
-        self.grad_in = self.buffer("grad_in", x.shape)
+        self.grad_in = self.grad_in_place(x.shape) if self.in_place else self.buffer("grad_in", x.shape)
         self.zero = np.zeros((), self.dtype)  # NumPy compares faster with an array of the same dtype than with 0
 
     def forget(self) -> None:
@@ -80,11 +81,11 @@ class ReLU(Activation):
     """``y = max(z, 0)``; the derivative at 0 is taken as 0 (Nair and Hinton 2010)."""
 
     suited_init = "he_normal"
+    in_place = True
     passing = ("zeros", "positive")
 
     def _arrange(self, x: Array) -> None:
         super()._arrange(x)
-        self.grad_in = self.grad_in_place(x.shape)
         self.zeros = self.buffer("zeros", x.shape, fill=0)  # NumPy's maximum of two arrays is faster than with 0
         self.positive = self.buffer("positive", x.shape, np.bool_)
 

@@ -20,8 +20,8 @@ LARGE = 100_000  # parameters; with 403,000 of them two threads take 0.8 to 0.55
 
 
 @functools.cache
-def multiplies_small_matrices_at_once() -> bool:
-    """Whether this BLAS multiplies small matrices without copying them first: OpenBLAS does, with AVX-512."""
+def multiplies_small_matrices_unpacked() -> bool:
+    """Whether this BLAS multiplies small matrices without packing (copying) them: OpenBLAS does, with AVX-512."""
     found = ThreadpoolController().select(user_api="blas").info() if ThreadpoolController else []
     return any(str(blas.get("architecture")).lower() in _WITH_AVX_512 for blas in found)
 

@@ -39,6 +39,7 @@ class Tape:
         """A view of the array whose operations go onto this tape."""
         traced = array.view(Traced)
         traced.tape = weakref.proxy(self)  # calls hold arrays, and Python does not find cycles through arrays
+        traced.plain = array
         return traced
 
     def keep(self, result: Any, again: Call, sources: Iterable[Any]) -> Any:
@@ -58,7 +59,7 @@ class Traced(np.ndarray):
     """See the module."""
 
     tape: Tape  # a weak reference
-    plain: Array | None = None  # the same memory, not traced; NumPy is faster where input and output are one object
+    plain: Array | None = None  # the array that was traced; NumPy is faster where input and output are one object
 
     def __array_finalize__(self, source: Any) -> None:
         if isinstance(source, Traced):
@@ -154,9 +155,7 @@ def _tape_of(values: Iterable[Any]) -> Tape:
 def _plain(value: Any) -> Any:
     """The value with arrays that are not traced."""
     if isinstance(value, Traced):
-        if value.plain is None:
-            value.plain = value.view(np.ndarray)
-        return value.plain
+        return value.view(np.ndarray) if value.plain is None else value.plain
     return tuple(map(_plain, value)) if isinstance(value, tuple) else value
 
 

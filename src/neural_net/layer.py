@@ -41,8 +41,8 @@ class Layer(Views, Shown):
     3. ``forward`` and ``backward`` alternate.
 
     ``forward`` and ``backward`` return buffers. Their contents hold until the next call of the layer, or of its
-    neighbours in the chain, with a batch of the same size, so copy what you keep. A layer never writes to the x that
-    it is given, and to ``grad_out`` only if it is the next layer's buffer.
+    neighbours in the chain, with a batch of the same size, so copy what you keep. A layer never writes to what it
+    is given, except that ReLU and dropout overwrite the gradient that the next layer returned.
 
     A subclass keeps each argument of its ``__init__`` in an attribute of the same name, so that a saved network can
     be made again.

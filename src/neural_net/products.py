@@ -2,24 +2,24 @@
 
 import numpy as np
 
-from .blas import multiplies_small_matrices_at_once
+from .blas import multiplies_small_matrices_unpacked
 from .values import Array
 
 
 def multiply(a: Array, b: Array, out: Array) -> None:
     """``out = a b``: a (m, k), b (k, n), out (m, n), C-contiguous.
 
-    BLAS copies parts of both matrices before it multiplies them, which a small product does not repay. OpenBLAS leaves
-    it out up to ``_SMALL`` multiplications, but if both a and b are read along k, only for few columns. So a product
-    that is a little larger is cut into groups of rows, or into groups of ``_COLUMNS`` columns. For batches of 32, those
-    with 257 x 128 weights then take two thirds of the time; the gradient of 17 x 256 weights takes half of it for 128.
+    BLAS packs parts of both matrices before it multiplies them, which a small product does not repay. OpenBLAS leaves
+    it out up to ``_SMALL`` multiplications; if a lies row by row and b column by column, only for few columns. So a
+    product that is a little larger is cut into groups of rows, or into groups of ``_COLUMNS`` columns. The products of
+    a batch of 32 and 257 x 128 weights then take two thirds of the time, the gradient of 17 x 256 weights half of it.
     """
     (m, k), n = a.shape, b.shape[1]
     work = m * k * n
     if work < _WORTHWHILE:
-        a.dot(b, out)  # it looks at its arguments in half the time, but fills out with 0 first
+        a.dot(b, out)  # half of matmul's overhead, but it fills out with 0 first
         return
-    if multiplies_small_matrices_at_once():
+    if multiplies_small_matrices_unpacked():
         if b.flags.c_contiguous or not a.flags.c_contiguous:
             parts = next((p for p in range(1, _PARTS + 1) if work <= p * _SMALL and m % p == 0), 1)
             if parts > 1:

@@ -163,6 +163,13 @@ class RecordedLayers(Recording):
         for call in self.backward_calls:
             call()
 
+    def spoil(self) -> None:
+        super().spoil()
+        for part in (part for twin in self.twins for part in twin.walk()):
+            for (name, *_), place in part._buffers.items():
+                if name == "inputs":  # the layer before writes there
+                    np.asarray(place).fill(np.nan)
+
     def _twins(self) -> Iterator[Layer]:
         """The layers once more, over the same parameters, with traced arrays."""
         start = 0

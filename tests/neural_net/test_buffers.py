@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from neural_net import ACTIVATIONS, LOSSES, OPTIMIZERS, Network, make_loss, make_optimizer
+from neural_net import ACTIVATIONS, LOSSES, OPTIMIZERS, Chain, Network, make_loss, make_optimizer
+from neural_net.gradcheck import check_layer
 
 PATH = {"reshape": {"shape": [8, 2]}}
 HEAD = {"linear": {"n_out": 10}}
@@ -32,6 +33,7 @@ STACKS: dict[str, list[Any]] = {
     ],
     "linear on paths": [PATH, {"linear": {"n_out": 4}}, "relu", CONV, {"linear": {"n_out": 4, "use_bias": False}}, CONV,
                         "flatten", HEAD],
+    "linear twice on paths": [PATH, {"linear": {"n_out": 4}}, {"linear": {"n_out": 4}}, "flatten", HEAD],
     "normalised paths": [PATH, CONV, "batch_norm", "layer_norm", "flatten", HEAD],
 }  # fmt: skip
 EVERY_LOSS = [
@@ -131,3 +133,31 @@ def test_a_layer_with_a_place_in_the_next_ones_buffers_is_as_good_as_alone(stack
             assert (result.dtype, result.tobytes()) == (expected.dtype, expected.tobytes())
         assert np.array_equal(given[0], x)
         assert np.array_equal(given[1], grad)
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_sharing_buffers_changes_no_bit(stack: str, rng: np.random.Generator) -> None:
+    linked, apart = (Network(STACKS[stack], 16, rng=np.random.default_rng(0)) for _ in range(2))
+    for layer in apart.walk():
+        layer.following = None
+    for rows in (40, 7, 40, 250):
+        X = rng.normal(size=(rows, 16)).astype(np.float32)
+        for network in (linked, apart):
+            network.set_rng(np.random.default_rng(1))
+        assert gradients(linked, X).tobytes() == gradients(apart, X).tobytes()
+        assert linked.outputs(X).tobytes() == apart.outputs(X).tobytes()
+
+
+class Sum(Chain):
+    """Layers side by side: ``y = f_1(x) + f_2(x)``."""
+
+    def forward(self, x: Any, training: bool = False) -> Any:
+        return sum(layer.forward(x, training) for layer in self.layers)
+
+    def backward(self, grad_out: Any) -> Any:
+        return sum(layer.backward(grad_out) for layer in self.layers)
+
+
+def test_a_chain_of_ones_own_may_run_its_layers_in_another_way() -> None:
+    assert check_layer(Sum(["tanh", {"linear": {"n_out": 6}}]), (6,), 0) < 1e-6
+    assert check_layer(Sum(["relu", "tanh"]), (6,), 0) < 1e-6

@@ -8,16 +8,26 @@ import pytest
 from neural_net import products
 
 
-@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("unpacked", [True, False])
 @pytest.mark.parametrize(
     ("m", "k", "n"),
-    [(3, 4, 5), (128, 257, 32), (128, 257, 512), (257, 32, 128), (17, 128, 256), (40, 128, 256), (7, 400, 501)],
+    [
+        (3, 4, 5),
+        (128, 257, 32),
+        (128, 257, 512),
+        (257, 32, 128),
+        (180, 120, 130),
+        (256, 130, 120),
+        (17, 128, 256),
+        (40, 128, 256),
+        (7, 400, 501),
+    ],
 )
 @pytest.mark.parametrize("orders", list(itertools.product("CF", "CF")))
 def test_every_layout(
-    at_once: bool, m: int, k: int, n: int, orders: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+    unpacked: bool, m: int, k: int, n: int, orders: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(products, "multiplies_small_matrices_at_once", lambda: at_once)
+    monkeypatch.setattr(products, "multiplies_small_matrices_unpacked", lambda: unpacked)
     rng = np.random.default_rng(0)
     shapes = [(m, k), (k, n)]
     a, b = (np.asarray(rng.normal(size=s), np.float32, order) for s, order in zip(shapes, orders, strict=True))

@@ -154,7 +154,9 @@ def test_trainings_in_several_threads_record_by_themselves() -> None:
 def test_recordings_are_freed_with_their_training() -> None:
     network, training = train(dense_layers([8], 4, "relu"), True)
     step = training.steps.of(X[:42])
-    tapes = [weakref.ref(piece.tape) for piece in (*step.parts, step.recorded_loss, step.recorded_change)]
-    del network, training, step
+    pieces = [*step.parts, step.recorded_loss, step.recorded_change]
+    memory = [network.params.base, network.grads.base, *(buffer.base for piece in pieces for buffer in piece.buffers)]
+    kept = [weakref.ref(one) for one in (*(piece.tape for piece in pieces), *memory)]
+    del network, training, step, pieces, memory
     gc.collect()
-    assert [tape() for tape in tapes] == [None] * len(tapes)
+    assert [one() for one in kept] == [None] * len(kept)
