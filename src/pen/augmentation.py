@@ -16,6 +16,8 @@ from .features import FEATURE_SETS, FeatureSet
 from .ink import N_POINTS
 from .strokes import Floats, Mask, Strokes
 
+Paths = NDArray[np.complex64]  # (n, points): x + i y of each point
+
 N_WAVES = 3  # of a bend
 DIGITS_AT_ONCE = 512  # half a megabyte of points
 
@@ -122,16 +124,17 @@ class Augmentation(BaseModel):
         drawn = np.searchsorted(chances, rng.random(len(digit)), side="right")
         chosen = {name: drawn == i for i, name in enumerate(EXCLUSIVE)}
         points, stroke = strokes.points.copy(), strokes.stroke.copy()
+        xy = points.view(np.complex64)[..., 0]  # the same points, each as one number, x + i y
         several = stroke[:, -1] > 0
         may_have_ornament = np.isin(digit, ORNAMENTED)
         if self.restarted:
-            loops = ~several & is_loop(points) & ~chosen["ornamented"] & (rng.random(len(digit)) < self.restarted)
-            points[loops] = _restarted(points[loops], rng)
-        turned = chosen["backwards"]
-        points[turned], stroke[turned] = points[turned, ::-1], stroke[turned, ::-1]
-        _reorder(points, stroke, several & chosen["reordered"])
-        _join(points, stroke, several & chosen["joined"])
-        _leave_longest(points, stroke, several & may_have_ornament & chosen["plain"])
+            may_restart = ~several & ~chosen["ornamented"] & (rng.random(len(digit)) < self.restarted)
+            _restart(xy, may_restart & is_loop(points), rng)
+        turned = np.flatnonzero(chosen["backwards"])
+        xy[turned], stroke[turned] = xy[turned, ::-1], stroke[turned, ::-1]
+        _reorder(xy, stroke, several & chosen["reordered"])
+        _join(xy, stroke, several & chosen["joined"])
+        _leave_longest(xy, stroke, several & may_have_ornament & chosen["plain"])
         changed = Strokes(points, stroke)
         if self.ornamented:
             changed = _ornamented(changed, ~several & may_have_ornament & chosen["ornamented"], digit, rng)
@@ -196,59 +199,57 @@ def is_loop(points: Floats) -> Mask:
     return np.asarray(np.linalg.norm(points[:, -1] - points[:, 0], axis=1) < 0.6)
 
 
-def _restarted(points: Floats, rng: np.random.Generator) -> Floats:
-    """Begin each path, (n, points, 2), at another of its points, and go on from its end to its start."""
-    n, n_points, _ = points.shape
-    start = rng.integers(1, n_points - 1, (n, 1))
-    return points[np.arange(n)[:, None], (start + np.arange(n_points)) % n_points]
+def _restart(xy: Paths, rows: Mask, rng: np.random.Generator) -> None:
+    """Begin the path of these rows at another of its points, in place, and go on from its end to its start."""
+    chosen, n_points = np.flatnonzero(rows), xy.shape[1]
+    start = rng.integers(1, n_points - 1, (len(chosen), 1))
+    xy[chosen] = xy[chosen[:, None], (start + np.arange(n_points)) % n_points]
 
 
-def _reorder(points: Floats, stroke: NDArray[np.int8], rows: Mask) -> None:
+def _reorder(xy: Paths, stroke: NDArray[np.int8], rows: Mask) -> None:
     """Write the strokes of these rows, last first, in place."""
-    order = np.argsort(-stroke[rows], axis=1, kind="stable")
-    points[rows] = np.take_along_axis(points[rows], order[..., None], axis=1)
-    stroke[rows] = np.take_along_axis(stroke[rows], order, axis=1)
+    chosen = np.flatnonzero(rows)
+    order = np.argsort(-stroke[chosen], axis=1, kind="stable")
+    for numbers in (xy, stroke):
+        numbers[chosen] = numbers[chosen[:, None], order]
 
 
-def _leave_longest(points: Floats, stroke: NDArray[np.int8], rows: Mask) -> None:
+def _first_and_last(rows: Mask) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where the first and the last True of each row, (n, points), are: (n,) each."""
+    return rows.argmax(axis=1), rows.shape[1] - 1 - rows[:, ::-1].argmax(axis=1)
+
+
+def _leave_longest(xy: Paths, stroke: NDArray[np.int8], rows: Mask) -> None:
     """Keep only the stroke of these rows that has the most points, in place: the others' points become its ends."""
     chosen = np.flatnonzero(rows)
-    if not len(chosen):
-        return
-    counts = np.stack([(stroke[chosen] == s).sum(axis=1) for s in range(stroke.max() + 1)], axis=1)
-    kept = stroke[chosen] == counts.argmax(axis=1)[:, None]
-    first = kept.argmax(axis=1)
-    last = kept.shape[1] - 1 - kept[:, ::-1].argmax(axis=1)
-    place = np.clip(np.arange(kept.shape[1]), first[:, None], last[:, None])
-    points[chosen] = points[chosen[:, None], place]
+    counts = np.stack([(stroke[chosen] == s).sum(axis=1) for s in range(stroke.max(initial=0) + 1)], axis=1)
+    first, last = _first_and_last(stroke[chosen] == counts.argmax(axis=1)[:, None])
+    xy[chosen] = xy[chosen[:, None], np.clip(np.arange(xy.shape[1]), first[:, None], last[:, None])]
     stroke[chosen] = 0
 
 
-def _join(points: Floats, stroke: NDArray[np.int8], rows: Mask) -> None:
+def _join(xy: Paths, stroke: NDArray[np.int8], rows: Mask) -> None:
     """Write the two or three strokes of these rows as one, in place.
 
     Of all orders and directions, that with the shortest lines between the strokes is taken; a line has two directions,
     and the pen begins at the higher end.
     """
-    place = np.arange(points.shape[1])
+    place = np.arange(xy.shape[1])
     for n_strokes in (2, 3):
         chosen = np.flatnonzero(rows & (stroke[:, -1] == n_strokes - 1))
+        number = stroke[chosen]
         ways = list(product(permutations(range(n_strokes)), product((0, 1), repeat=n_strokes)))
         order, turned = (np.array(part) for part in zip(*ways, strict=True))  # (ways, strokes), as they are written
-        of_stroke = stroke[chosen, :, None] == np.arange(n_strokes)
-        first, last = of_stroke.argmax(axis=1), len(place) - 1 - of_stroke[:, ::-1].argmax(axis=1)
-        ends = points[chosen[:, None, None], np.stack([first, last], axis=2)]  # (rows, strokes, 2, 2)
-        start, end = ends[:, order, turned], ends[:, order, 1 - turned]  # (rows, ways, strokes, 2)
-        between = np.linalg.norm(start[:, :, 1:] - end[:, :, :-1], axis=3).sum(axis=2)
-        between[start[:, :, 0, 1] < end[:, :, -1, 1]] = np.inf
-        best = between.argmin(axis=1)
-        when = np.argsort(order[best], axis=1)
-        sign = np.where(np.take_along_axis(turned[best], when, axis=1), -1, 1)
-        when, sign = (
-            np.take_along_axis(of_strokes, stroke[chosen].astype(np.intp), axis=1) for of_strokes in (when, sign)
-        )
-        sequence = np.argsort(2 * len(place) * when + sign * place, axis=1)
-        points[chosen], stroke[chosen] = points[chosen[:, None], sequence], 0
+        ends = xy[chosen, np.stack([_first_and_last(number == s) for s in range(n_strokes)])]  # (strokes, 2, rows)
+        start, end = ends[order, turned], ends[order, 1 - turned]  # (ways, strokes, rows)
+        lines = start[:, 1:] - end[:, :-1]
+        between = np.sqrt(lines.real**2 + lines.imag**2).sum(axis=1)
+        between[start[:, 0].imag < end[:, -1].imag] = np.inf
+        best = between.argmin(axis=0)[:, None]
+        when = np.argsort(order, axis=1)  # (ways, strokes), as they are numbered
+        sign = 1 - 2 * np.take_along_axis(turned, when, axis=1)
+        sequence = np.argsort(2 * len(place) * when[best, number] + sign[best, number] * place, axis=1)
+        xy[chosen], stroke[chosen] = xy[chosen[:, None], sequence], 0
 
 
 # --- Hooks ------------------------------------------------------------------------------------------
