@@ -91,17 +91,16 @@ def points_at(paths: Floats, moments: NDArray[np.float64]) -> Floats:
     Returns:
         (n, m, channels).
     """
-    n = len(paths)
-    dx, dy = (np.diff(paths[..., axis], axis=1) for axis in (0, 1))  # one by one: along an axis of two NumPy is slow
-    steps = np.sqrt(dx * dx + dy * dy)
-    arcs = np.zeros(paths.shape[:2])
-    np.cumsum(steps, axis=1, out=arcs[:, 1:])
+    xy = np.ascontiguousarray(paths[..., :2], np.float32).view(np.complex64)[..., 0]
+    steps = xy[:, 1:] - xy[:, :-1]
+    arcs = np.zeros(xy.shape)
+    np.cumsum(np.sqrt(steps.real**2 + steps.imag**2), axis=1, out=arcs[:, 1:])
     arcs /= np.maximum(arcs[:, -1:], 1e-6)
     # All paths end to end, path i from 2 i to 2 i + 1, so that one call finds the places in all of them. It does so for
     # two channels, as the parts of a complex number.
-    offset = 2.0 * np.arange(n)[:, None]
-    wanted, known = (moments + offset).ravel(), (arcs + offset).ravel()
-    xy = np.ascontiguousarray(paths[..., :2], np.float32).view(np.complex64).ravel()
-    found = [np.interp(wanted, known, xy).astype(np.complex64).view(np.float32)]
+    offset = 2.0 * np.arange(len(paths))[:, None]
+    arcs += offset
+    wanted, known = (moments + offset).ravel(), arcs.ravel()
+    found = [np.interp(wanted, known, xy.ravel()).astype(np.complex64).view(np.float32)]
     found += [np.interp(wanted, known, rest.ravel()) for rest in np.moveaxis(paths[..., 2:], 2, 0)]
     return np.concatenate([part.reshape(*moments.shape, -1) for part in found], axis=2, dtype=np.float32)
