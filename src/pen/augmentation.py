@@ -16,13 +16,12 @@ from .features import FEATURE_SETS, FeatureSet
 from .ink import N_POINTS
 from .strokes import Floats, Mask, Strokes
 
-Paths = NDArray[np.complex64]  # (n, points): x + i y of each point
-
 N_WAVES = 3  # of a bend
 DIGITS_AT_ONCE = 512  # half a megabyte of points
 
 EXCLUSIVE = ("backwards", "reordered", "joined", "ornamented", "plain")  # at most one is done to a digit
 
+Paths = NDArray[np.complex64]  # (n, points): each point is one number, x + i y
 Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Deviation = Annotated[float, Field(strict=True, ge=0, le=2)]
 
@@ -93,7 +92,7 @@ class Augmentation(BaseModel):
     ) -> Floats:
         """Draw a new row for each digit: (n, features.size).
 
-        Everything is drawn first. The points are then moved for some digits at a time, whose arrays stay in the cache.
+        Nearly all is drawn first. The points are then moved for some digits at a time, whose arrays stay in the cache.
         """
         strokes = self._written_otherwise(strokes, digit, rng)
         n, n_strokes = len(digit), int(strokes.stroke.max(initial=0)) + 1
@@ -101,20 +100,19 @@ class Augmentation(BaseModel):
         waves = _normal(rng, self.bend, (n, N_WAVES, 2)) if self.bend else None
         transforms = self._transforms(n, rng) if self.rotation or self.shear or self.aspect else None
         moments = self._moments(n, features.n_points, rng)
-        jitter = _normal(rng, self.jitter, (n, features.n_points, 2)) if self.jitter else None
         rows = np.empty((n, features.size), np.float32)
         for start in range(0, n, DIGITS_AT_ONCE):
             some = slice(start, start + DIGITS_AT_ONCE)
             points, stroke = strokes.points[some], strokes.stroke[some]
             if moves is not None:
-                points = points + _of_strokes(moves[some], stroke)
+                points += _of_strokes(moves[some], stroke)
             if waves is not None:
-                points = points + _bends(waves[some], points.shape[1])
+                points += _bends(waves[some], points.shape[1])
             if transforms is not None:
                 points = points @ transforms[some]
             paths = features.at(Strokes(points, stroke), moments[some])
-            if jitter is not None:
-                paths[..., :2] += jitter[some]
+            if self.jitter:
+                paths[..., :2] += _normal(rng, self.jitter, (len(paths), features.n_points, 2))
             rows[some] = features.rows(paths)
         return rows
 
@@ -123,24 +121,26 @@ class Augmentation(BaseModel):
         chances = np.cumsum([getattr(self, name) for name in EXCLUSIVE])
         drawn = np.searchsorted(chances, rng.random(len(digit)), side="right")
         chosen = {name: drawn == i for i, name in enumerate(EXCLUSIVE)}
-        points, stroke = strokes.points.copy(), strokes.stroke.copy()
-        xy = points.view(np.complex64)[..., 0]  # the same points, each as one number, x + i y
+        hook, ornament = int(self.hooked > 0), 2 * int(self.ornamented > 0)  # points to fill: at each end, at the end
+        inner, room = slice(hook, hook + strokes.stroke.shape[1]), ((0, 0), (hook, ornament + hook))
+        all_xy = np.pad(strokes.points.view(np.complex64)[..., 0], room, "empty")
+        all_stroke = np.pad(strokes.stroke, room, "empty")
+        xy, stroke = all_xy[:, inner], all_stroke[:, inner]
         several = stroke[:, -1] > 0
-        may_have_ornament = np.isin(digit, ORNAMENTED)
         if self.restarted:
-            may_restart = ~several & ~chosen["ornamented"] & (rng.random(len(digit)) < self.restarted)
-            _restart(xy, may_restart & is_loop(points), rng)
+            loops = ~several & is_loop(strokes.points) & ~chosen["ornamented"]
+            _restart(xy, loops & (rng.random(len(digit)) < self.restarted), rng)
         turned = np.flatnonzero(chosen["backwards"])
         xy[turned], stroke[turned] = xy[turned, ::-1], stroke[turned, ::-1]
         _reorder(xy, stroke, several & chosen["reordered"])
         _join(xy, stroke, several & chosen["joined"])
-        _leave_longest(xy, stroke, several & may_have_ornament & chosen["plain"])
-        changed = Strokes(points, stroke)
+        _leave_longest(xy, stroke, several & np.isin(digit, ORNAMENTED) & chosen["plain"])
         if self.ornamented:
-            changed = _ornamented(changed, ~several & may_have_ornament & chosen["ornamented"], digit, rng)
+            longer, may_have = slice(hook, inner.stop + ornament), ~several & chosen["ornamented"]
+            _ornament(all_xy[:, longer], all_stroke[:, longer], np.where(may_have, digit, -1), rng)
         if self.hooked:
-            changed = _hooked(changed, rng.random((len(digit), 2)) < self.hooked, rng)
-        return changed
+            _hook(all_xy, all_stroke, rng.random((len(digit), 2)) < self.hooked, rng)
+        return Strokes(all_xy[..., None].view(np.float32), all_stroke)
 
     def _moments(self, n: int, n_points: int, rng: np.random.Generator) -> NDArray[np.float64]:
         """Where on the path to put the points: (n, n_points) shares of its length."""
@@ -151,7 +151,9 @@ class Augmentation(BaseModel):
             moments /= moments[:, -1:]
         if self.trim:
             start, end = np.abs(_normal(rng, self.trim, (2, n, 1)))
-            moments = np.clip(start + (1 - start - end) * moments, 0, 1)
+            moments *= 1 - start - end
+            moments += start
+            np.clip(moments, 0, 1, out=moments)
         return moments if n_points == N_POINTS else _in_between(moments, n_points)
 
     def _transforms(self, n: int, rng: np.random.Generator) -> Floats:
@@ -255,14 +257,13 @@ def _join(xy: Paths, stroke: NDArray[np.int8], rows: Mask) -> None:
 # --- Hooks ------------------------------------------------------------------------------------------
 
 
-def _hooked(strokes: Strokes, ends: Mask, rng: np.random.Generator) -> Strokes:
-    """Add straight lines in any direction at these starts and ends, (n, 2), around a tenth of the digit's side long."""
-    points, stroke = strokes
-    length = ends * np.exp(_normal(rng, 0.5, ends.shape)) * np.float32(0.2)
+def _hook(xy: Paths, stroke: NDArray[np.int8], ends: Mask, rng: np.random.Generator) -> None:
+    """Fill the first and last point, in place: a line in any direction leads there at these ends, (n, 2), or none."""
+    length = ends * np.exp(_normal(rng, 0.5, ends.shape)) * np.float32(0.2)  # a tenth of the digit's side
     angle = rng.uniform(0, 2 * np.pi, ends.shape).astype(np.float32)
-    lines = length[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=2)
-    points = np.concatenate([points[:, :1] + lines[:, :1], points, points[:, -1:] + lines[:, 1:]], axis=1)
-    return Strokes(points, np.concatenate([stroke[:, :1], stroke, stroke[:, -1:]], axis=1))
+    lines = np.stack([length * np.cos(angle), length * np.sin(angle)], axis=2).view(np.complex64)[..., 0]
+    for end, beside in ((0, 1), (-1, -2)):
+        xy[:, end], stroke[:, end] = xy[:, beside] + lines[:, end], stroke[:, beside]
 
 
 # --- Ornaments --------------------------------------------------------------------------------------
@@ -270,18 +271,16 @@ def _hooked(strokes: Strokes, ends: Mask, rng: np.random.Generator) -> Strokes:
 ORNAMENTED = (0, 1, 7)  # the digits that some people slash, foot or cross
 
 
-def _ornamented(strokes: Strokes, rows: Mask, digit: NDArray[np.int64], rng: np.random.Generator) -> Strokes:
-    """Add a straight stroke to these rows. All rows get two points more: where nothing is added, the last one again."""
-    points, stroke = strokes
-    points = np.concatenate([points, points[:, -1:], points[:, -1:]], axis=1)
-    stroke = np.concatenate([stroke, stroke[:, -1:], stroke[:, -1:]], axis=1)
+def _ornament(xy: Paths, stroke: NDArray[np.int8], digit: NDArray[np.int64], rng: np.random.Generator) -> None:
+    """Fill the last two points, in place: a straight stroke on these digits; on others, -1, the point before again."""
+    for end in (-2, -1):
+        xy[:, end], stroke[:, end] = xy[:, -3], stroke[:, -3]
     for ornamented, middle_and_half in zip(ORNAMENTED, (_slash, _foot, _bar), strict=True):
-        chosen = np.flatnonzero(rows & (digit == ornamented))
-        middle, half = middle_and_half(points[chosen], rng)
+        chosen = np.flatnonzero(digit == ornamented)
+        middle, half = middle_and_half(xy[chosen, :-2, None].view(np.float32), rng)
         half *= rng.choice(np.array([-1, 1], np.float32), (len(chosen), 1))  # from either end
-        points[chosen, -2], points[chosen, -1] = middle - half, middle + half
+        xy[chosen, -2:] = np.concatenate([middle - half, middle + half], axis=1).view(np.complex64)
         stroke[chosen, -2:] = 1
-    return Strokes(points, stroke)
 
 
 def _slash(points: Floats, rng: np.random.Generator) -> tuple[Floats, Floats]:
