@@ -52,7 +52,8 @@ class FeatureSet(NamedTuple):
         """The rows of what ``at`` gives: (n, size)."""
         if not self.keeps_ink:
             return stretch(paths).reshape(len(paths), self.size)
-        up = paths[..., 2:] % 1 > 0
+        number = paths[..., 2:]
+        up = number != np.floor(number)
         return np.dstack([framed(paths[..., :2]), up]).reshape(len(paths), self.size)
 
     def drawn(self, rows: Floats) -> Floats:
@@ -76,9 +77,10 @@ def stretch(paths: Floats) -> Floats:
 
 def framed(paths: Floats) -> Floats:
     """Move and scale each path, (n, points, 2), so that its middle is 0 and its longer side goes from -1 to 1."""
-    low, high = paths.min(axis=1, keepdims=True), paths.max(axis=1, keepdims=True)
-    longer = np.maximum((high - low).max(axis=2, keepdims=True), np.float32(1e-6))
-    return (paths - (low + high) / 2) * (2 / longer)
+    by_point = np.ascontiguousarray(paths.swapaxes(0, 1))
+    low, high = by_point.min(axis=0), by_point.max(axis=0)
+    longer = np.maximum((high - low).max(axis=1, keepdims=True), np.float32(1e-6))
+    return ((by_point - (low + high) / 2) * (2 / longer)).swapaxes(0, 1)
 
 
 def points_at(paths: Floats, moments: NDArray[np.float64]) -> Floats:
