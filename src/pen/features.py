@@ -46,7 +46,7 @@ class FeatureSet(NamedTuple):
         The number goes from one whole number to the next while the pen is up.
         """
         points, stroke = strokes
-        return points_at(np.dstack([points, stroke[..., None]]) if self.keeps_ink else points, moments)
+        return points_at(points, moments, *([stroke] if self.keeps_ink else []))
 
     def rows(self, paths: Floats) -> Floats:
         """The rows of what ``at`` gives: (n, size)."""
@@ -83,26 +83,29 @@ def framed(paths: Floats) -> Floats:
     return ((by_point - (low + high) / 2) * (2 / longer)).swapaxes(0, 1)
 
 
-def points_at(paths: Floats, moments: NDArray[np.float64]) -> Floats:
+def points_at(points: Floats, moments: NDArray[np.float64], *others: NDArray) -> Floats:
     """The points at given places of paths, on the straight lines between the points that are there.
 
     Args:
-        paths: (n, points, channels); the first two channels are x and y.
+        points: (n, points, 2).
         moments: (n, m) shares of a path's length, from 0 to 1, each row ascending.
+        others: (n, points) each: what else to read there.
 
     Returns:
-        (n, m, channels).
+        (n, m, 2 + number of others).
     """
-    xy = np.ascontiguousarray(paths[..., :2], np.float32).view(np.complex64)[..., 0]
+    xy = np.ascontiguousarray(points, np.float32).view(np.complex64)[..., 0]
     steps = xy[:, 1:] - xy[:, :-1]
     arcs = np.zeros(xy.shape)
     np.cumsum(np.sqrt(steps.real**2 + steps.imag**2), axis=1, out=arcs[:, 1:])
     arcs /= np.maximum(arcs[:, -1:], 1e-6)
     # All paths end to end, path i from 2 i to 2 i + 1, so that one call finds the places in all of them. It does so for
-    # two channels, as the parts of a complex number.
-    offset = 2.0 * np.arange(len(paths))[:, None]
+    # two numbers of a point, as the parts of a complex number.
+    offset = 2.0 * np.arange(len(xy))[:, None]
     arcs += offset
-    wanted, known = (moments + offset).ravel(), arcs.ravel()
-    found = [np.interp(wanted, known, xy.ravel()).astype(np.complex64).view(np.float32)]
-    found += [np.interp(wanted, known, rest.ravel()) for rest in np.moveaxis(paths[..., 2:], 2, 0)]
-    return np.concatenate([part.reshape(*moments.shape, -1) for part in found], axis=2, dtype=np.float32)
+    wanted = moments + offset
+    found = np.empty((*moments.shape, 2 + len(others)), np.float32)
+    found[..., :2] = np.interp(wanted, arcs.ravel(), xy.ravel())[..., None].view(np.float64)
+    for i, other in enumerate(others, 2):
+        found[..., i] = np.interp(wanted, arcs.ravel(), other.ravel())
+    return found

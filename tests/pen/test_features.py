@@ -40,8 +40,7 @@ def test_points_at_goes_by_the_length_of_the_path() -> None:
     path = np.array([[[0, 0], [2, 0], [2, 6]]], np.float32)
     moments = np.array([[0, 0.125, 0.25, 0.5, 1]])
     assert points_at(path, moments).tolist() == [[[0, 0], [1, 0], [2, 0], [2, 2], [2, 6]]]
-    along = np.concatenate([path, [[[5], [7], [9]]]], axis=2)
-    assert points_at(along, moments)[0, :, 2].tolist() == pytest.approx([5, 6, 7, 7 + 2 / 3, 9])
+    assert points_at(path, moments, np.array([[5, 7, 9]]))[0, :, 2].tolist() == pytest.approx([5, 6, 7, 7 + 2 / 3, 9])
     flat = np.zeros((1, 8, 2), np.float32)
     flat[0, :, 0] = np.arange(8)
     assert np.isfinite(stretch(flat)).all()
