@@ -23,7 +23,6 @@ from pipeline.tables import columns_csv, metrics_json
 from pipeline.tabular.measures import balanced_accuracy, prefixed, regression
 from pipeline.tabular.model import TableModel, probability_names
 from runtime.files import write_bytes
-from tracking import reporter
 from utils import accuracy, log_loss, wilson
 
 RESAMPLES = 10_000  # of the writers
@@ -131,7 +130,7 @@ def evaluate_table(model: TableModel, rows: Rows, ece_bins: int) -> tuple[dict[s
 def main() -> None:
     """Measure the model on the test rows."""
     params = load_params()
-    with reporter.evaluation(), threadpool_limits(1):
+    with threadpool_limits(1):
         model = read_model()
         rows = read_rows("test", model.network.shape_in[0], n_classes=len(model.classes))
         if isinstance(model, TableModel):

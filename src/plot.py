@@ -110,7 +110,7 @@ def curves_of(results: Results) -> dict[str, NDArray[Any]]:
 def main() -> None:
     """Draw the pictures of the run, and remove those of an earlier run that drew more."""
     params = load_params()
-    with reporter.figures():
+    with reporter.results():
         results = read_results()
         with style():
             pictures = {

@@ -52,7 +52,6 @@ def ensure_run(
     folder: Path,
     origin: Mapping[str, str],
     *,
-    with_figures: bool = True,
     replaced: Collection[str] = (),
     ran_at: int | None = None,
 ) -> "Run | None":
@@ -71,7 +70,7 @@ def ensure_run(
         for run in abandoned_runs(store)
         if _is_of(run, origin) and run.data.params.items() <= params.items() and SWEEP not in run.data.tags
     ]
-    run = _complete_or_make(store, folder, origin, params, with_figures, replaced, ran_at)
+    run = _complete_or_make(store, folder, origin, params, replaced, ran_at)
     for run_id in {*cut_off, *replaced}:
         store.client.delete_run(run_id)
     return run
@@ -82,29 +81,22 @@ def _complete_or_make(
     folder: Path,
     origin: Mapping[str, str],
     params: Mapping[str, str],
-    with_figures: bool,
     ignored: Collection[str],
     ran_at: int | None,
 ) -> "Run | None":
     evaluated_as = files_checksum(folder, [paths.EVALUATE_METRICS])
     runs = [run for run in find_runs(store, origin, folder) if run.info.run_id not in ignored]
-    trained = [run for run in runs if "evaluate.sha256" not in run.data.tags and run.data.params == params]
-    evaluated = [run for run in runs if run.data.tags.get("evaluate.sha256") == evaluated_as]
-    bare = [run for run in evaluated if "figures.sha256" not in run.data.tags and run.data.params == params]
-    if with_figures and bare:
-        run = Run(store.client, bare[0].info.run_id, bare[0].info.run_name, folder)
-        run.log_figures()
-    elif evaluated and (with_figures or not trained):
+    runs = [run for run in runs if run.data.tags.get("evaluate.sha256", evaluated_as) == evaluated_as]
+    incomplete = [run for run in runs if "figures.sha256" not in run.data.tags and run.data.params == params]
+    if incomplete:
+        run = Run(store.client, incomplete[0].info.run_id, incomplete[0].info.run_name, folder)
+        run.log_results()
+    elif any("evaluate.sha256" in run.data.tags for run in runs):
         return None
-    elif trained:
-        run = Run(store.client, trained[0].info.run_id, trained[0].info.run_name, folder)
-        run.log_evaluation()
-        if with_figures:
-            run.log_figures()
     else:
         run = Run.start(store, folder, origin, read_params(folder), ran_at or now())
         run.ran_at = ran_at
-        run.complete(with_evaluation=True, with_figures=with_figures)
+        run.complete(with_results=True)
         say(f"MLflow: logged as {run.name}")
     return run
 
@@ -272,16 +264,14 @@ class Run:
         run._params = [Param(*item) for item in flat(params).items()]
         return run
 
-    def complete(self, *, with_evaluation: bool = False, with_figures: bool = False) -> None:
+    def complete(self, *, with_results: bool = False) -> None:
         """Log the files and close the run as FINISHED. If this fails, delete the run."""
         from mlflow.exceptions import MlflowException
 
         try:
             self.log_training()
-            if with_evaluation:
-                self.log_evaluation()
-            if with_figures:
-                self.log_figures()
+            if with_results:
+                self.log_results()
         except BaseException:
             with contextlib.suppress(MlflowException, OSError):
                 self.client.delete_run(self.id)
@@ -324,19 +314,16 @@ class Run:
         self._log_model()
         self.client.set_tag(self.id, "model.sha256", model_sha256)
 
-    def log_evaluation(self) -> None:
-        """Log the results of the evaluate stage."""
+    def log_results(self) -> None:
+        """Log what the stages evaluate and plot wrote, and dvc.lock, which has recorded the stages before plot.
+
+        The pictures are in no folder: MLflow's comparison of runs shows only such files.
+        """
         self._upload(paths.EVALUATE_FILES, "metrics")
         models = self.client.get_run(self.id).outputs.model_outputs
         self._log_numbers(numbers_in(self.folder / paths.EVALUATE_METRICS), models[0].model_id if models else None)
         self.client.set_tag(self.id, "mlflow.note.content", description(self.folder))
         self.client.set_tag(self.id, "evaluate.sha256", files_checksum(self.folder, [paths.EVALUATE_METRICS]))
-
-    def log_figures(self) -> None:
-        """Log the pictures of the plot stage, in no folder: MLflow's comparison of runs shows only such files.
-
-        And dvc.lock, which has recorded the stages before this one.
-        """
         pictures = sorted(path.relative_to(self.folder) for path in (self.folder / paths.FIGURES).glob("*.png"))
         self._upload([*pictures, paths.LOCK_FILE])
         self.client.set_tag(self.id, "figures.sha256", files_checksum(self.folder, pictures))

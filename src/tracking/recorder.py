@@ -50,7 +50,7 @@ def record(stream: io.RawIOBase) -> None:
         for _ in inbox.epochs():  # until the stage ends
             pass
         if inbox.status == "FINISHED":
-            ensure_run(store, folder, origin_of_process(), with_figures=begin["stage"] == "plot")
+            ensure_run(store, folder, origin_of_process())
 
 
 class _Inbox:

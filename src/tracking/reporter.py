@@ -48,15 +48,8 @@ def training(params: Params) -> Iterator["Reporter"]:
 
 
 @contextlib.contextmanager
-def evaluation() -> Iterator[None]:
-    """At the end of the block, log the files of the evaluate stage in the run of the evaluated model."""
-    with _reported({"stage": "evaluate"}):
-        yield
-
-
-@contextlib.contextmanager
-def figures() -> Iterator[None]:
-    """At the end of the block, log the pictures of the plot stage in the run that they belong to."""
+def results() -> Iterator[None]:
+    """At the end of the block, log the evaluation and the pictures in the run of the model."""
     with _reported({"stage": "plot"}):
         yield
 

@@ -14,7 +14,7 @@ import pytest
 from tests.test_end_to_end import ROOT, STAGES, prepare
 from tests.tools.torture import whole_runs
 
-TRACKED = ("train", "evaluate", "plot")
+TRACKED = ("train", "evaluate", "plot")  # plot logs what evaluate wrote
 HIDE = """
 import builtins, os, signal, subprocess, sys, types
 

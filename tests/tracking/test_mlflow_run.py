@@ -97,7 +97,6 @@ def test_a_run_is_made_once_and_pictures_drawn_anew_change_nothing(runs: Runs, f
     assert ensure_run(runs.store, folder, runs.origin)
     before = runs.snapshots()
     assert ensure_run(runs.store, folder, runs.origin) is None
-    assert ensure_run(runs.store, folder, runs.origin, with_figures=False) is None
     set_param(folder, "mistakes_shown", 3)
     write_picture(folder, b"another picture")
     assert ensure_run(runs.store, folder, runs.origin) is None
@@ -110,9 +109,8 @@ def test_another_evaluation_is_another_run(runs: Runs, folder: Path) -> None:
     before = runs.snapshots()
     set_param(folder, "ece_bins", 10)
     write_evaluation(folder, ece=0.02)
-    ensure_run(runs.store, folder, runs.origin, with_figures=False)  # by the evaluate stage
     write_picture(folder, b"another picture")
-    ensure_run(runs.store, folder, runs.origin)  # and by the plot stage
+    ensure_run(runs.store, folder, runs.origin)
     assert runs.snapshots()[1:] == before
     run = runs.found()[0]
     assert (run.data.metrics["test_ece"], run.data.params["ece_bins"]) == (0.02, "10")
@@ -163,7 +161,6 @@ def test_a_repeated_training_gets_its_own_evaluation(runs: Runs, folder: Path) -
     ensure_run(runs.store, folder, runs.origin)
     before = runs.snapshots()
     train(runs, folder)
-    ensure_run(runs.store, folder, runs.origin, with_figures=False)
     ensure_run(runs.store, folder, runs.origin)
     assert runs.snapshots()[1:] == before
     second, first = map(runs.content, runs.found())

@@ -15,7 +15,7 @@ from tracking.messages import line, now
 from tracking.mlflow_run import ensure_run
 
 pytestmark = MLFLOW_WARNS
-EVALUATE, PLOT = {"stage": "evaluate"}, {"stage": "plot"}
+PLOT = {"stage": "plot"}
 
 
 def record(*messages: dict[str, Any]) -> None:
@@ -48,14 +48,14 @@ def test_a_store_without_its_driver_is_no_fault_of_the_interpreter(
     for name, value in {"DVC_ROOT": tmp_path, "DVC_EXP_NAME": "an-experiment", "PENDIGITS_TRACKING": "on"}.items():
         environment.setenv(name, str(value))
     environment.chdir(tmp_path)
-    with reporter.evaluation():
+    with reporter.results():
         pass
     assert "MLflow: not logged (No module named 'pymssql')." in capfd.readouterr().out
 
 
 @pytest.mark.usefixtures("stage_of")
 def test_a_recorded_run_holds_what_one_made_from_its_files_holds(runs: Runs, folder: Path, capsys: Any) -> None:
-    for messages in (training(), [EVALUATE], [PLOT]):
+    for messages in (training(), [PLOT]):
         record(*messages, {"end": "FINISHED"})
     (recorded,) = runs.found()
     assert capsys.readouterr().out == f"MLflow: logged as {recorded.info.run_name}\n"
@@ -95,8 +95,7 @@ def test_the_load_of_the_machine_is_logged_if_wanted(wanted: str, runs: Runs, en
 
 
 @pytest.mark.usefixtures("stage_of")
-@pytest.mark.parametrize("begin", [EVALUATE, PLOT])
 @pytest.mark.parametrize("end", ["FAILED", "KILLED"])
-def test_of_an_evaluation_that_fails_nothing_is_logged(begin: dict[str, str], end: str, runs: Runs) -> None:
-    record(begin, {"end": end})
+def test_of_pictures_that_fail_nothing_is_logged(end: str, runs: Runs) -> None:
+    record(PLOT, {"end": end})
     assert not runs.found()

@@ -36,8 +36,8 @@ def recorder_is(tmp_path: Path, monkeypatch: Patch) -> Recorder:
     return module.write_text
 
 
-def evaluate(error: BaseException | None = None) -> None:
-    with reporter.evaluation():
+def plot(error: BaseException | None = None) -> None:
+    with reporter.results():
         if error:
             raise error
 
@@ -77,7 +77,7 @@ def test_what_the_recorder_is_sent_and_what_it_answers(recorder_is: Recorder, ca
 def test_an_exception_is_reported_and_passed_on(error: BaseException, status: str, recorder_is: Recorder) -> None:
     recorder_is(f"import sys\nsys.stdout = open('said', 'w')\n{ECHO}")
     with pytest.raises(type(error)) as raised:
-        evaluate(error)
+        plot(error)
     assert raised.value is error
     assert json.loads(Path("said").read_text().splitlines()[-1]) == {"end": status}
 
@@ -113,7 +113,7 @@ def test_a_pipeline_run_prints_the_same_reason_once(recorder_is: Recorder, monke
     for begun, reason, times in ((1, "away", 1), (1, "full", 1), (1, "away", 0), (2, "away", 1), (None, "away", 1)):
         monkeypatch.setattr(experiment, "start_of_dvc", lambda begun=begun: begun)
         recorder_is(f"import sys\nsys.exit({reason!r})")
-        evaluate()
+        plot()
         assert capsys.readouterr().out.count(f"MLflow: not logged ({reason})") == times, (begun, reason)
 
 
@@ -155,7 +155,7 @@ def test_a_stop_while_the_recorder_completes_the_run_makes_it_a_killed_one_and_a
 ) -> None:
     recorder_is(COMPLETES.replace(STOP, f"{STOP}; time.sleep(1.2); {STOP}") if again else COMPLETES)
     with pytest.raises(KeyboardInterrupt):
-        evaluate()
+        plot()
     assert Path("then").exists() != again
     wait_for(lambda: Path("then").exists() and Path("then").read_text())
     assert json.loads(Path("then").read_text()) == {"end": "KILLED"}
