@@ -40,6 +40,7 @@ STYLE: dict[Any, Any] = {
     "axes.titlelocation": "left",
     "axes.axisbelow": True,
     "grid.color": FAINT,
+    "text.hinting": "no_hinting",  # a third of the time of drawing
     "xtick.color": MUTED,
     "ytick.color": MUTED,
 }
@@ -65,7 +66,10 @@ def to_png(figure: Figure) -> bytes:
         figure.set_layout_engine("none")
     canvas.draw()
     image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    image.quantize(256, dither=Image.Dither.NONE).save(packed, format="png")
+    image = image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    # white became the mean of what is nearly white
+    image.putpalette([255 if level > 250 else level for level in image.getpalette() or []])
+    image.save(packed, format="png")
     return packed.getvalue()
 
 
