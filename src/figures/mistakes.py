@@ -172,7 +172,7 @@ def mistakes(
         "given to the wrong digit.\nThe pen starts at the dot (dark) and ends at the arrow (bright)."
     )
     figure, axes, middles = pen_sheet(len(worst), title, subtitle)
-    draw_paths(axes, paths[worst] + middles[:, None], heads=True)
+    draw_paths(axes, paths[worst] + middles[:, None])
     for middle, row in zip(middles, worst, strict=True):
         sure = "> 99.9 %" if confidence[row] > 0.9995 else percent(confidence[row], 1)
         whose = f", writer {writer[row]}" if writer[row] else ""

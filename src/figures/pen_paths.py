@@ -4,13 +4,14 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 
 from .sheet import HEADER, LINE, MARGIN, MUTED, PEN, Array, sheet
 
 PER_ROW = 8
 UNIT = 0.38  # inches on paper for 1 in scaled coordinates; a path, from -1 to 1, is twice that
+HEAD = 1 / 16  # inches from the middle of an arrow head to its tip
 PITCH = np.array([3.2, 3.7])  # from one path's middle to the next, across and down, in scaled coordinates
 
 
@@ -36,33 +37,41 @@ def label(axes: Axes, middle: Array, strong: str, weak: str) -> None:
     axes.text(x, y + 1.55, weak, ha="center", va="baseline", color=MUTED, size=8)
 
 
-def draw_paths(axes: Axes, paths: Array, heads: bool) -> None:
-    """Draw pen paths (n, points, 2): a dot where each starts, colour along the way, an arrow head where it ends."""
+def draw_paths(axes: Axes, paths: Array) -> None:
+    """Draw pen paths (n, points, 2): a dot where each starts, colour along the way, an arrow head where it ends.
+
+    The pieces of all paths that have one colour are one line with gaps: matplotlib takes its time for each line.
+    """
     last = paths.shape[1] - 1
     steps = last * 10 + 1
     time = np.linspace(0, last, steps)
     before = np.minimum(time.astype(int), max(last - 1, 0))
     part = (time - before)[:, None]
     fine = (1 - part) * paths[:, before] + part * paths[:, np.minimum(before + 1, last)]  # (n, steps, 2)
-    pieces = np.stack([fine[:, :-1], fine[:, 1:]], axis=2).reshape(-1, 2, 2)
-    colours = np.tile(PEN(np.linspace(0, 1, steps - 1)), (len(paths), 1))
-    axes.add_collection(LineCollection(list(pieces), colors=colours, linewidths=2.0, capstyle="round"), autolim=False)
+    pieces = np.stack([fine[:, :-1], fine[:, 1:], np.full_like(fine[:, 1:], np.nan)], axis=2)
+    lines = list(pieces.swapaxes(0, 1).reshape(steps - 1, 3 * len(paths), 2))
+    colours = PEN(np.linspace(0, 1, steps - 1))
+    axes.add_collection(LineCollection(lines, colors=colours, linewidths=2.0, capstyle="round"), autolim=False)
     points, starts = paths.reshape(-1, 2), paths[:, 0]
     dots = np.tile(PEN(np.linspace(0, 1, last + 1)), (len(paths), 1))
     axes.scatter(points[:, 0], points[:, 1], s=9, color=dots, zorder=3)
     axes.scatter(starts[:, 0], starts[:, 1], s=40, color=PEN(0.0), zorder=3)
-    if heads:
-        for path in paths:
-            _head(axes, path)
+    unit = axes.bbox.width / axes.figure.dpi / axes.viewLim.width  # inches for 1 in scaled coordinates
+    triangles = [triangle for path in paths for triangle in _head(path, HEAD / unit)]
+    axes.add_collection(PolyCollection(triangles, facecolors=PEN(1.0), linewidths=0, zorder=3), autolim=False)
 
 
-def _head(axes: Axes, path: Array) -> None:
-    """A triangle at the end that points along the last move; a path's last points may be one and the same."""
+def _head(path: Array, size: float) -> list[Array]:
+    """A triangle (3, 2) at the end, its tip along the last move; none of a path without any.
+
+    A path's last points may be one and the same.
+    """
     ways = path[-1] - path
     moves = ways[np.abs(ways).max(axis=1) > 1e-6]
-    if len(moves):
-        angle = np.degrees(np.arctan2(moves[-1, 1], moves[-1, 0])) - 90
-        axes.plot(*path[-1], marker=(3, 0, angle), markersize=9, color=PEN(1.0), markeredgewidth=0, zorder=3)
+    if not len(moves):
+        return []
+    corners = np.arctan2(moves[-1, 1], moves[-1, 0]) + 2 * np.pi / 3 * np.arange(3)
+    return [path[-1] + size * np.column_stack([np.cos(corners), np.sin(corners)])]
 
 
 def samples(parts: Mapping[str, tuple[Array, Array, Array]], dataset: str, rows: int = 3) -> Figure:
@@ -78,13 +87,14 @@ def samples(parts: Mapping[str, tuple[Array, Array, Array]], dataset: str, rows:
     )
     rng, columns = np.random.default_rng(0), int(max(digit.max() for _, digit, _ in parts.values())) + 1
     figure, axes, middles = pen_sheet(len(parts) * rows * columns, f"{dataset}: samples", subtitle, columns)
-    places = middles.reshape(len(parts), rows, columns, 2)
+    places, drawn = middles.reshape(len(parts), rows, columns, 2), []
     for (name, (paths, digit, writer)), of_part in zip(parts.items(), places, strict=True):
         for column in range(columns):
             known = np.flatnonzero(digit == column)
             chosen = rng.permutation(known)[:rows]
             spots = of_part[: len(chosen), column]
-            draw_paths(axes, paths[chosen] + spots[:, None], heads=True)
+            drawn.append(paths[chosen] + spots[:, None])
             for spot, row in zip(spots, chosen, strict=True):
                 label(axes, spot, f"{name} {column}", f"writer {writer[row]}" if writer[row] else "")
+    draw_paths(axes, np.concatenate(drawn))
     return figure

@@ -65,7 +65,7 @@ def first_layer(W: Array, X: Array, digit: Array, dataset: str, shown: int = 24)
     row = np.repeat(np.arange(len(X)), 9 - n_points)  # whose piece it is
     n = min(100, len(X))
     strongest = np.argsort(-np.linalg.norm(W, axis=0), kind="stable")[:shown]
-    excited = np.argsort(-(pieces @ W[:, strongest]), axis=0, kind="stable")[:n].T  # (units shown, n)
+    excited = np.argsort(-(W[:, strongest].T @ pieces.T), axis=1, kind="stable")[:, :n]  # (units shown, n)
     digits = [_frequent(digit[row[of_unit]]) for of_unit in excited]
     order = sorted(range(len(strongest)), key=lambda i: digits[i])
     seen = "A unit sees the whole path. Coloured, from the dot to the arrow: the test digit that excites it most."
@@ -81,7 +81,7 @@ def first_layer(W: Array, X: Array, digit: Array, dataset: str, shown: int = 24)
     figure, axes, middles = pen_sheet(len(strongest), title, subtitle)
     best = excited[order, 0]
     axes.add_collection(LineCollection(list(whole[row[best]] + middles[:, None]), colors=PALE, linewidths=2.0))
-    draw_paths(axes, pieces[best].reshape(-1, n_points, 2) + middles[:, None], heads=True)
+    draw_paths(axes, pieces[best].reshape(-1, n_points, 2) + middles[:, None])
     for middle, i in zip(middles, order, strict=True):
         label(axes, middle, ", ".join(map(str, digits[i])), f"unit {strongest[i]}")
     return figure

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
+from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -247,8 +247,10 @@ def test_the_arrow_head_points_along_the_last_move_where_the_pen_moved(end: tupl
     path = np.zeros((1, 8, 2))
     path[0, 5:] = end  # where the pen rests
     axes = Figure().subplots()
-    pen_paths.draw_paths(axes, path, heads=True)
-    assert [line.get_marker()[2] + 90 for line in axes.lines] == pytest.approx(heads)
+    pen_paths.draw_paths(axes, path)
+    (triangles,) = (part.get_paths() for part in axes.collections if isinstance(part, PolyCollection))
+    tips = [triangle.vertices[0] - end for triangle in triangles]
+    assert [np.degrees(np.arctan2(y, x)) for x, y in tips] == pytest.approx(heads)
 
 
 def test_weights_say_layer_shape_and_deviation() -> None:
