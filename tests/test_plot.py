@@ -7,6 +7,7 @@ import pytest
 
 import plot
 from evaluate import predictions_csv
+from figures.run import draw
 from neural_net import BatchNorm, Linear, Network, Residual
 from pen.recognizer import Recognizer, recognizer_files
 from pipeline import paths
@@ -61,7 +62,7 @@ def test_what_was_written_is_read_and_drawn_the_same_twice_and_others_removed(fo
     # the weights of layers inside others too, in order, and nothing else
     shapes = {"linear1": (16, 30), "linear2": (30, 30), "linear3": (30, 10)}
     assert [(name, w.shape) for name, w in results.layers] == list(shapes.items())
-    for figure in plot.draw(results, mistakes_shown=5, ece_bins=15).values():
+    for figure in draw(results, mistakes_shown=5, ece_bins=15).values():
         assert figure.get_suptitle().startswith("synthetic: ")
     plot.main()
     once = pictures()
