@@ -1,9 +1,10 @@
 """Stage plot: what training and evaluation wrote -> metrics/plots/*.png.
 
-The figures are imported late, so that matplotlib and pandas load while MLflow does, in the process beside this one.
+The figures are imported late, so that matplotlib loads while MLflow does, in the process beside this one.
 """
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from runtime import script
@@ -87,16 +88,16 @@ def _digit_predictions(rows: Rows) -> dict[str, NDArray[Any]]:
     table = read_table(paths.PREDICTIONS, ("row", "writer", "digit", "predicted", "p0"))
     if not np.array_equal(table["digit"], rows.y):
         raise StageError(f"{paths.PREDICTIONS} does not hold the rows of the test; `dvc repro` makes both again")
-    probability = table.filter(regex=r"^p\d+$").to_numpy()
-    return {"row": table["row"].to_numpy(), "predicted": table["predicted"].to_numpy(), "probability": probability}
+    probability = np.column_stack([column for name, column in table.items() if re.fullmatch(r"p\d+", name)])
+    return {"row": table["row"], "predicted": table["predicted"], "probability": probability}
 
 
 def _table_predictions(classes: tuple[object, ...]) -> dict[str, NDArray[Any]]:
     """Rows, predictions as classes' numbers, and probabilities; of a regression, numbers and the true ones."""
     names = probability_names(classes)
     table = read_table(paths.PREDICTIONS, ("row", *names) if names else ("row", "label", "predicted"))
-    found = {name: table[name].to_numpy() for name in ("row", "label", "predicted")}
-    probability = table[names].to_numpy() if names else np.empty((len(table), 0))
+    found = {name: table[name] for name in ("row", "label", "predicted")}
+    probability = np.column_stack([table[name] for name in names]) if names else np.empty((len(found["row"]), 0))
     return found | {"probability": probability} | ({"predicted": probability.argmax(axis=1)} if names else {})
 
 

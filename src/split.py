@@ -154,17 +154,18 @@ def read_part(name: str, features: str, *, with_ink: bool = True) -> Rows:
     """
     path = paths.PROCESSED / f"{name}.csv"
     table = read_table(path, (*COORDINATES, "digit", "writer"))
-    X, y, writer = table[COORDINATES].to_numpy(np.float32), table["digit"], table["writer"]
+    X, y, writer = np.column_stack([table[name] for name in COORDINATES]), table["digit"], table["writer"]
+    X = X.astype(np.float32)
     if not len(X) or not (np.abs(X) <= 1).all():
         raise StageError(f"{path} must have coordinates from -1 to 1; `dvc repro` makes it again")
-    if not y.isin(range(10)).all() or not (writer >= with_ink).all() or y.dtype.kind + writer.dtype.kind != "ii":
+    if not np.isin(y, range(10)).all() or not (writer >= with_ink).all() or y.dtype.kind + writer.dtype.kind != "ii":
         raise StageError(f"{path} must have digits from 0 to 9 and writers from 1; `dvc repro` makes it again")
     if features != "table" and not with_ink:
         raise StageError(f"params.yaml: features: {features} needs the ink, which is only in UCI's archive; use table")
     strokes = read_strokes(paths.PROCESSED / f"{name}_ink.npz", len(X)) if with_ink else None
     if features != "table" and strokes is not None:
         X = FEATURE_SETS[features].of(strokes)
-    return Rows(X, y.to_numpy(), writer.to_numpy(), np.arange(len(X)), strokes)
+    return Rows(X, y, writer, np.arange(len(X)), strokes)
 
 
 if __name__ == "__main__":

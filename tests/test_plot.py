@@ -78,7 +78,7 @@ def test_what_was_written_is_read_and_drawn_the_same_twice_and_others_removed(fo
     (paths.PREDICTIONS, "row,writer,digit,predicted,p0\n0,1,0,0,1\n", "does not hold the rows of the test"),
     (paths.HISTORY, "epoch,train_loss\n1,2\n", "has no column train_accuracy"),
     (paths.HISTORY, COLUMNS + "1,2,3,4,?\n", "the column val_accuracy must hold finite numbers"),
-    (paths.HISTORY, COLUMNS + "1,2,3,4,5\n1,2\n", "the column train_accuracy must hold finite numbers"),
+    (paths.HISTORY, COLUMNS + "1,2,3,4,5\n1,2\n", "is not a table"),
     (paths.HISTORY, COLUMNS, "the column epoch must hold finite numbers"),
     (paths.HISTORY, "", "is not a table"),
 ])  # fmt: skip

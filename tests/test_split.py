@@ -158,7 +158,7 @@ GOOD = 16 * "0.5," + "3,1\n"
     ("", "is not a table"),
     (HEADER, "the column x1 must hold finite numbers"),
     (GOOD, "has no column x1"),
-    (HEADER + GOOD + "0.5,1\n", "the column x2 must hold finite numbers"),
+    (HEADER + GOOD + "0.5,1\n", "is not a table"),
     (HEADER + GOOD.replace("0.5", "1.5", 1), "must have coordinates from -1 to 1"),
     (HEADER + GOOD.replace("0.5", "nan", 1), "the column x1 must hold finite numbers"),
     (HEADER + GOOD.replace("0.5", "inf", 1), "the column x1 must hold finite numbers"),

@@ -1,7 +1,7 @@
 """All pictures of a run: what they show, and the functions that draw each."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,9 +12,6 @@ from .confidence import confidence
 from .curves import curves
 from .pen_paths import samples
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 @dataclass(frozen=True)
 class Results:
@@ -22,7 +19,7 @@ class Results:
 
     train: dict[str, Any]  # metrics/train.json
     test: dict[str, Any]  # metrics/evaluate.json
-    history: "pd.DataFrame"  # a row an epoch
+    history: dict[str, NDArray[Any]]  # each (epochs,)
     X: NDArray[Any]  # (rows, size of the features), what the network reads
     paths: NDArray[Any]  # (rows, points, 2), the same as pen paths; NaN where the pen is up; empty of a table
     writer: NDArray[Any]  # (rows,), or the group
@@ -54,7 +51,7 @@ def draw_digits(results: Results, mistakes_shown: int, ece_bins: int) -> dict[st
     sure = results.probability.max(axis=1)
     parts = {"training": results.training, "test": (results.paths, digit, results.writer)}
     pictures = {
-        "curves.png": curves(curves_of(results), results.train, results.test, name),
+        "curves.png": curves(results.history, results.train, results.test, name),
         "confusion.png": mistakes.confusion(digit, predicted, results.probability.shape[1], name),
         "weights.png": weights.weights(results.layers, name),
         "first_layer.png": weights.first_layer(results.layers[0][1], results.X, digit, name),
@@ -72,7 +69,7 @@ def draw_table(results: Results, shown: int, ece_bins: int) -> dict[str, Figure]
     name, y, predicted, row = results.test["dataset"], results.digit, results.predicted, results.row
     group = results.writer if (results.writer != "").any() else None
     pictures = {
-        "curves.png": curves(curves_of(results), results.train, results.test, name, "row"),
+        "curves.png": curves(results.history, results.train, results.test, name, "row"),
         "weights.png": weights.weights(results.layers, name),
     }
     if not results.names:
@@ -87,8 +84,3 @@ def draw_table(results: Results, shown: int, ece_bins: int) -> dict[str, Figure]
     if group is not None:
         pictures["groups.png"] = mistakes.writers(group, y == predicted, name, "group")
     return pictures
-
-
-def curves_of(results: Results) -> dict[str, NDArray[Any]]:
-    """The columns of the history."""
-    return {str(column): values.to_numpy() for column, values in results.history.items()}

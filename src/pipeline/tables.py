@@ -4,11 +4,13 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from utils import one_line
 
@@ -63,26 +65,38 @@ def metrics_json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(shown, indent=2, allow_nan=False) + "\n").encode()
 
 
-def read_table(path: Path, numbers: Sequence[str]) -> "pd.DataFrame":
-    """Read a table. It must have the columns ``numbers``, with finite numbers; it may have others.
+def read_table(path: Path, numbers: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read a table that a stage has written: columns by name, each (rows,) of whole numbers, of floats or of texts.
+
+    It must have the columns ``numbers``, with finite numbers; it may have others. An empty cell among floats is NaN.
 
     Raises:
         StageError: naming the file, and the column that is missing or holds something else.
     """
-    import pandas as pd  # here: it takes a while, and not every script reads tables
-
     try:
-        table = pd.read_csv(path, encoding="utf-8")
-    except ValueError as error:  # pandas' own errors, and UnicodeDecodeError
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = filter(None, csv.reader(file))
+        cells = zip(*rows, strict=True) if rows else [()] * len(header)
+        table = {name: _column(column) for name, column in zip(header, cells, strict=True)}
+    except (ValueError, csv.Error) as error:
         raise StageError(f"{path} is not a table ({one_line(error, 200)}); `dvc repro` makes it again") from None
     for name in numbers:
         if name not in table:
             raise StageError(f"{path} has no column {name}; `dvc repro` makes it again")
-        if table[name].dtype.kind not in "iuf" or not np.isfinite(table[name]).all():
+        if not rows or table[name].dtype.kind not in "if" or not np.isfinite(table[name]).all():
             raise StageError(f"{path}: the column {name} must hold finite numbers; `dvc repro` makes it again")
     return table
 
 
-def records_of(table: "pd.DataFrame") -> list[dict[str, Any]]:
+def _column(cells: Sequence[str]) -> NDArray[Any]:
+    with suppress(ValueError, OverflowError):
+        return np.array(cells, dtype=np.int64)
+    with suppress(ValueError):
+        return np.array([cell or "nan" for cell in cells], dtype=float)
+    return np.array(cells)
+
+
+def records_of(table: Mapping[str, NDArray[Any]]) -> list[dict[str, Any]]:
     """The rows of a table as dictionaries."""
-    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+    rows = zip(*(column.tolist() for column in table.values()), strict=True)
+    return [dict(zip(table, row, strict=True)) for row in rows]
