@@ -351,9 +351,9 @@ def goals(records: list[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
     rows = [record for record in records if record["kind"] == "training" and record["threads"] == 1]
     for name, networks, batches, most in LIMITS:
         concerned = [
-            1 / ratio
-            for ratio, row in zip(found.get(name, ()), rows, strict=False)
-            if tuple(row["hidden"]) in networks and (row["batch"] > 32) == (batches != "32")
+            row["seconds_an_epoch"]["ours"] / row["seconds_an_epoch"][name]
+            for row in rows
+            if tuple(row["hidden"]) in networks and (row["batch"] > 32) == (batches != "32") and name in found
         ]
         if concerned:
             where = f"{' and '.join('-'.join(map(str, hidden)) for hidden in networks)}, batches of {batches}"

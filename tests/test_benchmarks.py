@@ -61,11 +61,15 @@ def training_row(hidden: list[int], accuracy: float = 0.97, **seconds: float) ->
 
 def test_goals_go_by_geometric_mean_and_worst_row_and_unequal_results_are_named() -> None:
     records = [
-        training_row([32, 16], PyTorch=0.020, products_alone=0.004),
-        training_row([256, 128], PyTorch=0.125, products_alone=0.005),
+        training_row([32, 16], PyTorch=0.020, products_alone=0.004, **{"jax.jit": 0.001}),
+        training_row([256, 128], PyTorch=0.125, products_alone=0.005, **{"jax.jit": 0.008}),
+        training_row([256, 128], PyTorch=0.050, products_alone=0.010, **{"jax.jit": 0.005}) | {"batch": 7494},
     ]
     reached = dict(bench.goals(records))
     assert reached["PyTorch takes at least 2.2 times as long in geometric mean: 5.00"]
+    jax = "at most {} times the time of jax.jit in {}: {}".format
+    assert reached[jax("1.35", "256-128 and 512-512-256, batches of 32", "1.25 to 1.25")]
+    assert not reached[jax("1", "32-16 and 256-128, batches of 128 and more", "2.00 to 2.00")]
     assert reached["at most 2.7 times the time of products alone in 32-16, batches of 32: 2.50 to 2.50"]
     wide = "at most 1.7 times the time of products alone in 256-128 and 512-512-256, batches of 32: 2.00 to 2.00"
     assert not reached[wide]
