@@ -187,7 +187,7 @@ def work(threads: int, short: bool, without: list[str]) -> Iterator[dict[str, An
     }
     for hidden in HIDDEN[:2] if short else HIDDEN:
         for batch in (128, 512) if short else BATCHES:
-            turns = 3 if short else 5 if hidden == HIDDEN[2] else 7
+            turns = 3 if short else 7
             yield {"kind": "training", **compare(data, names, threads, hidden, batch, turns)}
     others = [name for name in names if name not in ("torch.compile", "products alone")]
     yield from ({"kind": "latency", **record} for record in latency(data, others, threads))
