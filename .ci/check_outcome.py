@@ -1,6 +1,7 @@
 """Is what `make run` left behind what it should be? Ends with 1 and a line for each thing that is not."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,9 @@ def main() -> None:
         faults.append(f"the data set must be pendigits, got {test['dataset']}")
     if test["test_accuracy"] < LEAST_ACCURACY:
         faults.append(f"the test accuracy must be at least {LEAST_ACCURACY:.1%}, got {test['test_accuracy']:.2%}")
+    logged = sqlite3.connect("mlflow.db").execute("SELECT value FROM metrics WHERE key = 'test_accuracy'").fetchall()
+    if logged != [(test["test_accuracy"],)]:
+        faults.append(f"MLflow must hold the test accuracy of one run, {test['test_accuracy']}, got {logged}")
     status = subprocess.run(
         [sys.executable, "-m", "dvc", "status", "--json"], capture_output=True, text=True, check=True
     )

@@ -1,5 +1,6 @@
 """The scripts, one after the other as DVC calls them, on the built-in digits."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import yaml
 
+import evaluate
 from data_sets import synthetic
 from data_sets.unipen import format_ink
 from pen.features import FEATURE_SETS
 from pen.ink import join_strokes
 from pen.recognizer import load_recognizer
+from tracking import reporter
 
 ROOT = Path(__file__).parent.parent
 STAGES = ["fetch", "preprocess", "split", "train", "evaluate", "plot"]
@@ -131,6 +134,19 @@ def test_names_that_do_not_exist_end_training_in_one_line_each(finished: Path, t
     assert (done.returncode, done.stderr.count("\n"), done.stderr.count("params.yaml: ")) == (2, 4, 4)
     assert all(f"did you mean {near}?" in done.stderr for near in ("relu", "adam", "gamma"))
     assert not (folder / "models").exists()
+
+
+def test_the_evaluate_stage_logs_results_that_were_there_before_as_in_a_fresh_clone(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shutil.copytree(finished, tmp_path / "clone"))
+    logged: list[str] = []
+    monkeypatch.setattr(reporter, "results", lambda: contextlib.nullcontext(logged.append("results")))
+    evaluate.main()
+    assert logged == ["results"]
+    Path("metrics/evaluate.json").unlink()
+    evaluate.main()
+    assert logged == ["results"]  # the plot stage logs the new ones
 
 
 def test_a_checkpoint_stays_until_the_pictures_are_drawn(finished: Path, tmp_path: Path) -> None:

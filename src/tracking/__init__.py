@@ -9,8 +9,8 @@ the same without it.
   stop without an end message, the stage was killed, and the run is closed as KILLED.
 - Each run of the pipeline that trains or evaluates something new has one MLflow run. The plot stage finds it by
   the model's checksum and the DVC experiment. If there is none, the same code makes it from the files.
-- Every new evaluation leads to new pictures, so the plot stage logs both. The evaluate stage itself logs nothing: it
-  would be done before mlflow is imported, and would wait.
+- Every new evaluation leads to new pictures, so the plot stage logs both. The evaluate stage would be done before
+  mlflow is imported, and would wait; it logs only results that were there before, as in a fresh clone.
 
 PENDIGITS_TRACKING=off turns all of it off; PENDIGITS_TRACKING=verbose lets the recorder write to stderr.
 """

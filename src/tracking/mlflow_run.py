@@ -326,7 +326,8 @@ class Run:
         self.client.set_tag(self.id, "evaluate.sha256", files_checksum(self.folder, [paths.EVALUATE_METRICS]))
         pictures = sorted(path.relative_to(self.folder) for path in (self.folder / paths.FIGURES).glob("*.png"))
         self._upload([*pictures, paths.LOCK_FILE])
-        self.client.set_tag(self.id, "figures.sha256", files_checksum(self.folder, pictures))
+        if pictures:  # otherwise the plot stage completes the run
+            self.client.set_tag(self.id, "figures.sha256", files_checksum(self.folder, pictures))
 
     def _log_model(self) -> None:
         """Log the network as a model that MLflow can serve: a file of code and the network's two files, no pickle.
