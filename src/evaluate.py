@@ -5,6 +5,8 @@ nothing is chosen by them. If the network has learned from drawings of the user'
 them.
 """
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from runtime import script
@@ -128,6 +130,13 @@ def evaluate_table(model: TableModel, rows: Rows, ece_bins: int) -> tuple[dict[s
     return metrics, columns_csv(columns, "%.6f")
 
 
+def is_in_lock(path: Path) -> bool:
+    """Whether dvc.lock knows the content of a file, as in a fresh clone."""
+    lock = paths.LOCK_FILE
+    checksum = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    return lock.exists() and checksum in lock.read_text(encoding="utf-8")
+
+
 def main() -> None:
     """Measure the model on the test rows."""
     params = load_params()
@@ -144,10 +153,9 @@ def main() -> None:
             if drawings and isinstance(before, Recognizer):
                 measured |= before_and_after(before, model, rows, drawings)
         metrics = {"dataset": model.dataset, **measured}
-        known = paths.EVALUATE_METRICS.exists() and paths.EVALUATE_METRICS.read_bytes() == metrics_json(metrics)
         write_bytes(paths.EVALUATE_METRICS, metrics_json(metrics))
         write_bytes(paths.PREDICTIONS, predictions)
-    if known:  # as in a fresh clone: then the plot stage, which logs new results, has nothing to draw and does not run
+    if is_in_lock(paths.EVALUATE_METRICS):  # then the plot stage, which logs new results, may have nothing to draw
         with reporter.results():
             pass
     result = f"accuracy {metrics['test_accuracy']:.2%}" if model.classes else f"RMSE {metrics['test_rmse']:g}"
