@@ -8,7 +8,7 @@ import numpy as np
 
 from .memory import aligned_copy
 from .network import Network
-from .parts import Shown
+from .parts import Shown, is_ours
 from .values import Array, check, check_below_1, check_count, copy_like
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class EarlyStopping(Callback):
         if self.monitor in ("train_accuracy", "val_accuracy") and not training.accuracy:
             raise ValueError(f"{watched} accuracy=True and several outputs")
         before = training.callbacks[: training.callbacks.index(self)]  # a user's own may add to what is measured
-        if all(type(callback).__module__.startswith(f"{__package__}.") for callback in before):
+        if all(map(is_ours, before)):
             self._check(training.quantities)
         self.best, self.best_epoch = math.inf, 0
         self.kept: Snapshot | None = None

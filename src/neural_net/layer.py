@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from .memory import Order, aligned, batch_order
-from .parts import Shown, arguments, options
+from .parts import Shown, arguments, is_ours, options
 from .values import Array, Shape, check, fitting
 from .views import Places, Views
 
@@ -266,7 +266,7 @@ class Layer(Views, Shown):
         twin = object.__new__(type(self))
         vars(twin).update(vars(self), _buffers={}, parameters=dict(self.parameters), following=None)
         shared = {*self._views, *self._passing(), "parameters", "_state", "_buffers", "dtype", "rng"}
-        outside = not type(self).__module__.startswith(f"{__package__}.")
+        outside = not is_ours(self)
         copies: dict[int, Any] = {id(array): array for array in self.arrays().values()}
         copies |= {id(child): child.twin() for child in self.children()}
         for name, value in list(vars(twin).items()):

@@ -20,7 +20,7 @@ from .initializers import check_initializer, initialize
 from .layer import Layer
 from .memory import Order, batch_order
 from .normalization import BatchNorm, LayerNorm
-from .parts import make, same_class
+from .parts import is_ours, make, same_class
 from .products import multiply
 from .values import Array, Rng, Shape, check, check_below_1, check_count, generator, listed
 
@@ -322,7 +322,7 @@ class Chain(Layer):
         return twin
 
     def _link(self) -> None:
-        if type(self).__module__.startswith(f"{__package__}."):  # another class may run its layers in another way
+        if is_ours(self):  # another class may run its layers in another way
             link(self.layers)
 
     def forward(self, x: Array, training: bool = False) -> Array:

@@ -109,6 +109,11 @@ def _code(value: Any) -> str:
     return "..." if value is ... else repr(value)
 
 
+def is_ours(part: object) -> bool:
+    """Whether the part's class is of this package, and does what the package knows of it."""
+    return type(part).__module__.startswith(f"{__package__}.")
+
+
 def same_class(a: type, b: type) -> bool:
     """Whether two classes are the same object, or come from the same lines of the same file.
 

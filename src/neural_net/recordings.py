@@ -16,13 +16,10 @@ from .layers import backward_parameters, link
 from .losses import Loss
 from .optimizers import Optimizer
 from .over_steps import gradient
+from .parts import is_ours
 from .values import Array
 
 COMPARISONS = 2
-
-
-def is_ours(part: object) -> bool:
-    return type(part).__module__.startswith(f"{__package__}.")
 
 
 def is_repeatable(layer: Layer) -> bool:

@@ -21,9 +21,7 @@ from .parts import arguments
 from .recordings import RecordedChange, RecordedLayers, RecordedLoss, is_repeatable
 from .values import Array
 
-LARGEST = (
-    2**18
-)  # numbers that the widest layer makes of a batch: a recording has buffers of its own, and memory is bounded
+LARGEST = 2**18  # numbers that the widest layer makes of a batch: recordings have buffers of their own
 PLAIN_STEPS = 16  # before a recording is made: a short training is over by then
 
 
